@@ -1,0 +1,186 @@
+package platforms
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+// A Driver makes machines on one platform and knows where their disks live.
+// A Driver is safe for concurrent use.
+type Driver interface {
+	// Fingerprint names what of the platform's version and configuration can
+	// change the bytes of a layer. It is part of the key of every layer that
+	// the driver makes, so it must be cheap, stable and free of secrets.
+	Fingerprint() string
+
+	// Pin turns a loose origin into an immutable one by setting o.Pin. A pin
+	// that is already set is kept as long as what it names can still be had;
+	// otherwise the current one is returned. An origin that needs no pin (its
+	// content is an input of the plan) is returned as it is.
+	Pin(ctx context.Context, o Origin) (Origin, error)
+
+	// Import fills the empty directory dir with the first layer of a chain and
+	// returns the driver's own reference to it, which may be empty. It fails
+	// rather than import anything else than what o.Pin names.
+	Import(ctx context.Context, o Origin, dir string, out Sink) (ref string, err error)
+
+	// Boot opens a machine whose disk is the last layer of chain. The chain
+	// runs from the oldest layer to the newest and is never empty.
+	Boot(ctx context.Context, chain []Layer, out Sink) (Machine, error)
+}
+
+// A Machine is a running instance that steps act on. Its methods are called
+// by one goroutine at a time, except Close, which may come at any moment.
+type Machine interface {
+	// Run runs one command to its end. A command that ran and did not succeed
+	// gives an *ExitError. Processes that outlive the command do not outlive Run
+	// where the platform can prevent it.
+	Run(ctx context.Context, c Cmd) error
+
+	// Write unpacks a tar stream below the directory dst, which is made when
+	// missing. No entry leaves dst, through ".." or through a link.
+	Write(ctx context.Context, dst string, tar io.Reader) error
+
+	// Read writes src, a file or a directory, to a tar stream. Names in the
+	// stream are relative to the directory that holds src.
+	Read(ctx context.Context, src string, tar io.Writer) error
+
+	// Commit freezes the state so far as a layer in the empty directory dir,
+	// which lies on the store's file system. The machine goes on from there.
+	Commit(ctx context.Context, dir string) (ref string, err error)
+
+	// Close ends the machine and drops what was not committed.
+	Close() error
+}
+
+// A Layer is one committed state of a machine's disk.
+type Layer struct {
+	Key string // hex; unique in the store
+	Dir string // absolute path of what Import or Commit filled; read-only
+	Ref string // what Import or Commit returned
+}
+
+// A Cmd is one command for a Machine.
+type Cmd struct {
+	Args   []string // the command and its arguments, looked up in the machine's PATH
+	Env    []string // "NAME=value", added to the machine's own environment
+	Dir    string   // working directory; "" means "/"
+	User   string   // "name", "name:group" or "uid:gid"; "" means root
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+
+	// Files appear in the machine for the time of the command, in memory. They
+	// are never part of a layer.
+	Files []File
+
+	// Caches are directories kept between commands outside of the layer.
+	Caches []Cache
+
+	// NoNetwork cuts the command off from every network but its own loopback.
+	NoNetwork bool
+}
+
+// A File is a file that exists in memory while a command runs.
+type File struct {
+	Path string // absolute, below /run
+	Data []byte
+	Mode uint32 // permission bits
+	User string // owner, as Cmd.User
+}
+
+// A Cache is a directory that is kept between builds and shared by all
+// machines of a platform. Commands that use the same cache take turns.
+type Cache struct {
+	ID  string // names the cache; the same ID is the same directory
+	Dir string // where it appears in the machine, absolute
+}
+
+// An ExitError says how a command ended that did not succeed.
+type ExitError struct {
+	Code   int    // exit status, or -1 when a signal ended the command
+	Signal string // such as "killed"; "" when the command exited by itself
+	Reason string // what the platform knows of the cause, such as "out of memory"; may be ""
+}
+
+func (e *ExitError) Error() string {
+	s := fmt.Sprintf("exit status %d", e.Code)
+	if e.Signal != "" {
+		s = "ended by signal: " + e.Signal
+	}
+	if e.Reason != "" {
+		s += " (" + e.Reason + ")"
+	}
+	return s
+}
+
+// A Treer shows the file tree of a chain.
+type Treer interface {
+	// Tree calls use with the absolute path of a read-only directory that holds
+	// the merged tree. The path is valid only until use returns, only on the
+	// goroutine that runs use and in processes that this goroutine starts.
+	Tree(ctx context.Context, chain []Layer, use func(dir string) error) error
+}
+
+// A Sheller opens an interactive session in a machine, on the terminal of the
+// calling process.
+type Sheller interface {
+	Shell(ctx context.Context, c Cmd) error
+}
+
+// A Limiter bounds how many of the platform's machines run at once.
+type Limiter interface {
+	MaxMachines() int
+}
+
+// A Checker says what the driver lacks on this host, before anything starts.
+type Checker interface {
+	// Check returns one Problem for each thing that is missing.
+	Check() []Problem
+}
+
+// A Problem is something that the host lacks and how to mend it.
+type Problem struct {
+	What string // "mmdebstrap is not installed"
+	Fix  string // "apt-get install mmdebstrap"
+	Need string // what cannot be done without: "debian origins"
+}
+
+// A Sink takes what a long operation has to tell. Text written to it is the
+// operation's log.
+type Sink interface {
+	io.Writer
+	// Progress says that done of total units of what are finished. A total of
+	// zero means that it is not known. Units are bytes.
+	Progress(what string, done, total int64)
+}
+
+// A Host is what the runtime lends to a driver.
+type Host interface {
+	// TempDir makes a directory on the store's file system. It is removed when
+	// the caller calls remove or, if this process dies, by the next one.
+	TempDir(prefix string) (dir string, remove func() error, err error)
+
+	// CacheDir returns a directory that outlives the process, for downloads and
+	// caches, made when missing. It is a driver's own, by name.
+	CacheDir(name string) (dir string, err error)
+
+	// Ledger records outside resources.
+	Ledger() Ledger
+}
+
+// A Ledger is the crash-safe record of the outside resources of a build.
+type Ledger interface {
+	// Begin records a resource before it is asked for. The record is on disk
+	// when Begin returns. done forgets it once the resource is gone or handed on.
+	Begin(r Resource) (done func() error, err error)
+}
+
+// A Resource is something outside of this host's store that outlives a crash.
+type Resource struct {
+	Platform string            // name of the driver that can delete it
+	Kind     string            // such as "instance"
+	ID       string            // the platform's name for it, or the tag to find it by
+	Data     map[string]string // what the driver needs to find and delete it
+}

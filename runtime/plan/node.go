@@ -1,0 +1,100 @@
+package plan
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"bake.build/bake/platforms"
+)
+
+// A Node is one vertex of the plan. Its key covers Op, the keys of Deps, the
+// pin and the platform's fingerprint, and nothing else.
+type Node struct {
+	ID       int // position in the order of definition, from 0
+	Op       Op
+	Platform *Platform // where its machine runs; nil when it needs none
+	Deps     []*Node   // Deps[0] is the parent layer
+	Key      Key       // zero until Seal
+
+	// Pin is what the origin of a source resolved to, or nil.
+	Pin *platforms.Pin
+
+	// Preimage is what Key is the hash of; nil until Seal.
+	Preimage Preimage
+
+	// After are nodes that must have succeeded first: the tests of the layers
+	// that this node builds on. They gate and are not hashed.
+	After []*Node
+
+	Name string // shown to users: the step's name, or one made from its content
+	Pos  []Pos  // call stack, innermost first; never hashed
+	Run  RunOptions
+}
+
+// RunOptions say how a node is run and never change its key.
+type RunOptions struct {
+	Timeout time.Duration // 0 means none
+	Retries int           // how often a failed step is tried again
+	Always  bool          // never taken from the store
+}
+
+// A Pos is one frame of a definition's call stack.
+type Pos struct {
+	File string // as shown to users
+	Line int    // from 1
+	Col  int    // from 1
+	Func string // the function that the position is in; "" at top level
+}
+
+func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col) }
+
+// A Platform is a platform value of a definition.
+type Platform struct {
+	Name    string          // name in the table of platforms
+	Options json.RawMessage // canonical JSON of the options
+	Pos     []Pos           // where the value was made
+}
+
+// ID returns what distinguishes the platform value from others.
+func (p *Platform) ID() string { return p.Name + string(p.Options) }
+
+// An Op is what a node does: its data. An Op is a pointer to a struct. Every
+// field of the struct has the tag key:"name", under which its value enters the
+// key, or key:"-", when it must not. See Encode for the types allowed.
+type Op interface {
+	Kind() string // such as "shell"; part of the key
+}
+
+// A Source is an Op that begins a chain.
+type Source interface {
+	Op
+	Origin() platforms.Origin
+}
+
+// A Step is an Op that makes a layer from a layer.
+type Step interface {
+	Op
+	Apply(ctx context.Context, m platforms.Machine, env Env) error
+}
+
+// A Check is an Op that looks at a machine of its own on a layer and keeps
+// nothing of it.
+type Check interface {
+	Op
+	Check(ctx context.Context, m platforms.Machine, env Env) error
+}
+
+// An Env is what a running step may use.
+type Env struct {
+	Out     platforms.Sink
+	Secrets func(name string) ([]byte, error) // the value of a secret
+}
+
+// A Reader is an Op that reads files of the project. Seal fills the digest of
+// each Input before it computes keys.
+type Reader interface {
+	Op
+	Inputs() []*Input
+}

@@ -1,0 +1,2 @@
+// Package store is the local content-addressed layer cache.
+package store
