@@ -129,6 +129,14 @@ type Sheller interface {
 	Shell(ctx context.Context, c Cmd) error
 }
 
+// A PinNamer names what the pin of an origin depends on. Origins of the same
+// name share one pin and one line of bake.lock.
+type PinNamer interface {
+	// PinName returns such as "debian bookworm amd64", or "" for an origin that
+	// has no name of its own.
+	PinName(o Origin) string
+}
+
 // A Limiter bounds how many of the platform's machines run at once.
 type Limiter interface {
 	MaxMachines() int

@@ -1,0 +1,147 @@
+// Package arch holds the tests of the project's structure.
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "bake.build/bake/"
+
+type pkg struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+	Deps       []string
+}
+
+// packages lists the packages of the module with what they import, tests left
+// out.
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Standard,Imports,Deps", module+"...")
+	cmd.Env = append(cmd.Environ(), "GOOS=linux")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if len(all) < 5 {
+		t.Fatalf("go list found %d packages", len(all))
+	}
+	return all
+}
+
+func under(path, folder string) bool {
+	return path == folder || strings.HasPrefix(path, folder+"/")
+}
+
+// TestImportsGoOneWay holds the direction cmd → builtins → runtime/op →
+// runtime/plan → platforms.
+func TestImportsGoOneWay(t *testing.T) {
+	for _, p := range packages(t) {
+		from := strings.TrimPrefix(p.ImportPath, module)
+		for _, imp := range p.Imports {
+			to, own := strings.CutPrefix(imp, module)
+			if !own {
+				if (under(from, "runtime") || under(from, "platforms")) && under(imp, "go.starlark.net") {
+					t.Errorf("%s imports %s: only starlark, builtins and cmd know the language", from, imp)
+				}
+				if from == "platforms" && strings.Contains(strings.SplitN(imp, "/", 2)[0], ".") {
+					t.Errorf("platforms imports %s: it may import the standard library only", imp)
+				}
+				continue
+			}
+			if why := forbidden(from, to); why != "" {
+				t.Errorf("%s imports %s: %s", from, to, why)
+			}
+		}
+	}
+}
+
+// forbidden returns why the package from may not import the package to, or "".
+func forbidden(from, to string) string {
+	switch {
+	case to == "internal/need":
+		return "it is for tests"
+	case under(to, "cmd") && !under(from, "cmd"):
+		return "only cmd wires"
+	case under(from, "runtime"):
+		if under(to, "starlark") || under(to, "builtins") || under(to, "stdlib") {
+			return "the runtime does not know the language"
+		}
+		if under(to, "platforms") && to != "platforms" {
+			return "the runtime knows drivers by their interface"
+		}
+		if from == "runtime/plan" && under(to, "runtime") {
+			return "the plan is pure data"
+		}
+		if under(from, "runtime/op") && to != "runtime/plan" && to != "platforms" {
+			return "a step knows the plan and the machine"
+		}
+	case under(from, "platforms"):
+		return platformImport(from, to)
+	case under(from, "starlark"):
+		if under(to, "builtins") || under(to, "platforms") {
+			return "the evaluator does not know what the builtins are"
+		}
+	}
+	return ""
+}
+
+func platformImport(from, to string) string {
+	parts := strings.Split(from, "/")
+	switch {
+	case from == "platforms":
+		return "it imports no other package of the project"
+	case to == "platforms" || under(to, "platforms/ssh"):
+		return ""
+	case from == "platforms/all" && under(to, "platforms"):
+		return ""
+	case len(parts) > 1 && under(to, "platforms/"+parts[1]):
+		return ""
+	}
+	return "a platform imports platforms, platforms/ssh and its own folders"
+}
+
+func TestForbidden(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		ok       bool
+	}{
+		{"cmd/bake", "builtins", true},
+		{"builtins", "runtime/op", true},
+		{"runtime/op", "runtime/plan", true},
+		{"runtime/plan", "platforms", true},
+		{"platforms/rootfs", "platforms/rootfs/origin", true},
+		{"platforms/aws", "platforms/ssh", true},
+		{"platforms/all", "platforms/rootfs", true},
+		{"runtime/plan", "runtime/store", false},
+		{"runtime/solve", "platforms/rootfs", false},
+		{"runtime/solve", "builtins", false},
+		{"platforms", "runtime/plan", false},
+		{"platforms/aws", "platforms/rootfs", false},
+		{"platforms/rootfs", "runtime/store", false},
+		{"starlark/eval", "builtins", false},
+		{"builtins", "cmd/bake", false},
+		{"runtime/store", "internal/need", false},
+	} {
+		if got := forbidden(c.from, c.to) == ""; got != c.ok {
+			t.Errorf("%s → %s: allowed %v, want %v", c.from, c.to, got, c.ok)
+		}
+	}
+}

@@ -1,0 +1,17 @@
+// Package lock keeps bake.lock, the file that records what the loose origins
+// of a definition resolved to, and gives the sources of a plan their pins.
+//
+// A pin in the file holds for as long as what it names can still be had. A
+// build never refuses for want of a pin: it resolves the origin, says so and
+// writes the file. Only a locked build, asked for by the user, refuses.
+//
+// The file is JSON with one entry per origin, sorted, so that it reads well in
+// a diff:
+//
+//	{
+//	  "version": 1,
+//	  "pins": {
+//	    "rootfs debian bookworm amd64": {"id": "sha256:…", "date": "2026-11-01T10:00:00Z"}
+//	  }
+//	}
+package lock

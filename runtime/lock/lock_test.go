@@ -1,0 +1,203 @@
+package lock
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/plan"
+)
+
+// mirror is a driver that only pins: it stands for a mirror whose state moves.
+type mirror struct {
+	platforms.Driver
+	state string
+	asked atomic.Int32
+	fail  error
+}
+
+func (m *mirror) Pin(_ context.Context, o platforms.Origin) (platforms.Origin, error) {
+	m.asked.Add(1)
+	if m.fail != nil {
+		return o, m.fail
+	}
+	if o.Pin == nil || o.Pin.ID != m.state {
+		o.Pin = &platforms.Pin{ID: m.state, Date: "2026-11-01T00:00:00Z"}
+	}
+	return o, nil
+}
+
+func (m *mirror) PinName(o platforms.Origin) string {
+	var opts struct{ Suite string }
+	if err := o.Decode(&opts); err != nil {
+		return ""
+	}
+	return "suite " + opts.Suite
+}
+
+type source struct{ origin platforms.Origin }
+
+func (*source) Kind() string                { return "source" }
+func (s *source) Origin() platforms.Origin { return s.origin }
+
+func planOf(suites ...string) *plan.Plan {
+	var b plan.Builder
+	for i, s := range suites {
+		opts, _ := json.Marshal(map[string]any{"suite": s, "n": i})
+		b.Add(&plan.Node{
+			Op:       &source{platforms.Origin{Kind: "suite", Options: opts}},
+			Platform: &plan.Platform{Name: "fake"},
+			Pos:      []plan.Pos{{File: "images.star", Line: i + 1, Col: 1}},
+		})
+	}
+	return b.Plan()
+}
+
+func resolver(t *testing.T, path string, m *mirror) *Resolver {
+	t.Helper()
+	f, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Resolver{File: f, Drivers: func(*plan.Platform) (platforms.Driver, error) { return m, nil }}
+}
+
+func TestPinIsMadeOnceAndKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), Name)
+	m := &mirror{state: "sha256:one"}
+	r := resolver(t, path, m)
+	var told []string
+	r.Changed = func(name string, _ *platforms.Pin, _ platforms.Pin) { told = append(told, name) }
+	p := planOf("bookworm", "bookworm")
+	if err := r.Pin(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.File.Save(); err != nil {
+		t.Fatal(err)
+	}
+	if m.asked.Load() != 1 || len(told) != 1 || told[0] != "fake suite bookworm" {
+		t.Fatalf("asked %d times, told %q", m.asked.Load(), told)
+	}
+
+	m.state = "sha256:two"
+	r = resolver(t, path, m)
+	p = planOf("bookworm")
+	if err := r.Pin(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Nodes[0].Pin.ID; got != "sha256:one" {
+		t.Errorf("pin %s, want that of the file", got)
+	}
+	if m.asked.Load() != 1 {
+		t.Error("the driver was asked although the file has the pin")
+	}
+
+	r.Update = true
+	if err := r.Pin(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Nodes[0].Pin.ID; got != "sha256:two" {
+		t.Errorf("after update: pin %s", got)
+	}
+}
+
+func TestConfirm(t *testing.T) {
+	path := filepath.Join(t.TempDir(), Name)
+	m := &mirror{state: "sha256:one"}
+	r := resolver(t, path, m)
+	p := planOf("bookworm")
+	if err := errors.Join(r.Pin(t.Context(), p), r.File.Save()); err != nil {
+		t.Fatal(err)
+	}
+	if moved, err := r.Confirm(t.Context(), p.Nodes); err != nil || moved {
+		t.Fatalf("moved %v, %v: nothing changed", moved, err)
+	}
+	m.state = "sha256:two"
+	locked := resolver(t, path, m)
+	locked.Locked = true
+	if err := locked.Pin(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := locked.Confirm(t.Context(), p.Nodes); !errors.Is(err, ErrLocked) || !strings.HasPrefix(err.Error(), "images.star:1:1: ") {
+		t.Errorf("locked: %v", err)
+	}
+	moved, err := r.Confirm(t.Context(), p.Nodes)
+	if err != nil || !moved || p.Nodes[0].Pin.ID != "sha256:two" {
+		t.Errorf("moved %v, %v, pin %v", moved, err, p.Nodes[0].Pin)
+	}
+}
+
+func TestDriverErrorHasPosition(t *testing.T) {
+	m := &mirror{fail: errors.New("no such suite")}
+	r := resolver(t, filepath.Join(t.TempDir(), Name), m)
+	err := r.Pin(t.Context(), planOf("bokworm"))
+	if err == nil || err.Error() != "images.star:1:1: source: no such suite" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSaveKeepsFileSorted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), Name)
+	f, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Save(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("an empty lock was written")
+	}
+	f.Set("b", platforms.Pin{ID: "2"})
+	f.Set("a", platforms.Pin{ID: "1"})
+	f.Set("c", platforms.Pin{ID: "3"})
+	f.Keep(map[string]bool{"a": true, "b": true})
+	if err := f.Save(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := string(data)
+	if a, b := strings.Index(s, `"a"`), strings.Index(s, `"b"`); a < 0 || b < a || strings.Contains(s, `"c"`) {
+		t.Errorf("file: %s", s)
+	}
+	left, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(left) != 1 {
+		t.Errorf("left in the directory: %v, %v", left, err)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	for name, text := range map[string]string{
+		"no json": "pins", "other version": `{"version": 9}`,
+		"unknown field": `{"version": 1, "pin": {}}`, "no id": `{"version": 1, "pins": {"a": {}}}`,
+	} {
+		path := filepath.Join(t.TempDir(), Name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"version": 1, "pins": {"a": {"id": "x"}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		pins, err := parse(data)
+		for name, p := range pins {
+			if err == nil && p.ID == "" {
+				t.Errorf("pin %q without id", name)
+			}
+		}
+	})
+}
