@@ -1,0 +1,58 @@
+# The commands of this repository. `make demo` and `make test` do all their
+# set-up on a fresh Debian machine with Go; neither asks a question.
+
+GO ?= go
+BAKE := bin/bake
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: build demo test unit bench lint cross fuzz reference clean
+
+build: ## build the static binary bin/bake
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BAKE) ./cmd/bake
+
+demo: ## install what is missing, build bake, build and boot the quick-start image
+	@.ci/setup demo
+	@$(MAKE) --no-print-directory build
+	$(BAKE) build examples/quickstart/images.star --out out
+	@examples/quickstart/boot.sh out/web/web.qcow2
+
+test: ## install what is missing and run every test, slow ones too
+	@.ci/setup test
+	@$(MAKE) --no-print-directory build cross lint
+	BAKE_TEST_REQUIRE=1 BAKE_TEST_SLOW=1 $(GO) test -race -timeout 24m ./...
+
+unit: ## the quick tests: no privileges and no tools needed
+	$(GO) test -race ./...
+
+bench: ## compare with other tools, side by side, and print ratios
+	@.ci/setup bench
+	@$(MAKE) --no-print-directory build
+	$(GO) run ./cmd/bake-bench -bake $(BAKE)
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+cross: ## compile for every platform that bake runs on
+	@set -e; for target in linux/amd64 linux/arm64 darwin/arm64 windows/amd64; do \
+		echo "cross: $$target"; \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o /dev/null ./cmd/bake; \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./...; \
+	done
+
+fuzz: ## run every fuzz test for ten seconds
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "fuzz: $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s $$pkg; \
+		done; \
+	done
+
+reference: ## renew docs/reference.md from the code
+	$(GO) test ./cmd/bake -run TestReferenceIsCurrent -update
+
+clean: ## remove what make built
+	rm -rf bin out
