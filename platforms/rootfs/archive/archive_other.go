@@ -1,0 +1,17 @@
+//go:build !linux
+
+package archive
+
+import (
+	"context"
+	"errors"
+	"io"
+)
+
+var errLinux = errors.New("archive: file trees of machines can be handled on Linux only")
+
+// Unpack writes the entries of the tar stream r below the directory dst.
+func Unpack(ctx context.Context, dst string, r io.Reader, o Options) error { return errLinux }
+
+// Pack writes the file or directory at path to w as a tar stream.
+func Pack(ctx context.Context, w io.Writer, path string, o Options) error { return errLinux }
