@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -105,10 +106,7 @@ func (in *Input) Hash(ctx context.Context, files FileHasher) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		writeString(h, e.Rel)
-		writeString(h, e.Info.Mode().Type().String())
-		writeString(h, fmt.Sprintf("%o", e.Info.Mode().Perm()))
-		writeString(h, e.Link)
+		writeEntry(h, e)
 		if e.Info.Mode().IsRegular() {
 			d, err := files.HashFile(e.Path, e.Info)
 			if err != nil {
@@ -120,6 +118,14 @@ func (in *Input) Hash(ctx context.Context, files FileHasher) error {
 	}
 	in.Digest = Digest(hex.EncodeToString(h.Sum(nil)))
 	return nil
+}
+
+// writeEntry writes what is hashed of an entry beside a file's content.
+func writeEntry(h hash.Hash, e Entry) {
+	writeString(h, e.Rel)
+	writeString(h, e.Info.Mode().Type().String())
+	writeString(h, fmt.Sprintf("%o", e.Info.Mode().Perm()))
+	writeString(h, e.Link)
 }
 
 // HashFile is the FileHasher that remembers nothing.

@@ -1,0 +1,56 @@
+package op
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"bake.build/bake/platforms"
+)
+
+// fileTime is the modification time of every file that a step writes: the times
+// of the project's files are no part of keys, so they must not reach a layer.
+var fileTime = time.Unix(946684800, 0).UTC() // 2000-01-01
+
+// header begins the tar entry of a file that belongs to o.
+func (o owner) header(name string, typ byte, mode int64) *tar.Header {
+	return &tar.Header{
+		Typeflag: typ,
+		Name:     name,
+		Mode:     mode,
+		Uid:      o.uid,
+		Gid:      o.gid,
+		ModTime:  fileTime,
+		Format:   tar.FormatPAX,
+	}
+}
+
+// writeTar streams what fill writes to the directory dst of the machine.
+func writeTar(ctx context.Context, m platforms.Machine, dst string, fill func(*tar.Writer) error) error {
+	pr, pw := io.Pipe()
+	filled := make(chan error, 1)
+	go func() {
+		tw := tar.NewWriter(pw)
+		err := fill(tw)
+		if err == nil {
+			err = tw.Close()
+		}
+		pw.CloseWithError(err)
+		filled <- err
+	}()
+	err := m.Write(ctx, dst, pr)
+	if err == nil {
+		// The machine may stop at the archive's end mark; what fill says after it,
+		// such as that an input had changed, is read here.
+		_, err = io.Copy(io.Discard, pr)
+	}
+	pr.CloseWithError(errStopped)
+	if fillErr := <-filled; fillErr != nil && !errors.Is(fillErr, errStopped) {
+		return fillErr
+	}
+	return err
+}
+
+var errStopped = errors.New("the machine stopped reading")

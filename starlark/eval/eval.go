@@ -1,0 +1,142 @@
+package eval
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"bake.build/bake/runtime/plan"
+	"go.starlark.net/starlark"
+)
+
+// The limits that hold when a Config names none.
+const (
+	DefaultMaxSteps  = 50_000_000
+	DefaultMaxMemory = 1 << 30 // bytes
+)
+
+// A Config says how a definition is evaluated.
+type Config struct {
+	// Project is the tree that the definition belongs to.
+	Project *Project
+
+	// Predeclared are the names that every module sees.
+	Predeclared starlark.StringDict
+
+	// Std is the library @bake.
+	Std fs.FS
+
+	// Library returns the files of the library @name, or an error that says why
+	// it cannot be had. When it is nil, there is no library but @bake.
+	Library func(name string) (fs.FS, error)
+
+	// Undefined returns what to say of a name that is not defined, or "".
+	Undefined func(name string) string
+
+	// Print takes what the definition prints. When it is nil, it is dropped.
+	Print func(pos plan.Pos, text string)
+
+	MaxSteps  uint64 // of the interpreter; 0 means DefaultMaxSteps
+	MaxMemory uint64 // bytes of heap that evaluation may add; 0 means DefaultMaxMemory
+}
+
+// A run is the evaluation of one definition.
+type run struct {
+	cfg     Config
+	thread  *starlark.Thread
+	modules map[string]*module // by name
+	loading []*module          // being evaluated, outermost first
+}
+
+// Run evaluates the project's definition and returns its globals. An error of
+// the definition is a *starlark.EvalError, a syntax.Error, a
+// resolve.ErrorList or a *plan.Error; see package diag. When a limit is
+// reached or ctx ends and evaluation does not stop within a short time, since
+// it is inside one very long operation, Run returns all the same and leaves
+// that operation behind: the caller is expected to end the process.
+func Run(ctx context.Context, cfg Config) (starlark.StringDict, error) {
+	if cfg.MaxSteps == 0 {
+		cfg.MaxSteps = DefaultMaxSteps
+	}
+	if cfg.MaxMemory == 0 {
+		cfg.MaxMemory = DefaultMaxMemory
+	}
+	r := &run{cfg: cfg, modules: map[string]*module{}}
+	guarded := starlark.StringDict{"range": starlark.NewBuiltin("range", guardedRange)}
+	for name, v := range cfg.Predeclared {
+		guarded[name] = v
+	}
+	r.cfg.Predeclared = guarded
+	r.thread = r.newThread()
+	main := r.module(module{name: cfg.Project.Show(cfg.Project.Definition), path: cfg.Project.Definition})
+
+	var globals starlark.StringDict
+	err := r.limited(ctx, func() (err error) {
+		globals, err = r.exec(main)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return globals, nil
+}
+
+func (r *run) newThread() *starlark.Thread {
+	thread := &starlark.Thread{Name: "definition"}
+	thread.Load = func(_ *starlark.Thread, name string) (starlark.StringDict, error) {
+		return r.load(r.loading[len(r.loading)-1], name)
+	}
+	thread.Print = func(thread *starlark.Thread, text string) {
+		if r.cfg.Print == nil {
+			return
+		}
+		var pos plan.Pos
+		if stack := Stack(thread); len(stack) > 0 {
+			pos = stack[0]
+		}
+		r.cfg.Print(pos, text)
+	}
+	thread.SetMaxExecutionSteps(r.cfg.MaxSteps)
+	thread.OnMaxSteps = func(thread *starlark.Thread) {
+		Stop(thread, &LimitError{What: "steps", Limit: r.cfg.MaxSteps})
+	}
+	return thread
+}
+
+// Stack returns the call stack of thread, innermost first, without the frames
+// of builtins. It is called by the goroutine that runs the thread.
+func Stack(thread *starlark.Thread) []plan.Pos {
+	depth := thread.CallStackDepth()
+	stack := make([]plan.Pos, 0, depth)
+	for i := range depth {
+		stack = appendFrame(stack, thread.CallFrame(i))
+	}
+	return stack
+}
+
+// stopped is the key of the thread's local that holds why it was stopped.
+const stopped = "bake.stopped"
+
+// Stop ends the evaluation with err at the place where the thread is. It is
+// called by the goroutine that runs the thread, and serves where a function
+// cannot return an error, such as a value's String method.
+func Stop(thread *starlark.Thread, err error) {
+	if thread.Local(stopped) == nil {
+		thread.SetLocal(stopped, &plan.Error{Pos: Stack(thread), Err: err})
+		thread.Cancel(err.Error())
+	}
+}
+
+// cause returns the reason of Stop in place of the error that it led to.
+func (r *run) cause(err error) error {
+	if why, ok := r.thread.Local(stopped).(*plan.Error); ok {
+		return why
+	}
+	return err
+}
+
+// IsLimit reports whether err says that a limit was reached.
+func IsLimit(err error) bool {
+	var limit *LimitError
+	return errors.As(err, &limit)
+}

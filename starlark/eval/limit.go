@@ -1,0 +1,108 @@
+package eval
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/metrics"
+	"time"
+
+	"bake.build/bake/runtime/plan"
+	"go.starlark.net/starlark"
+)
+
+const (
+	samplePeriod = 2 * time.Millisecond
+	stopGrace    = 500 * time.Millisecond // for the thread to stop after it was told to
+	maxRange     = 10_000_000             // elements
+)
+
+// A LimitError says that a definition used more than it may.
+type LimitError struct {
+	What  string // "steps" or "memory"
+	Limit uint64 // steps, or bytes
+}
+
+func (e *LimitError) Error() string {
+	if e.What == "memory" {
+		return fmt.Sprintf("evaluation stopped: it needs more than %d MiB of memory", e.Limit>>20)
+	}
+	return fmt.Sprintf("evaluation stopped after %d steps: does it ever end?", e.Limit)
+}
+
+// limited runs evaluate on a goroutine of its own and stops it when ctx ends
+// or the heap grows beyond the limit.
+func (r *run) limited(ctx context.Context, evaluate func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- r.cause(evaluate()) }()
+
+	base := heapBytes()
+	tick := time.NewTicker(samplePeriod)
+	defer tick.Stop()
+	var collected time.Time
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			return r.abandon(done, context.Cause(ctx))
+		case <-tick.C:
+			if heapBytes() < base+r.cfg.MaxMemory {
+				continue
+			}
+			// What is on the heap may be garbage. A collection tells, and is worth
+			// its time only now and then.
+			if time.Since(collected) > 100*time.Millisecond {
+				runtime.GC()
+				collected = time.Now()
+			}
+			if heapBytes() >= base+r.cfg.MaxMemory {
+				return r.abandon(done, &LimitError{What: "memory", Limit: r.cfg.MaxMemory})
+			}
+		}
+	}
+}
+
+// abandon stops the thread for the reason why. An operation that does not
+// heed that in time is left behind.
+func (r *run) abandon(done <-chan error, why error) error {
+	r.thread.Cancel(why.Error())
+	timer := time.NewTimer(stopGrace)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		if err == nil {
+			return nil // it ended before it saw that it should
+		}
+		return at(err, why)
+	case <-timer.C:
+		return &plan.Error{Err: fmt.Errorf("%s: %w", r.cfg.Project.Show(r.cfg.Project.Definition), why)}
+	}
+}
+
+// at returns why at the place where err happened.
+func at(err, why error) error {
+	if e, ok := err.(*starlark.EvalError); ok {
+		return &plan.Error{Pos: framesOf(innermost(e).CallStack), Err: why}
+	}
+	return err
+}
+
+func heapBytes() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// guardedRange is range with a bound, since one call of list() or max() runs
+// over a range without a step that a limit could count.
+func guardedRange(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	v, err := starlark.Call(thread, starlark.Universe["range"], args, kwargs)
+	if err != nil {
+		return nil, err
+	}
+	if n := starlark.Len(v); n > maxRange {
+		return nil, fmt.Errorf("range: %d elements are more than %d", n, maxRange)
+	}
+	return v, nil
+}

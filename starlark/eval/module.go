@@ -1,0 +1,187 @@
+package eval
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"bake.build/bake/internal/spell"
+	"go.starlark.net/resolve"
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+)
+
+// dialect is what a definition may use of Starlark.
+var dialect = syntax.FileOptions{Set: true, TopLevelControl: true}
+
+// Dialect returns the options with which definitions are parsed.
+func Dialect() *syntax.FileOptions { d := dialect; return &d }
+
+// A module is one Starlark file, evaluated or being evaluated.
+type module struct {
+	name    string // as positions show it; unique
+	lib     string // the library it is of, such as "bake"; "" for the project
+	path    string // absolute, or within the library
+	fsys    fs.FS  // the library; nil for the project
+	globals starlark.StringDict
+	done    bool
+	err     error
+}
+
+// load evaluates what module from loads as name.
+func (r *run) load(from *module, name string) (starlark.StringDict, error) {
+	m, err := r.find(from, name)
+	if err != nil {
+		return nil, err
+	}
+	for i, open := range r.loading {
+		if open == m {
+			return nil, fmt.Errorf("load cycle: %s", cycle(append(r.loading[i:], m)))
+		}
+	}
+	if !m.done {
+		m.globals, m.err = r.exec(m)
+		m.done = true
+	}
+	return m.globals, m.err
+}
+
+func cycle(modules []*module) string {
+	names := make([]string, len(modules))
+	for i, m := range modules {
+		names[i] = m.name
+	}
+	return strings.Join(names, " → ")
+}
+
+// find returns the module that is called name in the module from.
+func (r *run) find(from *module, name string) (*module, error) {
+	if strings.HasPrefix(name, "@") {
+		lib, file, ok := strings.Cut(name[1:], "//")
+		if !ok {
+			return nil, fmt.Errorf("%q: want a file of the library, such as %q", name, name+"//x.star")
+		}
+		fsys, err := r.library(lib)
+		if err != nil {
+			return nil, err
+		}
+		return r.libraryModule(lib, fsys, file)
+	}
+	if from.fsys != nil {
+		file, rooted := strings.CutPrefix(name, "//")
+		if !rooted {
+			file = path.Join(path.Dir(from.path), name)
+		}
+		return r.libraryModule(from.lib, from.fsys, file)
+	}
+	abs, err := r.cfg.Project.Path(filepath.Dir(from.path), name)
+	if err != nil {
+		return nil, err
+	}
+	return r.module(module{name: r.cfg.Project.Show(abs), path: abs}), nil
+}
+
+func (r *run) library(lib string) (fs.FS, error) {
+	if lib == "bake" && r.cfg.Std != nil {
+		return r.cfg.Std, nil
+	}
+	if r.cfg.Library == nil {
+		return nil, fmt.Errorf("@%s is not known: modules of other teams are not configured, the shipped library is @bake", lib)
+	}
+	return r.cfg.Library(lib)
+}
+
+func (r *run) libraryModule(lib string, fsys fs.FS, file string) (*module, error) {
+	if file == "" || !fs.ValidPath(file) {
+		return nil, fmt.Errorf("@%s//%s is not the name of a file of the library", lib, file)
+	}
+	if _, err := fs.Stat(fsys, file); err != nil {
+		hint := ""
+		if entries, err := fs.ReadDir(fsys, path.Dir(file)); err == nil {
+			hint = spell.Hint(path.Base(file), "there are", entryNames(entries, ".star"))
+		}
+		return nil, fmt.Errorf("no file %q in @%s%s", file, lib, hint)
+	}
+	return r.module(module{name: "@" + lib + "//" + file, lib: lib, path: file, fsys: fsys}), nil
+}
+
+// module returns the one module of m's name.
+func (r *run) module(m module) *module {
+	if known, ok := r.modules[m.name]; ok {
+		return known
+	}
+	r.modules[m.name] = &m
+	return &m
+}
+
+// exec reads and evaluates m.
+func (r *run) exec(m *module) (starlark.StringDict, error) {
+	text, err := r.read(m)
+	if err != nil {
+		return nil, err
+	}
+	r.loading = append(r.loading, m)
+	defer func() { r.loading = r.loading[:len(r.loading)-1] }()
+
+	_, prog, err := starlark.SourceProgramOptions(&dialect, m.name, text, r.cfg.Predeclared.Has)
+	if err != nil {
+		return nil, r.suggest(err)
+	}
+	globals, err := prog.Init(r.thread, r.cfg.Predeclared)
+	globals.Freeze()
+	return globals, err
+}
+
+func (r *run) read(m *module) ([]byte, error) {
+	p := r.cfg.Project
+	src := source{}
+	var err error
+	if m.fsys != nil {
+		src.text, err = fs.ReadFile(m.fsys, m.path)
+	} else {
+		src.dir = filepath.Dir(m.path)
+		src.text, err = os.ReadFile(m.path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sources[m.name] = src
+	if m.fsys == nil {
+		p.read[m.path] = true
+	}
+	return src.text, nil
+}
+
+// suggest adds to each undefined name what was probably meant.
+func (r *run) suggest(err error) error {
+	var list resolve.ErrorList
+	if !errors.As(err, &list) {
+		return err
+	}
+	names := append(r.cfg.Predeclared.Keys(), starlark.Universe.Keys()...)
+	better := make(resolve.ErrorList, len(list))
+	for i, e := range list {
+		better[i] = e
+		name, undefined := strings.CutPrefix(e.Msg, "undefined: ")
+		if !undefined || strings.Contains(name, " ") {
+			continue
+		}
+		hint := ""
+		if r.cfg.Undefined != nil {
+			hint = r.cfg.Undefined(name)
+		}
+		if n := spell.Nearest(name, names); hint == "" && n != "" {
+			hint = fmt.Sprintf("did you mean %q?", n)
+		}
+		if hint != "" {
+			better[i].Msg += " (" + hint + ")"
+		}
+	}
+	return better
+}
