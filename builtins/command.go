@@ -1,0 +1,103 @@
+package builtins
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"bake.build/bake/runtime/op"
+)
+
+// maxScript is how many bytes a script may have.
+const maxScript = 1 << 20
+
+// commandArgs are the options of what runs a script: shell and test.
+type commandArgs struct {
+	Command     Lines             `arg:"command" help:"What to run: a text, or a list of lines. The common indentation of a text of several lines is dropped."`
+	Script      string            `arg:"script,keyword" help:"A file of the project to run in place of a command."`
+	Args        []string          `arg:"args,keyword" help:"Arguments of the script, \"$1\" and following."`
+	Env         map[string]string `arg:"env,keyword" help:"Variables of the environment."`
+	Secrets     SecretBindings    `arg:"secrets,keyword" help:"Secrets by the name of a variable, or by the path of a file in memory, below /run. In a list, secret(\"my-token\") is the variable MY_TOKEN."`
+	User        string            `arg:"user,keyword" help:"Who runs it: \"user\" or \"user:group\"." default:"root"`
+	Workdir     string            `arg:"workdir,keyword" help:"Where it runs, an absolute path." default:"/"`
+	Interpreter Words             `arg:"interpreter,keyword" help:"What runs the script." default:"its \"#!\" line, or /bin/sh -e"`
+	Caches      []string          `arg:"caches,keyword" help:"Directories that are kept between builds and are no part of the layer, such as /var/cache/apt."`
+	Network     bool              `arg:"network,keyword" help:"Whether it can reach the network." default:"True"`
+	ExitCodes   Ints              `arg:"valid_exit_codes,keyword" help:"The exit codes that mean success." default:"[0]"`
+}
+
+// data returns the op's data and the first line that names it.
+func (a *commandArgs) data(c *Call) (op.Command, string, error) {
+	text, title := string(a.Command), firstCommand(string(a.Command))
+	switch given := c.Given("command"); {
+	case given && a.Script != "":
+		return op.Command{}, "", errors.New("command and script are both given, want one")
+	case !given && a.Script == "":
+		return op.Command{}, "", errors.New(`nothing to run: want a command or script="path"`)
+	case a.Script != "":
+		var err error
+		if text, err = c.readText(a.Script, maxScript); err != nil {
+			return op.Command{}, "", fmt.Errorf("script: %w", err)
+		}
+		title = strings.Join(append([]string{a.Script}, a.Args...), " ")
+	case len(text) > maxScript:
+		return op.Command{}, "", fmt.Errorf("command: %d bytes are more than %d: copy a file and run that", len(text), maxScript)
+	}
+	for name := range a.Env {
+		if !envName.MatchString(name) {
+			return op.Command{}, "", fmt.Errorf("env: %q is not the name of a variable", name)
+		}
+	}
+	cmd := op.Command{
+		Script:      text,
+		Args:        a.Args,
+		Interpreter: a.Interpreter,
+		Env:         a.Env,
+		User:        a.User,
+		Workdir:     a.Workdir,
+		Caches:      a.Caches,
+		NoNetwork:   !a.Network,
+		ExitCodes:   a.ExitCodes,
+	}
+	for _, b := range a.Secrets {
+		if _, twice := a.Env[b.Env]; twice {
+			return op.Command{}, "", fmt.Errorf("%q is given in env and in secrets", b.Env)
+		}
+		cmd.Secrets = append(cmd.Secrets, b.Secret)
+		c.useSecret(b.value, c.Pos())
+	}
+	return cmd, title, cmd.Check()
+}
+
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// readText returns the content of a text file of the project, at most limit
+// bytes.
+func (c *Call) readText(name string, limit int64) (string, error) {
+	abs, err := c.Project.Path(c.Dir(), name)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(abs)
+	switch {
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("%q is not a file", name)
+	case info.Size() > limit:
+		return "", fmt.Errorf("%q has %d bytes, more than %d", name, info.Size(), limit)
+	}
+	c.Project.Record(abs)
+	text, err := os.ReadFile(abs)
+	if err != nil {
+		return "", err
+	}
+	if !utf8.Valid(text) {
+		return "", fmt.Errorf("%q is not UTF-8 text", filepath.Base(name))
+	}
+	return string(text), nil
+}

@@ -1,0 +1,139 @@
+package builtins
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"bake.build/bake/internal/spell"
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/starlark/eval"
+	"go.starlark.net/starlark"
+)
+
+// A Config says what a definition is evaluated with.
+type Config struct {
+	Project   *eval.Project
+	Platforms []platforms.Spec
+	Params    map[string]Given // by the name of the parameter
+
+	// Absent maps the names of platforms that exist, but not in this program, to
+	// what to say of them.
+	Absent map[string]string
+}
+
+// A Context is the state of one definition while it is evaluated. It is used
+// by the goroutine that evaluates.
+type Context struct {
+	Config
+	builder   plan.Builder
+	artifacts []*Artifact
+	tests     []*plan.Node
+	params    []*Param
+	secrets   []SecretUse
+	named     map[string]*plan.Node // artifacts and tests by the name that users type
+}
+
+// New returns a Context in which nothing was called yet.
+func New(cfg Config) *Context {
+	return &Context{Config: cfg, named: map[string]*plan.Node{}}
+}
+
+// A Definition is what an evaluated definition says.
+type Definition struct {
+	Plan      *plan.Plan // gated, not sealed
+	Artifacts []Target   // in the order of definition
+	Tests     []Target
+	Params    []*Param
+	Secrets   []SecretUse // that steps use
+}
+
+// A Target is a node that users address by name.
+type Target struct {
+	Name string // unique among artifacts and tests
+	Node *plan.Node
+}
+
+// Finish returns what was defined. It fails when a parameter was given that
+// the definition does not have.
+func (c *Context) Finish() (*Definition, error) {
+	if err := c.unknownParam(); err != nil {
+		return nil, err
+	}
+	c.qualify()
+	d := &Definition{Plan: c.builder.Plan(), Params: c.params, Secrets: c.secrets}
+	d.Plan.Gate()
+	for _, a := range c.artifacts {
+		d.Artifacts = append(d.Artifacts, Target{Name: a.target, Node: a.node})
+	}
+	for _, t := range c.tests {
+		d.Tests = append(d.Tests, Target{Name: t.Name, Node: t})
+	}
+	return d, nil
+}
+
+// Undefined says what to make of the undefined name of a definition, for
+// eval.Config.
+func (c *Context) Undefined(name string) string {
+	if why, ok := c.Absent[name]; ok {
+		return why
+	}
+	var known []string
+	for _, s := range c.Platforms {
+		known = append(known, s.Name)
+	}
+	for absent := range c.Absent {
+		known = append(known, absent)
+	}
+	if near := spell.Nearest(name, known); near != "" {
+		sort.Strings(known)
+		return fmt.Sprintf("unknown platform, did you mean %q? platforms: %s", near, strings.Join(known, ", "))
+	}
+	return ""
+}
+
+// A Call is one call of a builtin.
+type Call struct {
+	*Context
+	Name   string // of the builtin
+	thread *starlark.Thread
+	given  map[string]bool
+}
+
+// Pos returns the call stack of the definition, innermost first.
+func (c *Call) Pos() []plan.Pos { return eval.Stack(c.thread) }
+
+// Given reports whether the caller gave the argument called name.
+func (c *Call) Given(name string) bool { return c.given[name] }
+
+// Dir returns the directory that relative paths are relative to: that of the
+// file that calls, or of the nearest caller of a library that is in the
+// project.
+func (c *Call) Dir() string {
+	for i := range c.thread.CallStackDepth() {
+		if dir, ok := c.Project.Dir(c.thread.CallFrame(i).Pos.Filename()); ok {
+			return dir
+		}
+	}
+	return c.Project.Root
+}
+
+// Add appends a node to the plan, at the position of the call.
+func (c *Call) Add(n *plan.Node) *plan.Node {
+	n.Pos = c.Pos()
+	return c.builder.Add(n)
+}
+
+// Step appends a step on the layer l and returns the layer that it makes. auto
+// is the step's name unless the options give one.
+func (c *Call) Step(l *Layer, op plan.Op, o StepOptions, auto string) *Layer {
+	n := c.Add(&plan.Node{
+		Op:       op,
+		Platform: l.node.Platform,
+		Deps:     []*plan.Node{l.node},
+		Name:     o.title(auto),
+		Run:      o.run(),
+	})
+	return &Layer{node: n, platform: l.platform}
+}

@@ -1,0 +1,115 @@
+package builtins
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"bake.build/bake/runtime/op"
+	"github.com/bmatcuk/doublestar/v4"
+	"go.starlark.net/starlark"
+)
+
+func copyBuiltin() Builtin {
+	return Declare("copy", `Copies files of the project to the machine.
+
+src is a file, a directory, a pattern, or a list of these. Of a directory the content is copied, not the directory itself, with or without a "/" at its end. A file lands at dst, or in dst when dst ends in "/"; for a pattern or a list dst ends in "/". Links are copied as links. What is copied belongs to root unless owner says otherwise; the project's owners and times never reach a layer.`,
+		"layer", copyFiles)
+}
+
+type copyArgs struct {
+	Layer   *Layer   `arg:"layer,required" help:"The layer to change."`
+	Src     Paths    `arg:"src,required" help:"What to copy: paths relative to the file that calls, or from the project's root (\"//site\"), which may hold *, **, ? and [a-z]."`
+	Dst     string   `arg:"dst,required" help:"Where it goes, an absolute path in the machine; a directory when it ends in \"/\"."`
+	Owner   string   `arg:"owner,keyword" help:"Who it belongs to: \"user\", \"user:group\" or numbers." default:"root:root"`
+	Mode    Mode     `arg:"mode,keyword" help:"Permissions of files; directories can also be entered where they can be read." default:"those of the project"`
+	Exclude []string `arg:"exclude,keyword" help:"Patterns of what to leave out, relative to the directory that is copied, such as \"**/*.md\"."`
+	StepOptions
+}
+
+func copyFiles(c *Call, a *copyArgs) (starlark.Value, error) {
+	dst, isDir, err := machinePath(a.Dst)
+	if err != nil {
+		return nil, fmt.Errorf("dst: %w", err)
+	}
+	owner, err := checkOwner(a.Owner)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPatterns(a.Exclude); err != nil {
+		return nil, fmt.Errorf("exclude: %w", err)
+	}
+	found, err := c.find(a.Src)
+	if err != nil {
+		return nil, fmt.Errorf("src: %w", err)
+	}
+	o := &op.Copy{Dst: dst, Owner: owner, Mode: uint32(a.Mode)}
+	for _, f := range found {
+		from := op.CopyFrom{Input: c.input(f.abs, a.Exclude)}
+		if !f.dir {
+			from.Input.Exclude = nil
+			from.Name = filepath.Base(f.abs)
+		}
+		o.From = append(o.From, from)
+	}
+	switch several := len(a.Src) > 1 || found[0].glob; {
+	case several && !isDir:
+		return nil, fmt.Errorf("dst: %q does not end in \"/\", and what is copied may be several files", a.Dst)
+	case !several && !isDir && !found[0].dir:
+		o.Dst, o.From[0].Name = path.Dir(dst), path.Base(dst)
+		if dst == "/" {
+			return nil, errors.New(`dst: "/" is a directory`)
+		}
+	}
+	return c.Step(a.Layer, o, a.StepOptions, "copy: "+strings.Join(a.Src, " ")+" → "+a.Dst), nil
+}
+
+// A found is one thing that is copied.
+type found struct {
+	abs       string
+	dir, glob bool
+}
+
+// find returns what names stand for, each pattern's matches sorted.
+func (c *Call) find(names []string) ([]found, error) {
+	var all []found
+	for _, name := range names {
+		abs, err := c.Project.Path(c.Dir(), name)
+		if err != nil && strings.ContainsAny(name, "*?[{") {
+			matches, err := c.glob(name, nil)
+			if err != nil {
+				return nil, err
+			}
+			for _, m := range matches {
+				all = append(all, found{abs: m.abs, glob: true})
+			}
+			if len(matches) == 0 {
+				return nil, fmt.Errorf("%q matches no file", name)
+			}
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		info, err := os.Stat(abs)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() && strings.HasSuffix(name, "/") {
+			return nil, fmt.Errorf("%q is a file, not a directory", name)
+		}
+		all = append(all, found{abs: abs, dir: info.IsDir()})
+	}
+	return all, nil
+}
+
+func checkPatterns(patterns []string) error {
+	for _, p := range patterns {
+		if !doublestar.ValidatePattern(p) {
+			return fmt.Errorf("%q is not a pattern", p)
+		}
+	}
+	return nil
+}

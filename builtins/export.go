@@ -1,0 +1,141 @@
+package builtins
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"bake.build/bake/internal/spell"
+	"bake.build/bake/runtime/export"
+	"bake.build/bake/runtime/plan"
+	"go.starlark.net/starlark"
+)
+
+func exportBuiltin() Builtin {
+	return Declare("export", `Writes a layer as an image, in one or more formats, and returns the artifact.
+
+The name is how users address the artifact on the command line, and begins the names of its files. Where one name is exported on several platforms, the artifacts are called name@platform.`,
+		"artifact", exportLayer)
+}
+
+type exportArgs struct {
+	Layer       *Layer         `arg:"layer,required" help:"The layer to write."`
+	Name        string         `arg:"name,required" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"."`
+	Formats     Paths          `arg:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"]"`
+	Size        Size           `arg:"size,keyword" help:"Size of the disk, such as \"4G\"." default:"what its files need, with room to spare"`
+	Boot        string         `arg:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\""`
+	KernelArgs  Words          `arg:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
+	Compression string         `arg:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
+	To          starlark.Value `arg:"to,keyword" help:"Platforms on which the image is registered."`
+	StepOptions
+}
+
+var (
+	artifactName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	bootModes    = []string{"bios+uefi", "bios", "uefi", "none"}
+	compressions = []string{"", "zstd", "zlib", "none"}
+)
+
+func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
+	if !artifactName.MatchString(a.Name) {
+		return nil, fmt.Errorf("name: %q: want letters, digits, \".\", \"-\" and \"_\"", a.Name)
+	}
+	if a.To != nil {
+		return nil, errors.New("to: no platform of this version can register an image: leave it out, and upload the files of the artifact")
+	}
+	formats, err := checkFormats(a.Formats)
+	if err != nil {
+		return nil, fmt.Errorf("formats: %w", err)
+	}
+	boot, err := oneOf("boot", a.Boot, bootModes)
+	if err != nil {
+		return nil, err
+	}
+	compression, err := oneOf("compression", a.Compression, compressions)
+	if err != nil {
+		return nil, err
+	}
+	artifact := &Artifact{layer: a.Layer, name: a.Name, target: a.Name, formats: formats}
+	if err := c.checkArtifact(artifact); err != nil {
+		return nil, err
+	}
+	auto := "export: " + a.Name
+	artifact.node = c.Add(&plan.Node{
+		Op: &export.Op{
+			Name:        a.Name,
+			Formats:     formats,
+			Size:        int64(a.Size),
+			Boot:        boot,
+			KernelArgs:  strings.Join(a.KernelArgs, " "),
+			Compression: compression,
+		},
+		Platform: a.Layer.node.Platform,
+		Deps:     []*plan.Node{a.Layer.node},
+		Name:     a.title(auto),
+		Run:      a.run(),
+	})
+	c.artifacts = append(c.artifacts, artifact)
+	c.named[a.Name] = artifact.node
+	return artifact, nil
+}
+
+func oneOf(option, s string, choices []string) (string, error) {
+	if s == "" {
+		return choices[0], nil
+	}
+	if !slices.Contains(choices, s) {
+		return "", fmt.Errorf("%s: %q is not a choice%s", option, s, spell.Hint(s, "choices", choices))
+	}
+	return s, nil
+}
+
+func checkFormats(formats []string) ([]string, error) {
+	if len(formats) == 0 {
+		return []string{"qcow2"}, nil
+	}
+	var known []string
+	for _, f := range export.Formats() {
+		known = append(known, f.Name)
+	}
+	for i, f := range formats {
+		if !slices.Contains(known, f) {
+			return nil, fmt.Errorf("unknown format %q%s", f, spell.Hint(f, "formats", known))
+		}
+		if slices.Contains(formats[:i], f) {
+			return nil, fmt.Errorf("%q is given twice", f)
+		}
+	}
+	return formats, nil
+}
+
+// checkArtifact fails when the artifact cannot be told from another by its
+// name and its platform.
+func (c *Call) checkArtifact(a *Artifact) error {
+	if other, ok := c.named[a.name]; ok {
+		if _, isTest := other.Op.(plan.Check); isTest {
+			return c.checkName(a.name)
+		}
+	}
+	for _, other := range c.artifacts {
+		if other.name == a.name && other.layer.platform.plan.Name == a.layer.platform.plan.Name {
+			return fmt.Errorf("the name %q is taken by the artifact at %s: each artifact has a name of its own", a.name, other.node.Pos[0])
+		}
+	}
+	return nil
+}
+
+// qualify gives artifacts of one name that are on several platforms the names
+// name@platform.
+func (c *Context) qualify() {
+	count := map[string]int{}
+	for _, a := range c.artifacts {
+		count[a.name]++
+	}
+	for _, a := range c.artifacts {
+		if count[a.name] > 1 {
+			a.target = a.name + "@" + a.layer.platform.plan.Name
+		}
+	}
+}

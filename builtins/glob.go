@@ -1,0 +1,100 @@
+package builtins
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"bake.build/bake/starlark/eval"
+	"github.com/bmatcuk/doublestar/v4"
+	"go.starlark.net/starlark"
+)
+
+func globBuiltin() Builtin {
+	return Declare("glob", `Lists the files of the project that match a pattern, sorted.
+
+The pattern is relative to the file that calls, or to the project's root when it begins with "//", and so are the paths that are returned. "*" stands for any part of a name, "**" for any number of directories. Files whose names begin with "." match only where the pattern has the ".". Links to directories are not followed.`,
+		"list of strings", func(c *Call, a *globArgs) (starlark.Value, error) {
+			matches, err := c.glob(a.Pattern, a.Exclude)
+			if err != nil {
+				return nil, err
+			}
+			list := make([]starlark.Value, len(matches))
+			for i, m := range matches {
+				list[i] = starlark.String(m.name)
+			}
+			return starlark.NewList(list), nil
+		})
+}
+
+type globArgs struct {
+	Pattern string   `arg:"pattern,required" help:"What to look for, such as \"conf/*.conf\" or \"//site/**\"."`
+	Exclude []string `arg:"exclude,keyword" help:"Patterns of what to leave out, relative to the same place."`
+}
+
+// A match is one file that a pattern found.
+type match struct {
+	name string // as a definition names it
+	abs  string
+}
+
+// glob returns the files that match pattern and none of exclude, sorted.
+func (c *Call) glob(pattern string, exclude []string) ([]match, error) {
+	if err := checkPatterns(append([]string{pattern}, exclude...)); err != nil {
+		return nil, err
+	}
+	dir, rest := c.Dir(), pattern
+	if cut, ok := strings.CutPrefix(pattern, "//"); ok {
+		dir, rest = c.Project.Root, cut
+	}
+	base, rest := doublestar.SplitPattern(path.Clean(rest))
+	abs, err := c.Project.Path(dir, filepath.ToSlash(base))
+	if errors.Is(err, eval.ErrOutside) {
+		return nil, err
+	} else if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	opts := []doublestar.GlobOption{doublestar.WithFilesOnly(), doublestar.WithNoFollow(), doublestar.WithFailOnIOErrors()}
+	if !strings.HasPrefix(rest, ".") && !strings.Contains(rest, "/.") {
+		opts = append(opts, doublestar.WithNoHidden())
+	}
+	names, err := doublestar.Glob(os.DirFS(abs), rest, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", pattern, err)
+	}
+	sort.Strings(names)
+	prefix := ""
+	if strings.HasPrefix(pattern, "//") {
+		prefix = "//"
+	}
+	var matches []match
+	for _, name := range names {
+		rel := path.Join(base, name)
+		if excluded(exclude, rel) || excluded(exclude, prefix+rel) {
+			continue
+		}
+		real, err := c.Project.Path(abs, name)
+		if err != nil {
+			return nil, err
+		}
+		c.Project.Record(real)
+		matches = append(matches, match{name: prefix + rel, abs: real})
+	}
+	return matches, nil
+}
+
+func excluded(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if doublestar.MatchUnvalidated(p, name) {
+			return true
+		}
+	}
+	return false
+}

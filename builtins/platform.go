@@ -1,0 +1,63 @@
+package builtins
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/plan"
+	"go.starlark.net/starlark"
+)
+
+// constructor returns the function that makes values of a platform.
+func (c *Context) constructor(spec platforms.Spec) *starlark.Builtin {
+	return starlark.NewBuiltin(spec.Name, func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+		call := &Call{Context: c, Name: spec.Name, thread: thread}
+		if len(args) > 0 {
+			return nil, fmt.Errorf("%s: options are given by keyword, not by position", spec.Name)
+		}
+		options, err := decodeOptions(spec.Options, kwargs, call.platformPath)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", spec.Name, err)
+		}
+		return &Platform{plan: &plan.Platform{Name: spec.Name, Options: options, Pos: call.Pos()}}, nil
+	})
+}
+
+// platformPath takes an option of a platform that may name a local file.
+func (c *Call) platformPath(o platforms.Option, v starlark.Value) (string, error) {
+	s, err := asText(v)
+	if err == errType || o.Kind == platforms.LayerRef {
+		return "", wrongType(v, string(o.Kind))
+	} else if err != nil {
+		return "", err
+	}
+	if !namesFile(o, s) {
+		return s, nil
+	}
+	return c.anyPath(s)
+}
+
+// namesFile reports whether s, the value of a Path or Ref option, names a
+// local file or directory.
+func namesFile(o platforms.Option, s string) bool {
+	if o.Kind == platforms.Ref {
+		return filepath.IsAbs(s) || strings.HasPrefix(s, "/") || strings.HasPrefix(s, "./") || strings.HasPrefix(s, "../")
+	}
+	return !strings.Contains(s, "://")
+}
+
+// anyPath returns the absolute path of an existing file or directory: of the
+// project, or anywhere when s is absolute.
+func (c *Call) anyPath(s string) (string, error) {
+	if !filepath.IsAbs(s) || strings.HasPrefix(s, "//") {
+		return c.Project.Path(c.Dir(), s)
+	}
+	real, err := filepath.EvalSymlinks(s)
+	if err != nil {
+		return "", fmt.Errorf("no file or directory %q: %w", s, errors.Unwrap(err))
+	}
+	return real, nil
+}

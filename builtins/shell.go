@@ -1,0 +1,28 @@
+package builtins
+
+import (
+	"bake.build/bake/runtime/op"
+	"go.starlark.net/starlark"
+)
+
+func shellBuiltin() Builtin {
+	return Declare("shell", `Runs a command or a script in the machine and returns the layer that it leaves.
+
+Where the same step ran before on an equal layer, its layer is taken from the cache.`,
+		"layer", shell)
+}
+
+type shellArgs struct {
+	Layer *Layer `arg:"layer,required" help:"The layer to change."`
+	commandArgs
+	ExpectDisconnect bool `arg:"expect_disconnect,keyword" help:"The script may end the connection to the machine, as a reboot does. It matters on platforms that reach their machines over a network." default:"False"`
+	StepOptions
+}
+
+func shell(c *Call, a *shellArgs) (starlark.Value, error) {
+	cmd, title, err := a.data(c)
+	if err != nil {
+		return nil, err
+	}
+	return c.Step(a.Layer, &op.Shell{Command: cmd, ExpectDisconnect: a.ExpectDisconnect}, a.StepOptions, "shell: "+title), nil
+}

@@ -1,0 +1,162 @@
+package builtins
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bake.build/bake/internal/spell"
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/op"
+	"bake.build/bake/runtime/plan"
+	"go.starlark.net/starlark"
+)
+
+func sourceBuiltin() Builtin {
+	return Declare("source", `Begins a chain of layers on a platform, from exactly one origin.
+
+The options are those of the platform: see the list of each platform below. An option that takes a path accepts a path relative to the file that calls, a path from the project's root ("//disks/base.qcow2"), an absolute path, a URL, or an artifact. The contents of local files are part of the layer's key, their places are not.`,
+		"layer", source)
+}
+
+type sourceArgs struct {
+	Platform *Platform `arg:"platform,required" help:"Where machines run, such as rootfs()."`
+	SourceOptions
+	Options []starlark.Tuple `arg:"**"`
+}
+
+// SourceOptions are the options of source that no platform declares.
+type SourceOptions struct {
+	Name    string   `arg:"name,keyword" help:"How the layer is called in displays." default:"made from the origin"`
+	Timeout Duration `arg:"timeout,keyword" help:"How long importing may take." default:"no limit"`
+	Retries int      `arg:"retries,keyword" help:"How often importing is tried again when it fails." default:"0"`
+}
+
+func source(c *Call, a *sourceArgs) (starlark.Value, error) {
+	spec, err := c.spec(a.Platform.plan.Name)
+	if err != nil {
+		return nil, err
+	}
+	origin, err := originOf(spec, a.Options)
+	if err != nil {
+		return nil, err
+	}
+	s := &op.Source{Of: origin}
+	n := &plan.Node{Op: s, Platform: a.Platform.plan}
+	s.Options, err = decodeOptions(spec.Origin, a.Options, func(o platforms.Option, v starlark.Value) (string, error) {
+		return c.sourceOption(n, s, o, v)
+	})
+	if err != nil {
+		return nil, err
+	}
+	o := StepOptions{Name: a.Name, Timeout: a.Timeout, Retries: a.Retries}
+	n.Name = o.title(sourceName(s, a.Options))
+	n.Run = o.run()
+	return &Layer{node: c.Add(n), platform: a.Platform}, nil
+}
+
+func (c *Call) spec(name string) (platforms.Spec, error) {
+	for _, s := range c.Platforms {
+		if s.Name == name {
+			return s, nil
+		}
+	}
+	return platforms.Spec{}, fmt.Errorf("unknown platform %q", name)
+}
+
+// originOf returns the one origin that kwargs name.
+func originOf(spec platforms.Spec, kwargs []starlark.Tuple) (string, error) {
+	var all, given []string
+	for _, o := range spec.Origin {
+		if !o.IsOrigin {
+			continue
+		}
+		all = append(all, o.Name)
+		for _, kv := range kwargs {
+			if string(kv[0].(starlark.String)) == o.Name && kv[1] != starlark.None && kv[1] != starlark.False {
+				given = append(given, o.Name)
+			}
+		}
+	}
+	switch len(given) {
+	case 1:
+		return given[0], nil
+	case 0:
+		names := make([]string, 0, len(spec.Origin))
+		for _, o := range spec.Origin {
+			names = append(names, o.Name)
+		}
+		for _, kv := range kwargs {
+			if name := string(kv[0].(starlark.String)); !slices.Contains(names, name) {
+				return "", fmt.Errorf("unknown keyword %q%s", name, spell.Hint(name, "keywords", names))
+			}
+		}
+		return "", fmt.Errorf("no origin: one of %s says what to start from", spell.List(all))
+	}
+	return "", fmt.Errorf("%s are %d origins, want exactly one", strings.Join(given, " and "), len(given))
+}
+
+// sourceOption takes an option that names a file, a layer or an artifact.
+func (c *Call) sourceOption(n *plan.Node, s *op.Source, o platforms.Option, v starlark.Value) (string, error) {
+	switch v := v.(type) {
+	case *Layer:
+		if o.Kind != platforms.LayerRef {
+			return "", wrongType(v, string(o.Kind))
+		}
+		link(n, s, o.Name, v.node)
+		return "", nil
+	case *Artifact:
+		if o.Kind == platforms.LayerRef {
+			return "", wrongType(v, string(o.Kind))
+		}
+		link(n, s, o.Name, v.node)
+		return "", nil
+	}
+	text, err := asText(v)
+	if err == errType || o.Kind == platforms.LayerRef {
+		return "", wrongType(v, string(o.Kind))
+	} else if err != nil || !namesFile(o, text) {
+		return text, err
+	}
+	abs, err := c.anyPath(text)
+	if err != nil {
+		return "", err
+	}
+	s.Files = append(s.Files, op.SourceFile{Option: o.Name, Input: c.input(abs, nil)})
+	return "", nil
+}
+
+func link(n *plan.Node, s *op.Source, option string, dep *plan.Node) {
+	s.Made = append(s.Made, op.SourceNode{Option: option, Dep: len(n.Deps)})
+	n.Deps = append(n.Deps, dep)
+}
+
+// input makes an input of the plan at the position of the call.
+func (c *Call) input(abs string, exclude []string) *plan.Input {
+	c.Project.Record(abs)
+	return &plan.Input{Path: abs, Exclude: exclude, Pos: c.Pos()}
+}
+
+// sourceName says what the source starts from, such as "debian bookworm".
+func sourceName(s *op.Source, kwargs []starlark.Tuple) string {
+	var values map[string]json.RawMessage
+	var text string
+	if json.Unmarshal(s.Options, &values) == nil && json.Unmarshal(values[s.Of], &text) == nil {
+		return "source: " + s.Of + " " + text
+	}
+	for _, kv := range kwargs {
+		if string(kv[0].(starlark.String)) != s.Of {
+			continue
+		}
+		switch v := kv[1].(type) {
+		case starlark.String:
+			return "source: " + s.Of + " " + string(v)
+		case *Artifact:
+			return "source: " + s.Of + " " + v.name
+		case *Layer:
+			return "source: " + s.Of + " " + v.node.Name
+		}
+	}
+	return "source: " + s.Of
+}

@@ -1,0 +1,50 @@
+package builtins
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"bake.build/bake/runtime/plan"
+)
+
+// StepOptions are the options that every step takes. None of them is part of a
+// key.
+type StepOptions struct {
+	Name    string   `arg:"name,keyword" help:"How the step is called in displays." default:"made from the step"`
+	Timeout Duration `arg:"timeout,keyword" help:"How long the step may take, such as \"10m\"." default:"no limit"`
+	Retries int      `arg:"retries,keyword" help:"How often the step is tried again when it fails." default:"0"`
+	Always  bool     `arg:"always,keyword" help:"Run the step even when its layer is in the cache." default:"False"`
+}
+
+func (o StepOptions) title(auto string) string {
+	if o.Name != "" {
+		return o.Name
+	}
+	return shorten(auto)
+}
+
+func (o StepOptions) run() plan.RunOptions {
+	return plan.RunOptions{Timeout: time.Duration(o.Timeout), Retries: max(o.Retries, 0), Always: o.Always}
+}
+
+// shorten cuts a name that is too long for a line.
+func shorten(s string) string {
+	const most = 60
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	runes := []rune(s)
+	return strings.TrimRight(string(runes[:most-1]), " ") + "…"
+}
+
+// firstCommand returns the first line of a script that says what it is about.
+func firstCommand(script string) string {
+	for line := range strings.Lines(script) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "set ") && !strings.HasPrefix(line, "export ") {
+			return strings.Join(strings.Fields(strings.TrimSuffix(line, "\\")), " ")
+		}
+	}
+	return "script"
+}

@@ -1,0 +1,66 @@
+package builtins
+
+import (
+	starlarkjson "go.starlark.net/lib/json"
+	"go.starlark.net/lib/math"
+	"go.starlark.net/starlark"
+	"go.starlark.net/starlarkstruct"
+)
+
+// Table returns the builtins of bake.
+func Table() []Builtin {
+	return []Builtin{
+		sourceBuiltin(),
+		shellBuiltin(),
+		copyBuiltin(),
+		writeBuiltin(),
+		exportBuiltin(),
+		testBuiltin(),
+		paramBuiltin(),
+		secretBuiltin(),
+		readFileBuiltin(),
+		globBuiltin(),
+	}
+}
+
+// A Builtin is a function of the language.
+type Builtin struct {
+	Name    string
+	Doc     string // paragraphs for the reference; the first is one sentence
+	Returns string // what the call gives, such as "layer"
+	Args    []Arg
+	call    func(c *Call, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error)
+}
+
+// An Arg is an argument of a Builtin.
+type Arg struct {
+	Name     string
+	Type     string // as shown to users, such as "list of strings"
+	Default  string // as shown to users; "" when there is none to show
+	Help     string // one sentence
+	Required bool
+	Keyword  bool // cannot be given by position
+}
+
+// Predeclared returns the names that a definition sees: the builtins of table,
+// a constructor for each platform, and struct, json and math.
+func (c *Context) Predeclared(table []Builtin) starlark.StringDict {
+	names := starlark.StringDict{
+		"struct": starlark.NewBuiltin("struct", starlarkstruct.Make),
+		"json":   starlarkjson.Module,
+		"math":   math.Module,
+	}
+	for _, b := range table {
+		names[b.Name] = c.function(b)
+	}
+	for _, spec := range c.Platforms {
+		names[spec.Name] = c.constructor(spec)
+	}
+	return names
+}
+
+func (c *Context) function(b Builtin) *starlark.Builtin {
+	return starlark.NewBuiltin(b.Name, func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+		return b.call(&Call{Context: c, Name: b.Name, thread: thread}, args, kwargs)
+	})
+}
