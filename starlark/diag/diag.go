@@ -1,0 +1,139 @@
+package diag
+
+import (
+	"errors"
+	"strings"
+
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/starlark/eval"
+	"go.starlark.net/resolve"
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+)
+
+// A Diagnostic is what is shown of one error.
+type Diagnostic struct {
+	Stack   []plan.Pos // where it happened and the calls that led there, innermost first; may be empty
+	Message string     // one line, or several
+	Log     []string   // the last lines of the failed step's log
+	LogPath string     // the file with the full log; "" when there is none
+	Hint    string     // what may help; may be ""
+}
+
+// A Hinter is an error that knows what may help.
+type Hinter interface {
+	error
+	Hint() string
+}
+
+// A Logger is an error of something that wrote a log.
+type Logger interface {
+	error
+	// Log returns the last lines of the log and the path of the file that has all
+	// of it; either may be empty.
+	Log() (tail []string, path string)
+}
+
+// Of returns the diagnostics of err, at least one unless err is nil. Errors
+// that are joined are shown one by one.
+func Of(err error) []Diagnostic {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case resolve.ErrorList:
+		list := make([]Diagnostic, len(e))
+		for i, one := range e {
+			list[i] = Diagnostic{Stack: position(one.Pos), Message: one.Msg}
+		}
+		return list
+	case interface{ Unwrap() []error }:
+		if isJoin(err, e.Unwrap()) {
+			var list []Diagnostic
+			for _, one := range e.Unwrap() {
+				list = append(list, Of(one)...)
+			}
+			return list
+		}
+	}
+	if list := inModule(err); list != nil {
+		return list
+	}
+	d := Diagnostic{Message: message(err), Stack: stackOf(err)}
+	if h := Hinter(nil); errors.As(err, &h) {
+		d.Hint = h.Hint()
+	}
+	if l := Logger(nil); errors.As(err, &l) {
+		d.Log, d.LogPath = l.Log()
+	}
+	return []Diagnostic{d}
+}
+
+// isJoin reports whether err says no more than the errors that it joins.
+func isJoin(err error, parts []error) bool {
+	texts := make([]string, len(parts))
+	for i, p := range parts {
+		texts[i] = p.Error()
+	}
+	return err.Error() == strings.Join(texts, "\n")
+}
+
+// inModule returns the diagnostics of an error that has a position of its own
+// inside of a module that was being loaded, or nil.
+func inModule(err error) []Diagnostic {
+	calls := eval.Frames(err)
+	var list resolve.ErrorList
+	if errors.As(err, &list) {
+		diags := Of(list)
+		for i := range diags {
+			diags[i].Stack = append(diags[i].Stack, calls...)
+		}
+		return diags
+	}
+	var syn syntax.Error
+	if errors.As(err, &syn) {
+		return []Diagnostic{{Stack: append(position(syn.Pos), calls...), Message: syn.Msg}}
+	}
+	return nil
+}
+
+func position(p syntax.Position) []plan.Pos {
+	return []plan.Pos{{File: p.Filename(), Line: int(p.Line), Col: int(p.Col)}}
+}
+
+func stackOf(err error) []plan.Pos {
+	var e *plan.Error
+	if errors.As(err, &e) && len(e.Pos) > 0 {
+		return e.Pos
+	}
+	return eval.Frames(err)
+}
+
+// message is what err says without the positions that the stack shows.
+func message(err error) string {
+	var located *plan.Error
+	var evaluated *starlark.EvalError
+	switch {
+	case errors.As(err, &located):
+		// What wraps the located error stays in front of what it says.
+		before, after, ok := strings.Cut(err.Error(), located.Error())
+		if ok {
+			return before + located.Err.Error() + after
+		}
+		return located.Err.Error()
+	case errors.As(err, &evaluated):
+		return strings.TrimPrefix(innermost(evaluated), "Starlark computation cancelled: ")
+	}
+	return err.Error()
+}
+
+// innermost is what the first of nested errors says: each module that is
+// loaded repeats what happened in it.
+func innermost(e *starlark.EvalError) string {
+	for {
+		var inner *starlark.EvalError
+		if !errors.As(e.Unwrap(), &inner) {
+			return e.Msg
+		}
+		e = inner
+	}
+}
