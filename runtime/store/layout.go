@@ -1,0 +1,163 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/store/lockfile"
+)
+
+// version is the content of the file "version".
+const version = "bake store 1\n"
+
+// The names in the store's directory.
+const (
+	versionName = "version"
+	lockName    = "lock"
+	layersName  = "layers"
+	stagingName = "staging"
+	locksName   = "locks"
+	leasesName  = "leases"
+	trashName   = "trash"
+	recordsName = "records"
+	cacheName   = "cache"
+	statName    = "statcache"
+	ledgerName  = "ledger" // not the store's, but lies here
+)
+
+// The names in a layer's directory.
+const (
+	metaName     = "meta.json"
+	manifestName = "manifest.zst"
+	factsName    = "facts"
+	durableName  = "durable"
+	dataName     = "data"
+)
+
+// DefaultDir returns where the store lies unless the user says otherwise:
+// $BAKE_CACHE_DIR, else bake in $XDG_CACHE_HOME, else ~/.cache/bake, or what
+// the operating system has for that. Root without a home has /var/cache/bake.
+func DefaultDir() (string, error) {
+	if d := os.Getenv("BAKE_CACHE_DIR"); d != "" {
+		return filepath.Abs(d)
+	}
+	// The XDG specification wants relative paths ignored.
+	if d := os.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(d) {
+		return filepath.Join(d, "bake"), nil
+	}
+	home, err := os.UserHomeDir()
+	switch {
+	case err != nil && os.Geteuid() == 0:
+		return "/var/cache/bake", nil
+	case err != nil:
+		return "", fmt.Errorf("find the cache directory: %w: set BAKE_CACHE_DIR", err)
+	case runtime.GOOS == "windows" || runtime.GOOS == "darwin":
+		d, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("find the cache directory: %w: set BAKE_CACHE_DIR", err)
+		}
+		return filepath.Join(d, "bake"), nil
+	}
+	return filepath.Join(home, ".cache", "bake"), nil
+}
+
+// layerDir returns the directory of the layer k.
+func (s *Store) layerDir(k plan.Key) string {
+	hex := k.String()
+	return filepath.Join(s.dir, layersName, hex[:2], hex)
+}
+
+// global takes the one lock of the whole store, which is held for
+// milliseconds only.
+func (s *Store) global() (*lockfile.Lock, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	l, err := lockfile.Acquire(ctx, filepath.Join(s.dir, lockName), nil)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("lock the store: another process has held %s for a minute", lockName)
+	}
+	return l, err
+}
+
+// layOut makes the directories that are missing.
+func (s *Store) layOut() (err error) {
+	v, err := os.ReadFile(filepath.Join(s.dir, versionName))
+	if err == nil && string(v) == version && s.hasDirs() {
+		return nil
+	}
+	if err := os.MkdirAll(s.dir, 0o711); err != nil {
+		return err
+	}
+	l, err := s.global()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Unlock()) }()
+	v, err = os.ReadFile(filepath.Join(s.dir, versionName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := s.onlyOurs(); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case string(v) != version:
+		return fmt.Errorf("its version is %q, this bake reads %q: use another BAKE_CACHE_DIR or remove it",
+			strings.TrimSpace(string(v)), strings.TrimSpace(version))
+	}
+	for name, mode := range dirs() {
+		if err := os.MkdirAll(filepath.Join(s.dir, name), mode); err != nil {
+			return err
+		}
+	}
+	if v != nil {
+		return nil
+	}
+	return writeFile(filepath.Join(s.dir, versionName), []byte(version))
+}
+
+// dirs returns the directories of a store with their modes. The layers hold
+// other systems' secrets and setuid programs, so nobody else may reach them;
+// staging and caches have to be reached by tools that drop their privileges.
+func dirs() map[string]fs.FileMode {
+	return map[string]fs.FileMode{
+		layersName: 0o700, stagingName: 0o711, locksName: 0o700, leasesName: 0o700,
+		trashName: 0o700, recordsName: 0o700, cacheName: 0o711,
+	}
+}
+
+func (s *Store) hasDirs() bool {
+	for name := range dirs() {
+		if fi, err := os.Stat(filepath.Join(s.dir, name)); err != nil || !fi.IsDir() {
+			return false
+		}
+	}
+	return true
+}
+
+// onlyOurs fails if the directory holds what no store would.
+func (s *Store) onlyOurs() error {
+	names, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	ours := dirs()
+	for _, e := range names {
+		if _, ok := ours[e.Name()]; ok || e.Name() == lockName || e.Name() == ledgerName {
+			continue
+		}
+		if strings.HasPrefix(e.Name(), ".new-") {
+			continue
+		}
+		return fmt.Errorf("the directory holds %q and is not a store: choose an empty one", e.Name())
+	}
+	return nil
+}
