@@ -1,0 +1,203 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"bake.build/bake/runtime/disk/grub"
+	"bake.build/bake/runtime/disk/tree"
+)
+
+const header = "Written by bake when this disk was made."
+
+// A kernel is what is found of a kernel in a tree, as absolute paths in it.
+type kernel struct{ image, initrd string }
+
+// findKernel returns the newest kernel in the tree.
+func findKernel(t *tree.Tree) (k kernel, ok bool) {
+	boot := t.Lookup("boot")
+	if boot == nil {
+		return k, false
+	}
+	version := ""
+	for _, e := range boot.Children {
+		if !e.IsRegular() || e.Size == 0 {
+			continue
+		}
+		for _, prefix := range []string{"vmlinuz-", "vmlinux-", "Image-"} {
+			v, found := strings.CutPrefix(e.Name, prefix)
+			if found && (!ok || versionLess(version, v)) {
+				version, ok = v, true
+				k.image = "/boot/" + e.Name
+			}
+		}
+	}
+	if !ok {
+		e := t.Lookup("boot/vmlinuz")
+		return kernel{image: "/boot/vmlinuz"}, e != nil && e.IsRegular()
+	}
+	for _, name := range []string{"initrd.img-" + version, "initramfs-" + version + ".img", "initrd-" + version} {
+		if t.Lookup("boot/"+name) != nil {
+			k.initrd = "/boot/" + name
+			break
+		}
+	}
+	return k, true
+}
+
+// versionLess compares versions piece by piece, numbers by value.
+func versionLess(a, b string) bool {
+	for a != "" && b != "" {
+		var x, y string
+		x, a = piece(a)
+		y, b = piece(b)
+		if x == y {
+			continue
+		}
+		m, err1 := strconv.ParseUint(x, 10, 64)
+		n, err2 := strconv.ParseUint(y, 10, 64)
+		if err1 == nil && err2 == nil && m != n {
+			return m < n
+		}
+		return x < y
+	}
+	return a == "" && b != ""
+}
+
+func piece(s string) (head, rest string) {
+	isDigit := func(c byte) bool { return c >= '0' && c <= '9' }
+	i := 1
+	for i < len(s) && isDigit(s[i]) == isDigit(s[0]) {
+		i++
+	}
+	return s[:i], s[i:]
+}
+
+func exists(t *tree.Tree, paths ...string) bool {
+	for _, p := range paths {
+		if t.Lookup(p) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// checkBootable says what a tree lacks to boot.
+func checkBootable(t *tree.Tree, o *Options, args []string) (kernel, error) {
+	k, ok := findKernel(t)
+	if !ok {
+		return k, fmt.Errorf("no kernel in /boot: add linux-image-cloud-%s to packages, or give boot = %q", o.Arch, BootNone)
+	}
+	for _, a := range args {
+		if strings.HasPrefix(a, "init=") || strings.HasPrefix(a, "rdinit=") {
+			return k, nil
+		}
+	}
+	if !exists(t, "sbin/init", "usr/sbin/init", "etc/init", "bin/init", "usr/bin/init") {
+		return k, fmt.Errorf("no /sbin/init for the kernel to start: add systemd-sysv to packages, or give boot = %q", BootNone)
+	}
+	return k, nil
+}
+
+// prepare adds to the tree in memory what the disk needs.
+func prepare(t *tree.Tree, o *Options) error {
+	words, err := grub.Words(o.KernelArgs)
+	if err != nil {
+		return err
+	}
+	sec := o.Epoch.Unix()
+	root := "PARTUUID=" + o.rootID().String()
+	if o.Boot == BootNone {
+		return nil
+	}
+	k, err := checkBootable(t, o, words)
+	if err != nil {
+		return err
+	}
+	rootInTab, err := addFstab(t, root, sec)
+	if err != nil {
+		return err
+	}
+	if err := addGrowth(t, sec); err != nil {
+		return err
+	}
+	// Without a line in fstab nobody would make the root file system writable.
+	mode := "ro"
+	if !rootInTab {
+		mode = "rw"
+	}
+	serial := "ttyS0"
+	if o.Arch == "arm64" {
+		serial = "ttyAMA0"
+	}
+	consoles := []string{"console=tty0", "console=" + serial + ",115200"}
+	config := grub.Config{
+		Root: root, Kernel: k.image, Initrd: k.initrd,
+		Args:    append(append([]string{mode}, consoles...), words...),
+		Headers: []string{header, "update-grub may replace this file where GRUB is installed."},
+	}
+	if err := t.Add("boot/grub/grub.cfg", 0o644, []byte(config.Script()), sec); err != nil {
+		return err
+	}
+	if !exists(t, "usr/sbin/update-grub", "usr/sbin/grub-mkconfig") {
+		return nil
+	}
+	config.Headers = []string{header}
+	config.Args = append(consoles, words...)
+	return t.Add("etc/default/grub.d/50-bake.cfg", 0o644, []byte(config.Defaults()), sec)
+}
+
+// addFstab gives a tree without entries in /etc/fstab one for the root file
+// system. It reports whether the root file system has an entry in the end.
+func addFstab(t *tree.Tree, root string, sec int64) (bool, error) {
+	text := ""
+	if e := t.Lookup("etc/fstab"); e != nil && e.IsRegular() {
+		b, err := readAll(t, e.Inode)
+		if err != nil {
+			return false, fmt.Errorf("read /etc/fstab: %w", err)
+		}
+		text = string(b)
+	}
+	entries := 0
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) == 0 || strings.HasPrefix(f[0], "#") {
+			continue
+		}
+		entries++
+		if len(f) > 1 && f[1] == "/" {
+			return true, nil
+		}
+	}
+	if entries > 0 {
+		return false, nil
+	}
+	options := "defaults,errors=remount-ro"
+	if exists(t, "usr/lib/systemd/systemd-growfs", "lib/systemd/systemd-growfs") {
+		options += ",x-systemd.growfs"
+	}
+	text = fmt.Sprintf("# %s\n%s / ext4 %s 0 1\n", header, root, options)
+	return true, t.Add("etc/fstab", 0o644, []byte(text), sec)
+}
+
+// addGrowth lets the root partition grow into the disk at boot where systemd
+// can do it and cloud-init, which does so by itself, is not there to.
+func addGrowth(t *tree.Tree, sec int64) error {
+	if exists(t, "usr/bin/cloud-init") || !exists(t, "usr/bin/systemd-repart") || exists(t, "etc/repart.d", "usr/lib/repart.d", "lib/repart.d") {
+		return nil
+	}
+	text := "# " + header + "\n# The root partition grows into the rest of the disk.\n[Partition]\nType=root\n"
+	return t.Add("etc/repart.d/50-root.conf", 0o644, []byte(text), sec)
+}
+
+func readAll(t *tree.Tree, in *tree.Inode) (b []byte, err error) {
+	r, err := t.Content(in)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	return io.ReadAll(io.LimitReader(r, 1<<20))
+}
