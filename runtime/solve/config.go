@@ -1,0 +1,202 @@
+package solve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/store"
+)
+
+// A Store is what solve needs of the layer store; see the methods of
+// *store.Store, of which Local makes one.
+type Store interface {
+	Get(k plan.Key) (*store.Entry, error)
+	Has(k plan.Key) bool
+	Put(ctx context.Context, meta store.Meta, waiting func(), fill func(dir string) (ref string, err error)) (e *store.Entry, filled bool, err error)
+
+	// Passed reports whether the test k was recorded by SetPassed.
+	Passed(k plan.Key) bool
+	SetPassed(k plan.Key) error
+}
+
+// A Leaser is a Store that can keep layers from being removed.
+type Leaser interface {
+	// Lease holds keys, whether they are in the store yet or not, until release.
+	Lease(keys []plan.Key) (release func() error, err error)
+}
+
+// Exports makes the nodes that are no source, step or check: the artifacts.
+type Exports interface {
+	// Current returns the files of n's artifact when they stand as they were
+	// written for key, and otherwise says why they do not.
+	Current(ctx context.Context, n *plan.Node, key plan.Key) (files []File, why string, err error)
+
+	// Export writes the artifact of j.Node and returns its files.
+	Export(ctx context.Context, j Job) ([]File, error)
+}
+
+// A Job is one artifact to be written.
+type Job struct {
+	Node   *plan.Node
+	Key    plan.Key          // the identity of the artifact in this run
+	Driver platforms.Driver  // of the layer
+	Chain  []platforms.Layer // the layer, from the oldest to the newest
+	Out    platforms.Sink
+}
+
+// A File is one file of a finished artifact.
+type File struct {
+	Path   string // absolute, or as the output folder was given
+	Format string // such as "qcow2"; "" for a file that describes the others
+	Size   int64  // bytes
+}
+
+// OnError says what becomes of a machine in which a step failed.
+type OnError string
+
+// The choices of OnError.
+const (
+	Cleanup OnError = "cleanup" // it is closed
+	Keep    OnError = "keep"    // its state is kept as a layer that can be opened
+	Shell   OnError = "shell"   // Config.Shell is called with it, then it is closed
+)
+
+// A Claim is a share of a limited resource.
+type Claim struct {
+	Resource string // names the resource to users, such as "memory"
+	Amount   int64  // what the claimant takes
+	Capacity int64  // what there is
+}
+
+// A Config is what a run is made with. Store, Drivers and Events are required.
+type Config struct {
+	Store   Store
+	Exports Exports // required when the plan has artifacts
+	Drivers func(p *plan.Platform) (platforms.Driver, error)
+	Events  *event.Stream
+
+	// Jobs is how many machines run at once; 0 means one for each CPU, and two
+	// at least.
+	Jobs int
+
+	// MaxExports is how many artifacts are written at once, beside the machines;
+	// 0 means one for every two CPUs.
+	MaxExports int
+
+	// Claims returns what n takes of further resources. A machine keeps the
+	// claims of the first node that runs in it. It may be nil.
+	Claims func(n *plan.Node) []Claim
+
+	// KeepGoing runs what does not depend on a failed node.
+	KeepGoing bool
+
+	OnError OnError
+
+	// Shell is called with the machine in which n failed. It must not close it.
+	Shell func(ctx context.Context, n *plan.Node, m platforms.Machine, failure error) error
+
+	// Secrets returns the value of a secret. It is asked at most once for each.
+	Secrets func(name string) ([]byte, error)
+
+	// LogDir is where the log of each node is written; "" means nowhere.
+	LogDir string
+
+	// Why explains a layer that is not in the store, such as "script changed",
+	// or returns "". It may be nil.
+	Why func(n *plan.Node) string
+}
+
+func (c *Config) jobs() int {
+	if c.Jobs > 0 {
+		return c.Jobs
+	}
+	return max(2, runtime.NumCPU())
+}
+
+func (c *Config) maxExports() int {
+	if c.MaxExports > 0 {
+		return c.MaxExports
+	}
+	return max(1, runtime.NumCPU()/2)
+}
+
+// A role is what a node is to the solver.
+type role int
+
+const (
+	roleSource role = iota
+	roleStep
+	roleCheck
+	roleExport
+)
+
+func roleOf(n *plan.Node) role {
+	switch n.Op.(type) {
+	case plan.Source:
+		return roleSource
+	case plan.Step:
+		return roleStep
+	case plan.Check:
+		return roleCheck
+	}
+	return roleExport
+}
+
+// isLayer reports whether the result of n is a layer.
+func isLayer(n *plan.Node) bool { r := roleOf(n); return r == roleSource || r == roleStep }
+
+// layerOf returns the layer that n acts on: its parent, or for what acts on an
+// artifact the layer that the artifact was made from.
+func layerOf(n *plan.Node) (*plan.Node, error) {
+	for m := n; len(m.Deps) > 0; {
+		if m = m.Deps[0]; isLayer(m) {
+			return m, nil
+		}
+	}
+	return nil, errors.New("no layer to act on")
+}
+
+// needs returns the nodes whose results n uses.
+func needs(n *plan.Node) []*plan.Node {
+	deps := slices.Clone(n.Deps)
+	if layer, err := layerOf(n); err == nil && roleOf(n) == roleCheck && !slices.Contains(deps, layer) {
+		deps = append(deps, layer)
+	}
+	return deps
+}
+
+// A NodeError is the failure of one node. Its text and Tail hold no secret.
+type NodeError struct {
+	Node    *plan.Node
+	Err     error
+	Tail    []string // the last lines of the node's log
+	LogPath string   // the whole log; "" when there is none
+	Kept    plan.Key // the layer that holds the state at the failure, for Keep
+}
+
+func (e *NodeError) Error() string {
+	s := fmt.Sprintf("%s: %v", e.Node.Op.Kind(), e.Err)
+	if len(e.Node.Pos) > 0 {
+		s = e.Node.Pos[0].String() + ": " + s
+	}
+	return s
+}
+
+func (e *NodeError) Unwrap() error { return e.Err }
+
+// A PanicError is a panic of an op or of a driver, caught so that the rest of
+// the build is not taken down.
+type PanicError struct {
+	Value string
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("panic (a bug of bake): %s\n%s", e.Value, e.Stack)
+}

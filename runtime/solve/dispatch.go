@@ -1,0 +1,185 @@
+package solve
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/plan"
+)
+
+// dispatch starts every unit that can run now.
+func (r *run) dispatch() {
+	r.mu.Lock()
+	var start, wait []*unit
+	var waitFor []string
+	if r.ctx.Err() == nil {
+		left := r.ready[:0]
+		short := map[string]*Claim{}
+		for _, u := range r.ready {
+			if u.taken {
+				continue
+			}
+			claim := shortOf(u.claims, short)
+			if claim == nil {
+				claim = r.pool.take(u.claims)
+			}
+			if claim == nil {
+				u.taken = true
+				start = append(start, u)
+				continue
+			}
+			if short[claim.Resource] == nil && claim.Amount <= 1 {
+				short[claim.Resource] = claim
+			}
+			left = append(left, u)
+			if !u.waiting {
+				u.waiting = true
+				wait, waitFor = append(wait, u), append(waitFor, claim.String())
+			}
+		}
+		clear(r.ready[len(left):])
+		r.ready = left
+	}
+	r.wg.Add(len(start))
+	r.mu.Unlock()
+	for i, u := range wait {
+		r.c.Events.Send(event.Event{Type: event.Waiting, Node: r.node(u.node()), Text: waitFor[i]})
+	}
+	for _, u := range start {
+		go func() {
+			defer r.wg.Done()
+			r.exec(u)
+			r.mu.Lock()
+			r.pool.give(u.claims)
+			r.mu.Unlock()
+			r.dispatch()
+		}()
+	}
+}
+
+// shortOf returns a claim of a resource that is known to be used up, of which
+// every claimant takes at least one.
+func shortOf(claims []Claim, short map[string]*Claim) *Claim {
+	for i, c := range claims {
+		if short[c.Resource] != nil && c.Amount >= 1 {
+			return &claims[i]
+		}
+	}
+	return nil
+}
+
+// exec runs u and, when it is a layer, the chain that begins with it.
+func (r *run) exec(u *unit) {
+	switch u.role {
+	case roleStands:
+		r.sendAll(u, event.Event{Type: event.Cached})
+		r.sendFiles(u)
+		r.finish(u, Done, false)
+	case roleCheck:
+		r.do(u, r.check)
+		r.finish(u, u.end, false)
+	case roleExport:
+		r.do(u, r.export)
+		r.finish(u, u.end, false)
+	default:
+		r.chain(u)
+	}
+}
+
+// finish records the end of u. What waited for it can run now, and what depends
+// on it is skipped if it did not succeed. In a chain, next is the step that goes
+// on in the machine in which u was committed: the one with the longest way.
+func (r *run) finish(u *unit, s State, inChain bool) (next *unit) {
+	var skipped []*unit
+	r.mu.Lock()
+	u.state = s
+	if s != Done {
+		skipped = skipDependents(u, nil)
+	}
+	for _, d := range u.dependents {
+		if s != Done {
+			break
+		}
+		if d.waits--; d.waits > 0 || d.state != ToRun {
+			continue
+		}
+		r.ready.add(d)
+		if inChain && r.ctx.Err() == nil && d.role == roleStep && r.sched.ids[parent(d.node())].key == u.id.key &&
+			(next == nil || d.rest > next.rest) {
+			next = d
+		}
+	}
+	if next != nil {
+		next.taken = true
+	}
+	r.mu.Unlock()
+	why := r.whyStopped()
+	if s == Failed {
+		why = fmt.Sprintf("needs %s, which failed", u.node().Name)
+	}
+	for _, d := range skipped {
+		r.sendAll(d, event.Event{Type: event.Skipped, Text: why})
+	}
+	return next
+}
+
+func skipDependents(u *unit, skipped []*unit) []*unit {
+	for _, d := range u.dependents {
+		if d.state == ToRun {
+			d.state = Skipped
+			skipped = skipDependents(d, append(skipped, d))
+		}
+	}
+	return skipped
+}
+
+// driver returns the driver of the layer that n is or acts on.
+func (r *run) driver(n *plan.Node) (platforms.Driver, *plan.Platform, error) {
+	if !isLayer(n) {
+		var err error
+		if n, err = layerOf(n); err != nil {
+			return nil, nil, err
+		}
+	}
+	p := n.Platform
+	if p == nil {
+		return nil, nil, errors.New("its layer has no platform")
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d := r.drivers[p.ID()]; d != nil {
+		return d, p, nil
+	}
+	d, err := r.c.Drivers(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.drivers[p.ID()] = d
+	return d, p, nil
+}
+
+// layers returns the chain that ends with the layer n.
+func (r *run) layers(n *plan.Node) ([]platforms.Layer, error) {
+	var chain []platforms.Layer
+	for m := n; m != nil; m = parent(m) {
+		k := r.sched.ids[m].key
+		r.mu.Lock()
+		e := r.entries[k]
+		r.mu.Unlock()
+		if e == nil {
+			var err error
+			if e, err = r.c.Store.Get(k); err != nil {
+				return nil, fmt.Errorf("layer %s: %w", m.Name, err)
+			}
+			r.mu.Lock()
+			r.entries[k] = e
+			r.mu.Unlock()
+		}
+		chain = append(chain, e.Layer())
+	}
+	slices.Reverse(chain)
+	return chain, nil
+}

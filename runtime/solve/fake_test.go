@@ -1,0 +1,473 @@
+package solve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/store"
+)
+
+// memStore is a Store without a disk: what drivers return as ref is the content.
+type memStore struct {
+	dir string
+
+	mu     sync.Mutex
+	layers map[plan.Key]*store.Entry
+	passed map[plan.Key]bool
+	bad    map[plan.Key]bool // found damaged by Get
+	locks  map[plan.Key]chan struct{}
+	leased int
+}
+
+func newStore(t interface{ TempDir() string }) *memStore {
+	return &memStore{
+		dir:    t.TempDir(),
+		layers: map[plan.Key]*store.Entry{},
+		passed: map[plan.Key]bool{},
+		bad:    map[plan.Key]bool{},
+		locks:  map[plan.Key]chan struct{}{},
+	}
+}
+
+func (s *memStore) Get(k plan.Key) (*store.Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bad[k] {
+		delete(s.bad, k)
+		delete(s.layers, k)
+	}
+	if e := s.layers[k]; e != nil {
+		return e, nil
+	}
+	return nil, store.ErrMissing
+}
+
+func (s *memStore) Has(k plan.Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.layers[k] != nil
+}
+
+func (s *memStore) Put(ctx context.Context, meta store.Meta, waiting func(), fill func(dir string) (string, error)) (*store.Entry, bool, error) {
+	s.mu.Lock()
+	lock := s.locks[meta.Key]
+	if lock == nil {
+		lock = make(chan struct{}, 1)
+		s.locks[meta.Key] = lock
+	}
+	s.mu.Unlock()
+	select {
+	case lock <- struct{}{}:
+	default:
+		waiting()
+		select {
+		case lock <- struct{}{}:
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		}
+	}
+	defer func() { <-lock }()
+	if e, err := s.Get(meta.Key); err == nil {
+		return e, false, nil
+	}
+	if meta.Preimage.Key() != meta.Key {
+		return nil, false, errors.New("key is not that of the preimage")
+	}
+	dir, err := os.MkdirTemp(s.dir, "fill")
+	if err != nil {
+		return nil, false, err
+	}
+	if meta.Ref, err = fill(dir); err != nil {
+		return nil, true, fmt.Errorf("put layer: %w", err)
+	}
+	e := &store.Entry{Meta: meta, Dir: dir}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.layers[meta.Key] = e
+	return e, true, nil
+}
+
+func (s *memStore) Passed(k plan.Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.passed[k]
+}
+
+func (s *memStore) SetPassed(k plan.Key) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.passed[k] = true
+	return nil
+}
+
+func (s *memStore) Lease(keys []plan.Key) (func() error, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leased++
+	return func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.leased--
+		return nil
+	}, nil
+}
+
+// driver is a platforms.Driver whose machines hold a string that commands add to.
+type driver struct {
+	max     int // of machines
+	imports atomic.Int32
+	boots   atomic.Int32
+	open    atomic.Int32
+	most    atomic.Int32 // machines open at once
+}
+
+func (d *driver) Fingerprint() string { return "fake" }
+func (d *driver) MaxMachines() int    { return d.max }
+
+func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin, error) {
+	return o, nil
+}
+
+func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (string, error) {
+	d.imports.Add(1)
+	ref := string(o.Options)
+	for _, option := range []string{"layer", "disk"} {
+		if p := o.Paths[option]; p != "" {
+			b, err := os.ReadFile(p)
+			if err != nil {
+				return "", err
+			}
+			ref += "(" + string(b) + ")"
+		}
+	}
+	return ref, ctx.Err()
+}
+
+func (d *driver) Tree(ctx context.Context, chain []platforms.Layer, use func(dir string) error) error {
+	f := filepath.Join(chain[len(chain)-1].Dir, "tree")
+	if err := os.WriteFile(f, []byte(chain[len(chain)-1].Ref), 0o600); err != nil {
+		return err
+	}
+	return errors.Join(use(f), os.Remove(f))
+}
+
+func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
+	for i := 1; i < len(chain); i++ {
+		if !strings.HasPrefix(chain[i].Ref, chain[i-1].Ref) {
+			return nil, fmt.Errorf("chain %v does not build up", chain)
+		}
+	}
+	d.boots.Add(1)
+	n := d.open.Add(1)
+	for most := d.most.Load(); n > most && !d.most.CompareAndSwap(most, n); most = d.most.Load() {
+	}
+	return &machine{d: d, state: chain[len(chain)-1].Ref, gone: make(chan struct{})}, nil
+}
+
+type machine struct {
+	d     *driver
+	state string
+	once  sync.Once
+	gone  chan struct{}
+}
+
+func (m *machine) Run(ctx context.Context, c platforms.Cmd) error {
+	m.state += "/" + strings.Join(c.Args, " ")
+	return ctx.Err()
+}
+func (m *machine) Write(context.Context, string, io.Reader) error         { return nil }
+func (m *machine) Read(context.Context, string, io.Writer) error          { return nil }
+func (m *machine) Commit(ctx context.Context, dir string) (string, error) { return m.state, nil }
+func (m *machine) Close() error {
+	m.once.Do(func() {
+		m.d.open.Add(-1)
+		close(m.gone)
+	})
+	return nil
+}
+
+type sourceOp struct {
+	Options json.RawMessage `key:"options"`
+	Made    map[string]int  `key:"-"`
+}
+
+func (*sourceOp) Kind() string               { return "source" }
+func (o *sourceOp) Origin() platforms.Origin { return platforms.Origin{Options: o.Options} }
+func (o *sourceOp) Links() map[string]int    { return o.Made }
+
+type stepOp struct {
+	Text string                                                             `key:"text"`
+	Uses []string                                                           `key:"uses"`
+	Do   func(ctx context.Context, m platforms.Machine, env plan.Env) error `key:"-"`
+	Ran  *atomic.Int32                                                      `key:"-"`
+}
+
+func (*stepOp) Kind() string            { return "shell" }
+func (o *stepOp) SecretNames() []string { return o.Uses }
+
+func (o *stepOp) Apply(ctx context.Context, m platforms.Machine, env plan.Env) error {
+	o.Ran.Add(1)
+	if err := m.Run(ctx, platforms.Cmd{Args: []string{o.Text}}); err != nil {
+		return err
+	}
+	if o.Do != nil {
+		return o.Do(ctx, m, env)
+	}
+	return nil
+}
+
+type checkOp struct {
+	Text string                                        `key:"text"`
+	Do   func(ctx context.Context, state string) error `key:"-"`
+	Ran  *atomic.Int32                                 `key:"-"`
+}
+
+func (*checkOp) Kind() string { return "test" }
+
+func (o *checkOp) Check(ctx context.Context, m platforms.Machine, env plan.Env) error {
+	o.Ran.Add(1)
+	if o.Do != nil {
+		return o.Do(ctx, m.(*machine).state)
+	}
+	return nil
+}
+
+type exportOp struct {
+	Name string        `key:"name"`
+	Ran  *atomic.Int32 `key:"-"`
+}
+
+func (*exportOp) Kind() string { return "export" }
+
+// exports keeps artifacts in memory, or in dir when that is set.
+type exports struct {
+	mu   sync.Mutex
+	dir  string
+	made map[string]string // name → key and content
+}
+
+func (x *exports) Current(ctx context.Context, n *plan.Node, k plan.Key) ([]File, string, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	name := n.Op.(*exportOp).Name
+	if !strings.HasPrefix(x.made[name], k.String()) {
+		return nil, "no file yet", nil
+	}
+	return x.files(name), "", nil
+}
+
+func (x *exports) files(name string) []File {
+	return []File{{Path: filepath.Join(x.dir, name), Format: "raw", Size: int64(len(x.made[name]))}}
+}
+
+func (x *exports) Export(ctx context.Context, j Job) ([]File, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	op := j.Node.Op.(*exportOp)
+	op.Ran.Add(1)
+	content := j.Chain[len(j.Chain)-1].Ref
+	x.made[op.Name] = j.Key.String() + " " + content
+	if x.dir != "" {
+		if err := os.WriteFile(filepath.Join(x.dir, op.Name), []byte(content), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return x.files(op.Name), ctx.Err()
+}
+
+// recorder keeps the events of each node as "type text".
+type recorder struct {
+	mu    sync.Mutex
+	all   []string
+	nodes map[string][]string
+	logs  map[string]string
+	open  map[int]bool
+	wrong []string
+}
+
+func (r *recorder) Event(e event.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.Node == nil {
+		r.all = append(r.all, string(e.Type)+" "+e.Text)
+		return
+	}
+	name := e.Node.Name
+	switch e.Type {
+	case event.Output:
+		r.logs[name] += string(e.Data)
+	case event.Started:
+		if r.open[e.Node.ID] {
+			r.wrong = append(r.wrong, "started twice: "+name)
+		}
+		r.open[e.Node.ID] = true
+	case event.Done, event.Failed, event.Canceled:
+		if !r.open[e.Node.ID] {
+			r.wrong = append(r.wrong, "ended before its start: "+name)
+		}
+	}
+	if e.Type != event.Output {
+		s := strings.TrimSpace(string(e.Type) + " " + e.Text)
+		r.nodes[name] = append(r.nodes[name], s)
+		r.all = append(r.all, name+": "+s)
+	}
+}
+
+// types returns the types of a node's events, without what it waited for.
+func (r *recorder) types(name string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var types []string
+	for _, s := range r.nodes[name] {
+		if s, _, _ = strings.Cut(s, " "); s != "waiting" && s != "artifact" {
+			types = append(types, s)
+		}
+	}
+	return strings.Join(types, " ")
+}
+
+// A world is what a test builds in.
+type world struct {
+	t       *testing.T
+	store   *memStore
+	driver  *driver
+	exports *exports
+	events  *recorder
+	b       *plan.Builder
+	counts  map[string]*atomic.Int32
+	config  Config
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, store: newStore(t), driver: &driver{}, exports: &exports{made: map[string]string{}}}
+	w.config = Config{
+		Store:   w.store,
+		Exports: w.exports,
+		Drivers: func(*plan.Platform) (platforms.Driver, error) { return w.driver, nil },
+		Jobs:    4,
+		LogDir:  filepath.Join(w.store.dir, "logs"),
+	}
+	w.define()
+	return w
+}
+
+// define begins a new definition in the same store.
+func (w *world) define() {
+	w.b, w.counts = &plan.Builder{}, map[string]*atomic.Int32{}
+}
+
+func (w *world) count(name string) *atomic.Int32 {
+	if w.counts[name] == nil {
+		w.counts[name] = &atomic.Int32{}
+	}
+	return w.counts[name]
+}
+
+var fakePlatform = &plan.Platform{Name: "fake"}
+
+func (w *world) source(name string, deps ...*plan.Node) *plan.Node {
+	op := &sourceOp{Options: json.RawMessage(`"` + name + `"`)}
+	for i, d := range deps {
+		if op.Made = map[string]int{"layer": i}; !isLayer(d) {
+			op.Made = map[string]int{"disk": i}
+		}
+	}
+	return w.b.Add(&plan.Node{Op: op, Platform: fakePlatform, Name: name, Deps: deps})
+}
+
+func (w *world) step(parent *plan.Node, name string, do ...func(ctx context.Context, m platforms.Machine, env plan.Env) error) *plan.Node {
+	op := &stepOp{Text: name, Ran: w.count(name)}
+	if len(do) > 0 {
+		op.Do = do[0]
+	}
+	return w.b.Add(&plan.Node{Op: op, Platform: fakePlatform, Name: name, Deps: []*plan.Node{parent},
+		Pos: []plan.Pos{{File: "images.star", Line: 3, Col: 1}}})
+}
+
+func (w *world) check(parent *plan.Node, name string, do ...func(ctx context.Context, state string) error) *plan.Node {
+	op := &checkOp{Text: name, Ran: w.count(name)}
+	if len(do) > 0 {
+		op.Do = do[0]
+	}
+	return w.b.Add(&plan.Node{Op: op, Name: name, Deps: []*plan.Node{parent}})
+}
+
+func (w *world) export(parent *plan.Node, name string) *plan.Node {
+	return w.b.Add(&plan.Node{Op: &exportOp{Name: name, Ran: w.count(name)}, Name: name, Deps: []*plan.Node{parent}})
+}
+
+func (w *world) seal() *plan.Plan {
+	p := w.b.Plan()
+	p.Gate()
+	if err := p.Seal(func(*plan.Platform) (string, error) { return "fake", nil }); err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+// run runs the definition and checks what holds after every run.
+func (w *world) run(ctx context.Context, targets ...*plan.Node) (*Result, error) {
+	w.t.Helper()
+	w.events = &recorder{nodes: map[string][]string{}, logs: map[string]string{}, open: map[int]bool{}}
+	c := w.config
+	c.Events = event.NewStream(w.events)
+	res, err := Run(ctx, c, w.seal(), targets)
+	if n := w.driver.open.Load(); n != 0 {
+		w.t.Errorf("%d machines are left open", n)
+	}
+	if w.store.leased != 0 {
+		w.t.Errorf("%d leases are left", w.store.leased)
+	}
+	for _, s := range w.events.wrong {
+		w.t.Error(s)
+	}
+	if n := len(w.events.all); n == 0 || !strings.HasPrefix(w.events.all[n-1], "finished") {
+		w.t.Errorf("the last event is not finished")
+	}
+	return res, err
+}
+
+func (w *world) must(targets ...*plan.Node) *Result {
+	w.t.Helper()
+	res, err := w.run(context.Background(), targets...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res
+}
+
+// ran checks how often each step ran since define.
+func (w *world) ran(want string) {
+	w.t.Helper()
+	for _, f := range strings.Fields(want) {
+		name, n, _ := strings.Cut(f, "=")
+		if got := fmt.Sprint(w.count(name).Load()); got != n {
+			w.t.Errorf("%s ran %s times, want %s", name, got, n)
+		}
+	}
+}
+
+// eventually waits for what another goroutine is about to do.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for range 500 {
+		if ok() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("never: %s", what)
+}

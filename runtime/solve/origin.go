@@ -1,0 +1,146 @@
+package solve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/plan"
+)
+
+// importTo fills dir with the first layer of a chain.
+func (t *task) importTo(op plan.Source, d platforms.Driver, dir string) (ref string, err error) {
+	n := t.u.node()
+	o := op.Origin()
+	o.Pin = n.Pin
+	o.Paths = maps.Clone(o.Paths)
+	links, err := t.r.links(n)
+	if err != nil {
+		return "", err
+	}
+	err = t.tries(nil, func() error {
+		return empty(dir) // of what a failed try left
+	}, func(ctx context.Context) error {
+		return t.r.withLinks(ctx, links, &o, func() (err error) {
+			ref, err = d.Import(ctx, o, dir, t.out)
+			return err
+		})
+	})
+	return ref, err
+}
+
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return errors.Join(errs...)
+}
+
+// A link is an option of an origin that names what another node made.
+type link struct {
+	option string
+	node   *plan.Node
+}
+
+func (r *run) links(n *plan.Node) ([]link, error) {
+	op, ok := n.Op.(plan.Linker)
+	if !ok {
+		return nil, nil
+	}
+	var links []link
+	byOption := op.Links()
+	for _, option := range slices.Sorted(maps.Keys(byOption)) {
+		i := byOption[option]
+		if i < 0 || i >= len(n.Deps) {
+			return nil, fmt.Errorf("option %s: no dependency %d", option, i)
+		}
+		links = append(links, link{option, n.Deps[i]})
+	}
+	return links, nil
+}
+
+// withLinks calls use with the places of all links in o.Paths. They are valid
+// only until use returns.
+func (r *run) withLinks(ctx context.Context, links []link, o *platforms.Origin, use func() error) error {
+	if len(links) == 0 {
+		return use()
+	}
+	l := links[0]
+	next := func(path string) error {
+		if o.Paths == nil {
+			o.Paths = map[string]string{}
+		}
+		o.Paths[l.option] = path
+		return r.withLinks(ctx, links[1:], o, use)
+	}
+	if !isLayer(l.node) {
+		path, err := r.artifactFile(l)
+		if err != nil {
+			return err
+		}
+		return next(path)
+	}
+	d, p, err := r.driver(l.node)
+	if err != nil {
+		return err
+	}
+	tree, ok := d.(platforms.Treer)
+	if !ok {
+		return fmt.Errorf("option %s: a layer of %s cannot be read as a tree", l.option, p.Name)
+	}
+	layers, err := r.layers(l.node)
+	if err != nil {
+		return err
+	}
+	return tree.Tree(ctx, layers, next)
+}
+
+// fitting are the formats that an option takes, the one that is the quickest to
+// read first.
+func fitting(option string) []string {
+	switch option {
+	case "disk":
+		return []string{"raw", "qcow2", "vmdk", "vdi", "vhd"}
+	case "tar":
+		return []string{"tar", "tar.zst", "tar.gz"}
+	case "oci":
+		return []string{"oci", "docker"}
+	}
+	return []string{option}
+}
+
+// artifactFile returns the path of the file of an artifact that fits the option.
+func (r *run) artifactFile(l link) (string, error) {
+	d := r.sched.Of(l.node)
+	files := d.Files
+	r.mu.Lock()
+	if u := r.units[d.Key]; u != nil && u.role == roleExport {
+		files = u.files
+	}
+	r.mu.Unlock()
+	var have []string
+	for _, f := range files {
+		if f.Format != "" {
+			have = append(have, f.Format)
+		}
+	}
+	for _, want := range fitting(l.option) {
+		for _, f := range files {
+			if f.Format == want {
+				return filepath.Abs(f.Path)
+			}
+		}
+	}
+	return "", fmt.Errorf("option %s: artifact %s has no format that fits: it has %s", l.option, l.node.Name, strings.Join(have, ", "))
+}

@@ -1,0 +1,33 @@
+package solve
+
+import "fmt"
+
+// A pool counts what is taken of each resource. Its owner guards it.
+type pool struct {
+	used map[string]int64
+}
+
+// take takes all claims or none. It returns the claim that did not fit. A claim
+// of more than there is fits when nothing else is taken, so that it is slow
+// rather than stuck.
+func (p *pool) take(claims []Claim) (short *Claim) {
+	for i, c := range claims {
+		if used := p.used[c.Resource]; used > 0 && used+c.Amount > c.Capacity {
+			return &claims[i]
+		}
+	}
+	for _, c := range claims {
+		p.used[c.Resource] += c.Amount
+	}
+	return nil
+}
+
+func (p *pool) give(claims []Claim) {
+	for _, c := range claims {
+		p.used[c.Resource] -= c.Amount
+	}
+}
+
+func (c *Claim) String() string {
+	return fmt.Sprintf("%s (limit %d)", c.Resource, c.Capacity)
+}

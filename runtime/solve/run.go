@@ -1,0 +1,295 @@
+package solve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/store"
+)
+
+// A Result is what became of a run. Identical nodes are counted once.
+type Result struct {
+	Targets []Target
+	Cached  int // needed nodes whose result stood
+	Ran     int // nodes that ran and succeeded
+	Failed  int
+	Stopped int // nodes that were stopped or never began
+	Elapsed time.Duration
+}
+
+// A Target is what became of one target.
+type Target struct {
+	Node  *plan.Node
+	Key   plan.Key // the identity of its result in this run
+	State State    // Cached, Done, Failed, Canceled or Skipped
+	Files []File   // of an artifact that is Cached or Done
+}
+
+// Run makes the targets, nodes of the sealed plan p. The error joins one
+// *NodeError for each node that failed, or is the cause of ctx's end. The Result
+// is never nil.
+func Run(ctx context.Context, c Config, p *plan.Plan, targets []*plan.Node) (res *Result, err error) {
+	begin := time.Now()
+	masker := &Masker{}
+	r := &run{
+		c:       &c,
+		parent:  ctx,
+		masker:  masker,
+		secrets: &secrets{ask: c.Secrets, masker: masker, known: map[string][]byte{}},
+		units:   map[plan.Key]*unit{},
+		pool:    pool{used: map[string]int64{}},
+		nodes:   map[*plan.Node]*event.Node{},
+		entries: map[plan.Key]*store.Entry{},
+		drivers: map[string]platforms.Driver{},
+	}
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	defer r.cancel(nil)
+	res = &Result{}
+	defer func() {
+		err = masker.Error(err)
+		res.Elapsed = time.Since(begin)
+		c.Events.Send(event.Event{Type: event.Finished, Err: err, Elapsed: res.Elapsed})
+	}()
+	release, err := r.lease(p)
+	if err != nil {
+		return res, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if err := r.prepare(p, targets); err != nil {
+		return res, err
+	}
+	r.announce()
+	r.dispatch()
+	r.wg.Wait()
+	r.skipRest()
+	r.fill(res)
+	return res, r.err()
+}
+
+// A run is one call of Run.
+type run struct {
+	c       *Config
+	parent  context.Context // ends when the user stops the build
+	ctx     context.Context // ends with parent, or at the first failure
+	cancel  context.CancelCauseFunc
+	masker  *Masker
+	secrets *secrets
+	sched   *Schedule
+	names   map[*plan.Node]string // the target that each node is built for
+	wg      sync.WaitGroup        // running units
+	shells  sync.Mutex            // one interactive session at a time
+
+	mu      sync.Mutex
+	order   []*unit // all units, in the order of definition
+	units   map[plan.Key]*unit
+	ready   queue
+	pool    pool
+	nodes   map[*plan.Node]*event.Node
+	entries map[plan.Key]*store.Entry
+	drivers map[string]platforms.Driver
+	errs    []error
+}
+
+// errFailed is the cause for which a run stops at its first failure.
+var errFailed = errors.New("another step failed")
+
+// prepare decides what runs, checks that it can, and makes the units.
+func (r *run) prepare(p *plan.Plan, targets []*plan.Node) error {
+	gone := map[plan.Key]bool{}
+	for {
+		s, err := decide(r.ctx, r.c, p, targets, gone)
+		if err != nil {
+			return err
+		}
+		r.sched = s
+		if whole, err := r.load(gone); err != nil {
+			return err
+		} else if whole {
+			break
+		}
+	}
+	var toRun []*plan.Node
+	for _, n := range r.sched.reached {
+		if d := r.sched.nodes[n]; d.State == ToRun && d.Same == nil {
+			toRun = append(toRun, n)
+		}
+	}
+	if err := r.secrets.check(toRun); err != nil {
+		return err
+	}
+	return r.link()
+}
+
+// load reads the layers in the store on which something will run. A damaged one
+// is added to gone, and whole is false.
+func (r *run) load(gone map[plan.Key]bool) (whole bool, err error) {
+	whole = true
+	for _, n := range r.sched.reached {
+		if d := r.sched.nodes[n]; d.State != ToRun || d.Same != nil {
+			continue
+		}
+		for _, d := range needs(n) {
+			if !isLayer(d) || r.sched.nodes[d].State != Cached {
+				continue
+			}
+			for m := d; m != nil; m = parent(m) {
+				if err := r.ctx.Err(); err != nil {
+					return false, context.Cause(r.ctx)
+				}
+				k := r.sched.ids[m].key
+				if r.entries[k] != nil || gone[k] {
+					continue
+				}
+				e, err := r.c.Store.Get(k)
+				if errors.Is(err, store.ErrMissing) {
+					gone[k], whole = true, false
+					continue
+				} else if err != nil {
+					return false, &NodeError{Node: m, Err: err}
+				}
+				r.entries[k] = e
+			}
+		}
+	}
+	return whole, nil
+}
+
+func (r *run) lease(p *plan.Plan) (release func() error, err error) {
+	l, ok := r.c.Store.(Leaser)
+	if !ok {
+		return func() error { return nil }, nil
+	}
+	keys := make([]plan.Key, 0, len(p.Nodes))
+	for _, n := range p.Nodes {
+		keys = append(keys, n.Key)
+	}
+	release, err = l.Lease(keys)
+	if err != nil {
+		return nil, fmt.Errorf("lease layers: %w", err)
+	}
+	return release, nil
+}
+
+// announce tells what is known before anything runs.
+func (r *run) announce() {
+	total := 0
+	var events []event.Event
+	for _, n := range r.sched.reached {
+		total++
+		d := r.sched.nodes[n]
+		if d.State != Cached || r.units[d.Key] != nil {
+			continue
+		}
+		events = append(events, event.Event{Type: event.Cached, Node: r.node(n)})
+		events = append(events, r.artifacts(n, d.Files)...)
+	}
+	r.c.Events.Send(event.Event{Type: event.Planned, Total: int64(total)})
+	for _, e := range events {
+		r.c.Events.Send(e)
+	}
+}
+
+// node returns n as events name it.
+func (r *run) node(n *plan.Node) *event.Node {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.nodes[n]; e != nil {
+		return e
+	}
+	e := &event.Node{
+		ID:     n.ID,
+		Key:    r.sched.ids[n].key.String(),
+		Name:   n.Name,
+		Kind:   n.Op.Kind(),
+		Target: r.names[n],
+	}
+	if n.Platform != nil {
+		e.Platform = n.Platform.Name
+	}
+	if len(n.Pos) > 0 {
+		e.Pos = n.Pos[0].String()
+	}
+	r.nodes[n] = e
+	return e
+}
+
+// skipRest tells of the units that never began.
+func (r *run) skipRest() {
+	why := r.whyStopped()
+	for _, u := range r.order {
+		if u.state != ToRun {
+			continue
+		}
+		if u.state = Skipped; r.ctx.Err() == nil {
+			r.errs = append(r.errs, &NodeError{Node: u.nodes[0], Err: errors.New(why)})
+		}
+		r.sendAll(u, event.Event{Type: event.Skipped, Text: why})
+	}
+}
+
+func (r *run) whyStopped() string {
+	switch {
+	case r.ctx.Err() == nil:
+		return "it waits for itself"
+	case errors.Is(context.Cause(r.ctx), errFailed):
+		return "the build stopped at a failure"
+	}
+	return "the build was canceled"
+}
+
+// fail records a failure. Unless the run keeps going, what runs is stopped.
+func (r *run) fail(e *NodeError) {
+	r.mu.Lock()
+	r.errs = append(r.errs, e)
+	r.mu.Unlock()
+	if !r.c.KeepGoing {
+		r.cancel(errFailed)
+	}
+}
+
+// fill counts what became of the nodes.
+func (r *run) fill(res *Result) {
+	_, res.Cached = r.sched.Count()
+	for _, u := range r.order {
+		switch {
+		case u.role == roleStands && u.state == Done:
+		case u.role == roleStands:
+			res.Cached--
+			res.Stopped++
+		case u.state == Done && u.elsewhere:
+			res.Cached++
+		case u.state == Done:
+			res.Ran++
+		case u.state == Failed:
+			res.Failed++
+		default:
+			res.Stopped++
+		}
+	}
+	for _, n := range r.sched.Targets {
+		d := r.sched.Of(n)
+		t := Target{Node: n, Key: d.Key, State: d.State, Files: d.Files}
+		if u := r.units[d.Key]; u != nil {
+			if t.State = u.state; u.role == roleStands && u.state == Done {
+				t.State = Cached
+			} else {
+				t.Files = u.files
+			}
+		}
+		res.Targets = append(res.Targets, t)
+	}
+}
+
+// err returns the failures, or why the run was stopped.
+func (r *run) err() error {
+	if err := r.parent.Err(); err != nil {
+		return errors.Join(append([]error{context.Cause(r.parent)}, r.errs...)...)
+	}
+	return errors.Join(r.errs...)
+}

@@ -1,0 +1,237 @@
+package solve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/plan"
+)
+
+// grace is how long a call may go on after its context has ended before the
+// machine is closed under it.
+const grace = 5 * time.Second
+
+// A task is one unit while it runs.
+type task struct {
+	r         *run
+	u         *unit
+	out       *sink
+	begin     time.Time
+	started   bool
+	elsewhere bool     // another process has made the layer
+	failed    bool     // the failure is the unit's own, not that of a stopped build
+	kept      plan.Key // the layer that holds the state at the failure
+}
+
+// do runs f for u and tells how it ended. The caller hands u.end to finish.
+func (r *run) do(u *unit, f func(t *task) error) (ok bool) {
+	t := &task{r: r, u: u, out: newSink(r.c.Events, r.node(u.node()), r.masker, r.c.LogDir), begin: time.Now()}
+	err := protect(func() error { return f(t) })
+	elapsed := time.Since(t.begin)
+	stopped := err != nil && !t.failed && r.ctx.Err() != nil
+	switch {
+	case err != nil && !stopped:
+		u.end = Failed
+		t.start()
+		e := t.out.failure(err)
+		e.Node, e.Kept = u.node(), t.kept
+		r.sendAll(u, event.Event{Type: event.Failed, Err: e.Err, Elapsed: elapsed})
+		r.fail(e)
+		return false
+	case stopped && t.started:
+		t.out.close()
+		u.end = Canceled
+		r.sendAll(u, event.Event{Type: event.Canceled, Elapsed: elapsed})
+		return false
+	case stopped:
+		t.out.close()
+		u.end = Skipped
+		r.sendAll(u, event.Event{Type: event.Skipped, Text: r.whyStopped()})
+		return false
+	}
+	t.out.close()
+	u.end = Done
+	if u.elsewhere = t.elsewhere; u.elsewhere {
+		r.sendAll(u, event.Event{Type: event.Cached, Text: "made by another build"})
+		return true
+	}
+	r.sendFiles(u)
+	r.sendAll(u, event.Event{Type: event.Done, Elapsed: elapsed})
+	return true
+}
+
+// start tells once that the unit runs.
+func (t *task) start() {
+	if !t.started {
+		t.started, t.begin = true, time.Now()
+		t.send(event.Event{Type: event.Started, Text: t.u.why})
+	}
+}
+
+func (t *task) send(e event.Event) {
+	e.Node = t.r.node(t.u.node())
+	t.r.c.Events.Send(e)
+}
+
+func (t *task) env() plan.Env { return plan.Env{Out: t.out, Secrets: t.r.secrets.get} }
+
+// tries calls prepare and apply until they succeed or the node's retries are
+// used up. c is the machine that a failed try leaves unusable; it may be nil.
+func (t *task) tries(c *chain, prepare func() error, apply func(ctx context.Context) error) error {
+	opts := t.u.node().Run
+	for i := 1; ; i++ {
+		err := protect(prepare)
+		if err == nil {
+			err = t.once(c, opts.Timeout, apply)
+		}
+		if err == nil || t.r.ctx.Err() != nil {
+			return err
+		}
+		bug := (*PanicError)(nil)
+		if i > opts.Retries || errors.As(err, &bug) {
+			t.failed = true
+			t.afterFailure(c, err)
+			return err
+		}
+		t.send(event.Event{Type: event.Retry, Err: t.r.masker.Error(err), Done: int64(i), Total: int64(opts.Retries + 1)})
+		if c != nil {
+			c.drop()
+		}
+	}
+}
+
+// once calls apply with the timeout of one try.
+func (t *task) once(c *chain, timeout time.Duration, apply func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancel(t.r.ctx)
+	late := errors.New("timed out after " + short(timeout))
+	if timeout > 0 {
+		ctx, cancel = context.WithTimeoutCause(t.r.ctx, timeout, late)
+	}
+	defer cancel()
+	if c != nil {
+		done, ended := make(chan struct{}), make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			defer close(ended)
+			timer := time.NewTimer(grace)
+			defer timer.Stop()
+			select {
+			case <-done:
+			case <-timer.C:
+				c.kill()
+			}
+		})
+		defer func() {
+			close(done)
+			if !stop() {
+				<-ended
+			}
+		}()
+	}
+	err := protect(func() error { return apply(ctx) })
+	if err != nil && context.Cause(ctx) == late {
+		return late
+	}
+	return err
+}
+
+// afterFailure does what the user asked for with the machine in which the unit
+// failed. Unless the run keeps going, the other units are stopped before.
+func (t *task) afterFailure(c *chain, failure error) {
+	if !t.r.c.KeepGoing {
+		t.r.cancel(errFailed)
+	}
+	if c == nil || c.m == nil || c.killed {
+		return
+	}
+	ctx, n := t.r.parent, t.u.node()
+	switch t.r.c.OnError {
+	case Keep:
+		if err := protect(func() error { return t.keep(ctx, c) }); err != nil {
+			t.r.warn(n, "keep the machine of %s: %v", n.Name, err)
+		}
+	case Shell:
+		if t.r.c.Shell == nil {
+			return
+		}
+		t.r.shells.Lock()
+		defer t.r.shells.Unlock()
+		err := protect(func() error { return t.r.c.Shell(ctx, n, c.m, t.r.masker.Error(failure)) })
+		if err != nil {
+			t.r.warn(n, "open a shell in the machine of %s: %v", n.Name, err)
+		}
+	}
+}
+
+// keep commits the state of the machine as a layer of its own.
+func (t *task) keep(ctx context.Context, c *chain) error {
+	n := t.u.node()
+	base := parent(n)
+	if base == nil {
+		var err error
+		if base, err = layerOf(n); err != nil {
+			return err
+		}
+	}
+	_, p, err := t.r.driver(n)
+	if err != nil {
+		return err
+	}
+	meta := t.r.meta(t.u, p)
+	meta.Kind = "failed " + meta.Kind
+	meta.Parent = t.r.sched.ids[base].key.String()
+	meta.Preimage = append(meta.Preimage[:len(meta.Preimage):len(meta.Preimage)], plan.Field{Name: "failed", Value: nonce()})
+	meta.Key = meta.Preimage.Key()
+	_, _, err = t.r.c.Store.Put(ctx, meta, nil, func(dir string) (ref string, err error) {
+		defer catch(&err)
+		return c.m.Commit(ctx, dir)
+	})
+	if err != nil {
+		return err
+	}
+	t.kept = meta.Key
+	return nil
+}
+
+func (r *run) warn(n *plan.Node, format string, args ...any) {
+	e := event.Event{Type: event.Warning, Text: r.masker.String(fmt.Sprintf(format, args...))}
+	if n != nil {
+		e.Node = r.node(n)
+	}
+	r.c.Events.Send(e)
+}
+
+// protect calls f and returns a panic of it as an error.
+func protect(f func() error) (err error) {
+	defer catch(&err)
+	return f()
+}
+
+// catch is deferred to turn a panic into *err.
+func catch(err *error) {
+	if v := recover(); v != nil {
+		*err = &PanicError{Value: fmt.Sprint(v), Stack: debug.Stack()}
+	}
+}
+
+// short writes a duration as users do: "90s", "5m", "1h30m".
+func short(d time.Duration) string {
+	if d%time.Second == 0 && d < 2*time.Minute {
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+var _ platforms.Sink = (*sink)(nil)
