@@ -31,7 +31,7 @@ func (r *run) check(t *task) error {
 	if err != nil || t.u.id.fresh != nil {
 		return err
 	}
-	return r.c.Store.SetPassed(t.u.id.key)
+	return r.c.Store.PutRecord(passedRecord, t.u.id.key.String(), []byte("true"))
 }
 
 // export writes the artifact of t.

@@ -13,22 +13,31 @@ import (
 	"bake.build/bake/runtime/store"
 )
 
-// A Store is what solve needs of the layer store; see the methods of
-// *store.Store, of which Local makes one.
+// A Store is what solve needs of the layer store; *store.Store is one.
 type Store interface {
 	Get(k plan.Key) (*store.Entry, error)
 	Has(k plan.Key) bool
 	Put(ctx context.Context, meta store.Meta, waiting func(), fill func(dir string) (ref string, err error)) (e *store.Entry, filled bool, err error)
-
-	// Passed reports whether the test k was recorded by SetPassed.
-	Passed(k plan.Key) bool
-	SetPassed(k plan.Key) error
+	Records
 }
 
-// A Leaser is a Store that can keep layers from being removed.
+// Records are small values kept beside the layers.
+type Records interface {
+	PutRecord(kind, name string, v []byte) error
+	GetRecord(kind, name string) ([]byte, error)
+}
+
+// A Leaser is a Store that other processes may remove layers from.
 type Leaser interface {
-	// Lease holds keys, whether they are in the store yet or not, until release.
-	Lease(keys []plan.Key) (release func() error, err error)
+	// Lease keeps layers, whether they are in the store yet or not, until
+	// release.
+	Lease(keys ...plan.Key) (release func() error, err error)
+}
+
+// A Syncer is a Store that writes layers to the disk in the background. It is
+// waited for at the end of a run.
+type Syncer interface {
+	Sync() error
 }
 
 // Exports makes the nodes that are no source, step or check: the artifacts.

@@ -2,11 +2,16 @@ package solve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/store"
 )
+
+// passedRecord is the kind of the records of tests that passed, by identity.
+const passedRecord = "test"
 
 // A State says what is to be done for a node, or what became of it.
 type State string
@@ -70,11 +75,12 @@ func (s *Schedule) Count() (run, cached int) {
 // Decide says what is to be done for targets, nodes of the sealed plan p. It
 // changes nothing.
 func Decide(ctx context.Context, c Config, p *plan.Plan, targets []*plan.Node) (*Schedule, error) {
-	return decide(ctx, &c, p, targets, nil)
+	return decide(ctx, &c, p, targets, identify(p), nil)
 }
 
-// decide is Decide without the layers in gone, which are known to be damaged.
-func decide(ctx context.Context, c *Config, p *plan.Plan, targets []*plan.Node, gone map[plan.Key]bool) (*Schedule, error) {
+// decide is Decide with the identities that hold in this run, and without the
+// layers in gone, which are known to be damaged.
+func decide(ctx context.Context, c *Config, p *plan.Plan, targets []*plan.Node, ids map[*plan.Node]identity, gone map[plan.Key]bool) (*Schedule, error) {
 	d := &decider{
 		ctx:   ctx,
 		c:     c,
@@ -84,7 +90,7 @@ func decide(ctx context.Context, c *Config, p *plan.Plan, targets []*plan.Node, 
 		s: &Schedule{
 			Plan:    p,
 			Targets: targets,
-			ids:     identify(p),
+			ids:     ids,
 			nodes:   map[*plan.Node]*Decision{},
 		},
 	}
@@ -169,8 +175,11 @@ func (d *decider) judge(n *plan.Node, id identity, dec *Decision) error {
 			dec.State, dec.Files = Cached, files
 		}
 	case roleCheck:
-		if dec.Reason = "not passed yet"; d.c.Store.Passed(id.key) {
-			dec.State, dec.Reason = Cached, ""
+		_, err := d.c.Store.GetRecord(passedRecord, id.key.String())
+		if err == nil {
+			dec.State = Cached
+		} else if dec.Reason = "not passed yet"; !errors.Is(err, store.ErrMissing) {
+			return &NodeError{Node: n, Err: err}
 		}
 	default:
 		switch {

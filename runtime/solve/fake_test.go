@@ -24,21 +24,21 @@ import (
 type memStore struct {
 	dir string
 
-	mu     sync.Mutex
-	layers map[plan.Key]*store.Entry
-	passed map[plan.Key]bool
-	bad    map[plan.Key]bool // found damaged by Get
-	locks  map[plan.Key]chan struct{}
-	leased int
+	mu      sync.Mutex
+	layers  map[plan.Key]*store.Entry
+	records map[string][]byte
+	bad     map[plan.Key]bool // found damaged by Get
+	locks   map[plan.Key]chan struct{}
+	leased  int
 }
 
 func newStore(t interface{ TempDir() string }) *memStore {
 	return &memStore{
-		dir:    t.TempDir(),
-		layers: map[plan.Key]*store.Entry{},
-		passed: map[plan.Key]bool{},
-		bad:    map[plan.Key]bool{},
-		locks:  map[plan.Key]chan struct{}{},
+		dir:     t.TempDir(),
+		layers:  map[plan.Key]*store.Entry{},
+		records: map[string][]byte{},
+		bad:     map[plan.Key]bool{},
+		locks:   map[plan.Key]chan struct{}{},
 	}
 }
 
@@ -100,20 +100,23 @@ func (s *memStore) Put(ctx context.Context, meta store.Meta, waiting func(), fil
 	return e, true, nil
 }
 
-func (s *memStore) Passed(k plan.Key) bool {
+func (s *memStore) GetRecord(kind, name string) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.passed[k]
+	if v, ok := s.records[kind+name]; ok {
+		return v, nil
+	}
+	return nil, store.ErrMissing
 }
 
-func (s *memStore) SetPassed(k plan.Key) error {
+func (s *memStore) PutRecord(kind, name string, v []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.passed[k] = true
+	s.records[kind+name] = v
 	return nil
 }
 
-func (s *memStore) Lease(keys []plan.Key) (func() error, error) {
+func (s *memStore) Lease(...plan.Key) (func() error, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leased++

@@ -56,12 +56,13 @@ func Run(ctx context.Context, c Config, p *plan.Plan, targets []*plan.Node) (res
 		res.Elapsed = time.Since(begin)
 		c.Events.Send(event.Event{Type: event.Finished, Err: err, Elapsed: res.Elapsed})
 	}()
-	release, err := r.lease(p)
+	ids := identify(p)
+	release, err := r.lease(ids)
 	if err != nil {
 		return res, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	if err := r.prepare(p, targets); err != nil {
+	if err := r.prepare(p, targets, ids); err != nil {
 		return res, err
 	}
 	r.announce()
@@ -69,6 +70,11 @@ func Run(ctx context.Context, c Config, p *plan.Plan, targets []*plan.Node) (res
 	r.wg.Wait()
 	r.skipRest()
 	r.fill(res)
+	if s, ok := c.Store.(Syncer); ok && res.Ran > 0 {
+		if err := s.Sync(); err != nil {
+			return res, errors.Join(r.err(), err)
+		}
+	}
 	return res, r.err()
 }
 
@@ -100,10 +106,10 @@ type run struct {
 var errFailed = errors.New("another step failed")
 
 // prepare decides what runs, checks that it can, and makes the units.
-func (r *run) prepare(p *plan.Plan, targets []*plan.Node) error {
+func (r *run) prepare(p *plan.Plan, targets []*plan.Node, ids map[*plan.Node]identity) error {
 	gone := map[plan.Key]bool{}
 	for {
-		s, err := decide(r.ctx, r.c, p, targets, gone)
+		s, err := decide(r.ctx, r.c, p, targets, ids, gone)
 		if err != nil {
 			return err
 		}
@@ -160,16 +166,16 @@ func (r *run) load(gone map[plan.Key]bool) (whole bool, err error) {
 	return whole, nil
 }
 
-func (r *run) lease(p *plan.Plan) (release func() error, err error) {
+func (r *run) lease(ids map[*plan.Node]identity) (release func() error, err error) {
 	l, ok := r.c.Store.(Leaser)
 	if !ok {
 		return func() error { return nil }, nil
 	}
-	keys := make([]plan.Key, 0, len(p.Nodes))
-	for _, n := range p.Nodes {
-		keys = append(keys, n.Key)
+	keys := make([]plan.Key, 0, len(ids))
+	for _, id := range ids {
+		keys = append(keys, id.key)
 	}
-	release, err = l.Lease(keys)
+	release, err = l.Lease(keys...)
 	if err != nil {
 		return nil, fmt.Errorf("lease layers: %w", err)
 	}
