@@ -1,0 +1,350 @@
+package origin
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bake.build/bake/platforms"
+)
+
+var (
+	//go:embed debian.sh
+	debianScript string
+	//go:embed initramfs-hook
+	initramfsHook string
+	//go:embed ssh-host-keys.service
+	sshHostKeys string
+)
+
+// keepUnused is how long a package that no build asked for stays in the cache.
+const keepUnused = 60 * 24 * time.Hour
+
+// importDebian installs a suite in tree with mmdebstrap.
+func importDebian(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Sink) error {
+	if err := opts.checkDebian(); err != nil {
+		return err
+	}
+	if o.Pin == nil {
+		return errors.New("debian: the origin was not pinned")
+	}
+	if err := missing(debianProblems(opts.keyringPath(o))); err != nil {
+		return fmt.Errorf("debian %s: %w", opts.Debian, err)
+	}
+	cache, err := h.CacheDir("debian")
+	if err != nil {
+		return err
+	}
+	scratch, remove, err := h.TempDir("debian")
+	if err != nil {
+		return err
+	}
+	d := debian{opts: opts, pin: o.Pin, keyring: opts.keyringPath(o), custom: o.Paths["keyring"] != "" || opts.Keyring != "",
+		cache: cache, scratch: scratch, out: out}
+	err = d.install(ctx)
+	if err == nil {
+		err = d.finish(tree)
+	}
+	if err != nil {
+		err = fmt.Errorf("debian %s: %w", opts.Debian, err)
+	}
+	return errors.Join(err, remove(), prune(filepath.Join(cache, "files"), time.Now().Add(-keepUnused)),
+		prune(filepath.Join(cache, "release"), time.Now().Add(-keepUnused)))
+}
+
+// A debian is one installation.
+type debian struct {
+	opts    Options
+	pin     *platforms.Pin
+	keyring string // on the host
+	custom  bool   // the keyring is not that of a package
+	cache   string
+	scratch string
+	out     platforms.Sink
+}
+
+// install fills scratch/upper.
+func (d debian) install(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	releases, err := d.releases(ctx)
+	if err != nil {
+		return err
+	}
+	c := newClient()
+	defer c.close()
+	c.useProxy(readHostApt(ctx, "/").proxy)
+	m, err := openMirror(ctx, c, d.cache, partsOf(d.pin), releases, d.out)
+	if err != nil {
+		return err
+	}
+	if err := d.writeInputs(); err != nil {
+		return errors.Join(err, m.close())
+	}
+	var prefetching sync.WaitGroup
+	prefetching.Go(func() { d.prefetch(ctx, m) })
+	err = d.mmdebstrap(ctx, m)
+	cancel()
+	prefetching.Wait()
+	return errors.Join(err, m.close())
+}
+
+// releases returns the pinned release files, from the cache or from the mirror.
+func (d debian) releases(ctx context.Context) (map[string][]byte, error) {
+	files, err := pinnedReleases(d.cache, d.pin)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return files, err
+	}
+	p := pinner{client: newClient(), keyring: d.keyring, cache: d.cache}
+	defer p.client.close()
+	p.client.useProxy(readHostApt(ctx, "/").proxy)
+	now, err := p.pin(ctx, partsOf(d.pin))
+	if err != nil {
+		return nil, err
+	}
+	if now.ID != d.pin.ID {
+		return nil, fmt.Errorf("the archive has moved on from the pin of %s to that of %s (bake update takes the new one)", d.pin.Date, now.Date)
+	}
+	return pinnedReleases(d.cache, d.pin)
+}
+
+// writeInputs writes what the script reads.
+func (d debian) writeInputs() error {
+	parts := partsOf(d.pin)
+	inImage := defaultKeyring
+	files := map[string]string{
+		"debian.sh":             debianScript,
+		"initramfs-hook":        initramfsHook,
+		"ssh-host-keys.service": sshHostKeys,
+	}
+	if d.custom {
+		inImage = "/etc/apt/keyrings/debian-archive.gpg"
+		data, err := os.ReadFile(d.keyring)
+		if err != nil {
+			return err
+		}
+		files["keyring.gpg"] = string(data)
+	}
+	var stale []string
+	if d.opts.Snapshot != "" {
+		stale = []string{"check-valid-until=no"}
+	}
+	files["sources.list"] = strings.Join(sourcesList(parts, d.opts.components(), inImage, "", stale...), "\n") + "\n"
+	files["sources.build"] = strings.Join(sourcesList(parts, d.opts.components(), d.keyring, "http"), "\n") + "\n"
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(d.scratch, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return os.Mkdir(filepath.Join(d.scratch, "upper"), 0o755)
+}
+
+func (d debian) mmdebstrap(ctx context.Context, m *mirror) error {
+	variant := d.opts.Variant
+	if variant == "" {
+		variant = "minbase"
+	}
+	args := []string{"debian.sh", "run", "--variant=" + variant}
+	if len(d.opts.Packages) > 0 {
+		args = append(args, "--include="+strings.Join(d.opts.Packages, ","))
+	}
+	if d.opts.Arch != "" {
+		args = append(args, "--architectures="+d.opts.Arch)
+	}
+	cmd := isolated(ctx, "/bin/sh", args...)
+	cmd.Dir = d.scratch
+	cmd.Env = append(cmd.Env, d.environment(m)...)
+	log := &tail{to: d.out}
+	cmd.Stdout, cmd.Stderr = log, log
+	err := run(cmd)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
+		return fmt.Errorf("start mmdebstrap: %w", err)
+	}
+	if log.contains("Hash Sum mismatch") {
+		err = errors.Join(err, m.distrust())
+	}
+	if why := log.reason(); why != "" {
+		return fmt.Errorf("mmdebstrap: %s: %w", why, err)
+	}
+	return fmt.Errorf("mmdebstrap: %w", err)
+}
+
+func (d debian) environment(m *mirror) []string {
+	overlay, docs, modules := "", "", d.opts.Initramfs
+	if inUserNamespace() {
+		overlay = ",userxattr"
+	}
+	if d.opts.Docs {
+		docs = "yes"
+	}
+	if modules == "" {
+		modules = "vm"
+	}
+	env := []string{
+		"BAKE_SCRATCH=" + d.scratch, "BAKE_PROXY=" + m.url, "BAKE_OVERLAY=" + overlay,
+		"BAKE_DOCS=" + docs, "BAKE_MODULES=" + modules, "BAKE_SUITE=" + d.opts.Debian,
+		"BAKE_INCLUDE=" + strings.Join(d.opts.Packages, " "), "BAKE_LINKS=" + mergedDirs(d.opts),
+		"TMPDIR=" + d.scratch,
+		// One initramfs at the end rather than one for each package that has a
+		// say in it.
+		"INITRD=No",
+	}
+	if t, err := time.Parse(time.RFC3339, d.pin.Date); err == nil {
+		env = append(env, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", t.Unix()))
+	}
+	return env
+}
+
+// prefetch waits for the list of packages that the script leaves and downloads
+// them while mmdebstrap is at work on the first ones.
+func (d debian) prefetch(ctx context.Context, m *mirror) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		data, err := os.ReadFile(filepath.Join(d.scratch, "uris"))
+		if err == nil {
+			m.prefetch(ctx, strings.Fields(string(data)))
+			return
+		}
+	}
+}
+
+// finish moves what was installed to tree, after a check of what apt used.
+func (d debian) finish(tree string) error {
+	upper := filepath.Join(d.scratch, "upper")
+	if err := d.checkReleases(upper); err != nil {
+		return err
+	}
+	if err := stripOverlay(upper); err != nil {
+		return err
+	}
+	if err := os.Remove(tree); err != nil {
+		return err
+	}
+	return os.Rename(upper, tree)
+}
+
+// checkReleases makes sure that the release files that apt has used are those
+// of the pin.
+func (d debian) checkReleases(root string) error {
+	found, err := filepath.Glob(filepath.Join(root, "var/lib/apt/lists/*_InRelease"))
+	if err != nil {
+		return err
+	}
+	var used, pinned []string
+	for _, name := range found {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		used = append(used, "sha256:"+hexDigest(data))
+	}
+	for _, line := range d.pin.Detail {
+		_, digest, _ := strings.Cut(line, " ")
+		pinned = append(pinned, digest)
+	}
+	slices.Sort(used)
+	slices.Sort(pinned)
+	if !slices.Equal(used, pinned) {
+		return fmt.Errorf("apt used the release files %s, pinned are %s", strings.Join(used, " "), strings.Join(pinned, " "))
+	}
+	return nil
+}
+
+// stripOverlay takes away the marks that an overlay leaves on directories.
+func stripOverlay(root string) error {
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() {
+			return err
+		}
+		for _, name := range []string{"opaque", "impure", "origin"} {
+			for _, class := range []string{"trusted.overlay.", "user.overlay."} {
+				err := unix.Lremovexattr(path, class+name)
+				if err != nil && err != unix.ENODATA && err != unix.EPERM && err != unix.ENOTSUP {
+					return fmt.Errorf("clean %s: %w", path, err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// mergedDirs names the directories of / that are links to those of /usr, as
+// debootstrap makes them.
+func mergedDirs(o Options) string {
+	dirs := "bin sbin lib"
+	arch := o.Arch
+	if arch == "" {
+		arch = hostArch()
+	}
+	if arch != "amd64" {
+		return dirs
+	}
+	switch o.Debian {
+	case "buster", "bullseye", "bookworm":
+		return dirs + " lib32 lib64 libx32"
+	}
+	return dirs + " lib64"
+}
+
+// A tail hands on a log and keeps its end.
+type tail struct {
+	mu  sync.Mutex
+	to  platforms.Sink
+	end []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	const keep = 64 << 10
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.end = append(t.end, p...); len(t.end) > 2*keep {
+		t.end = bytes.Clone(t.end[len(t.end)-keep:])
+	}
+	return t.to.Write(p)
+}
+
+func (t *tail) contains(s string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return bytes.Contains(t.end, []byte(s))
+}
+
+// reason returns what apt, dpkg or mmdebstrap itself gave as the cause: the
+// first error of the end of the log, which the others follow from.
+func (t *tail) reason() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for line := range strings.Lines(string(t.end)) {
+		line = strings.TrimSpace(line)
+		for _, prefix := range []string{"E: ", "dpkg: error: ", "dpkg: error processing "} {
+			if rest, ok := strings.CutPrefix(line, prefix); ok {
+				return rest
+			}
+		}
+	}
+	return ""
+}

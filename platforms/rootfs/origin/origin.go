@@ -1,0 +1,127 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"bake.build/bake/platforms"
+)
+
+// Pin makes o immutable, as platforms.Driver documents it. It is safe for
+// concurrent use.
+func Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (platforms.Origin, error) {
+	var opts Options
+	if err := o.Decode(&opts); err != nil {
+		return o, fmt.Errorf("%s: options: %w", o.Kind, err)
+	}
+	if err := opts.check(o.Kind); err != nil {
+		return o, err
+	}
+	var pin *platforms.Pin
+	var err error
+	switch o.Kind {
+	case "debian":
+		pin, err = pinDebian(ctx, opts, o, h)
+	case "oci":
+		pin, err = pinOCI(ctx, opts, o)
+	case "tar", "disk":
+		pin, err = pinFile(ctx, opts, o, h)
+	case "scratch", "layer":
+	default:
+		err = fmt.Errorf("origin %q: not one of this platform", o.Kind)
+	}
+	if err != nil {
+		return o, err
+	}
+	o.Pin = pin
+	return o, nil
+}
+
+// Import fills the directory <dir>/fs, which it makes, with the file tree that
+// o names. On an error the content of dir is worth nothing. The origin layer
+// is read on the calling goroutine's thread only.
+func Import(ctx context.Context, o platforms.Origin, dir string, h platforms.Host, out platforms.Sink) error {
+	var opts Options
+	if err := o.Decode(&opts); err != nil {
+		return fmt.Errorf("%s: options: %w", o.Kind, err)
+	}
+	if err := opts.check(o.Kind); err != nil {
+		return err
+	}
+	fs := filepath.Join(dir, "fs")
+	if err := os.Mkdir(fs, 0o755); err != nil {
+		return err
+	}
+	// The umask has no say in the mode of a root directory.
+	if err := os.Chmod(fs, 0o755); err != nil {
+		return err
+	}
+	out = &sink{to: out}
+	switch o.Kind {
+	case "debian":
+		return importDebian(ctx, opts, o, fs, h, out)
+	case "oci":
+		return importOCI(ctx, opts, o, fs, h, out)
+	case "tar":
+		return importTar(ctx, opts, o, fs, h, out)
+	case "disk":
+		return importDisk(ctx, opts, o, fs, h, out)
+	case "layer":
+		return copyTree(ctx, o.Paths["layer"], fs, out)
+	case "scratch":
+		return nil
+	}
+	return fmt.Errorf("origin %q: not one of this platform", o.Kind)
+}
+
+// check finds options that mean nothing for the kind of origin.
+func (o Options) check(kind string) error {
+	debian, file := kind == "debian", kind == "tar" || kind == "disk"
+	for _, c := range []struct {
+		name  string
+		given bool
+		fits  bool
+	}{
+		{"packages", len(o.Packages) > 0, debian},
+		{"variant", o.Variant != "", debian},
+		{"components", len(o.Components) > 0, debian},
+		{"mirror", o.Mirror != "", debian},
+		{"security_mirror", o.SecurityMirror != "", debian},
+		{"snapshot", o.Snapshot != "", debian},
+		{"keyring", o.Keyring != "", debian},
+		{"docs", o.Docs, debian},
+		{"initramfs", o.Initramfs != "", debian},
+		{"arch", o.Arch != "", debian || kind == "oci"},
+		{"sha256", o.SHA256 != "", file},
+	} {
+		if c.given && !c.fits {
+			return fmt.Errorf("origin %s: the option %s means nothing here", kind, c.name)
+		}
+	}
+	if o.SHA256 != "" && !isSHA256(o.SHA256) {
+		return errors.New("option sha256: want 64 hex digits")
+	}
+	return nil
+}
+
+// A sink lets several goroutines tell one Sink.
+type sink struct {
+	mu sync.Mutex
+	to platforms.Sink
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.to.Write(p)
+}
+
+func (s *sink) Progress(what string, done, total int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.to.Progress(what, done, total)
+}
