@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"bake.build/bake/builtins"
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/solve"
+	"bake.build/bake/runtime/ui"
+)
+
+// buildFlags holds the flags of the verbs that run a plan.
+type buildFlags struct {
+	definitionFlags
+	out       string
+	progress  string
+	onError   string
+	jobs      int
+	keepGoing bool
+}
+
+func (f *buildFlags) addTo(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	f.add(flags)
+	flags.StringVarP(&f.out, "out", "o", "out", "the `directory` that artifacts are written to")
+	flags.StringVar(&f.progress, "progress", "auto", "how to show progress: auto, tty, plain or json")
+	flags.StringVar(&f.onError, "on-error", "cleanup", "what to do with a machine in which a step failed: cleanup, keep or shell")
+	flags.IntVarP(&f.jobs, "jobs", "j", 0, "how many machines may run at once (default: one for each CPU, two at least)")
+	flags.BoolVarP(&f.keepGoing, "keep-going", "k", false, "run what does not depend on a failed step")
+}
+
+// check refuses values that no flag has.
+func (f *buildFlags) check() error {
+	if !slices.Contains(ui.Modes(), f.progress) {
+		return coded(exitUsage, fmt.Errorf("--progress %s: want one of auto, tty, plain, json", f.progress))
+	}
+	choices := []solve.OnError{solve.Cleanup, solve.Keep, solve.Shell}
+	if !slices.Contains(choices, solve.OnError(f.onError)) {
+		return coded(exitUsage, fmt.Errorf("--on-error %s: want one of cleanup, keep, shell", f.onError))
+	}
+	if f.jobs < 0 {
+		return coded(exitUsage, fmt.Errorf("--jobs %d: want a positive number", f.jobs))
+	}
+	return nil
+}
+
+func (a *app) buildCommand() *cobra.Command {
+	f := &buildFlags{}
+	cmd := &cobra.Command{
+		Use:   "build [DEFINITION] [TARGET…]",
+		Short: "build artifacts, and what they need",
+		Long: `Builds the artifacts of a definition that the targets match (names with globs),
+or all of them, and runs their tests. What did not change is taken from the cache.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, patterns := a.splitArgs(args)
+			return a.runTargets(cmd.Context(), file, f, func(d *builtins.Definition) ([]builtins.Target, error) {
+				return choose(slices.Concat(d.Artifacts, d.Tests), patterns)
+			})
+		},
+	}
+	f.addTo(cmd)
+	return cmd
+}
+
+func (a *app) testCommand() *cobra.Command {
+	f := &buildFlags{}
+	cmd := &cobra.Command{
+		Use:   "test [DEFINITION] [TEST…]",
+		Short: "run tests, and build only what they need",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, patterns := a.splitArgs(args)
+			return a.runTargets(cmd.Context(), file, f, func(d *builtins.Definition) ([]builtins.Target, error) {
+				return choose(d.Tests, patterns)
+			})
+		},
+	}
+	f.addTo(cmd)
+	return cmd
+}
+
+// runTargets builds what pick chooses of a definition.
+func (a *app) runTargets(ctx context.Context, file string, f *buildFlags, pick func(*builtins.Definition) ([]builtins.Target, error)) (err error) {
+	if err := f.check(); err != nil {
+		return err
+	}
+	if err := a.enterHost(); err != nil {
+		return err
+	}
+	s, err := a.open(ctx, file, &f.definitionFlags, false)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err = errors.Join(err, s.Close()); err != nil {
+			err = &sourced{s.project, err}
+		}
+	}()
+	targets, err := pick(s.def)
+	if err != nil {
+		return err
+	}
+	if len(targets) == 0 {
+		return coded(exitDefinition, withHint(errors.New("the definition has no targets"), "export(layer, \"name\") makes an artifact, test(layer, \"…\") a test"))
+	}
+	return s.build(ctx, targets, f)
+}
+
+// build runs the plan for targets and shows how it goes.
+func (s *session) build(ctx context.Context, targets []builtins.Target, f *buildFlags) (err error) {
+	reader, closeUI, err := s.display(f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeUI()) }()
+	events := event.NewStream(reader)
+	s.stream(events)
+	defer s.stream(nil)
+
+	cfg := s.solveConfig(f, events)
+	nodes := targetNodes(targets)
+	if err := s.ready(ctx, cfg, nodes); err != nil {
+		return err
+	}
+	result, err := solve.Run(ctx, cfg, s.def.Plan, nodes)
+	return errors.Join(err, s.remember(targets, result))
+}
+
+// ready makes sure that what targets need can be run here: that the origins to
+// be imported can still be had as they are pinned, and that the tools are
+// there.
+func (s *session) ready(ctx context.Context, cfg solve.Config, targets []*plan.Node) error {
+	for {
+		schedule, err := solve.Decide(ctx, cfg, s.def.Plan, targets)
+		if err != nil {
+			return err
+		}
+		var run []*plan.Node
+		for _, n := range s.def.Plan.Nodes {
+			if schedule.Of(n).State == solve.ToRun {
+				run = append(run, n)
+			}
+		}
+		if moved, err := s.confirm(ctx, run); err != nil {
+			return err
+		} else if moved {
+			continue
+		}
+		return s.checkHost(run)
+	}
+}
+
+// checkHost returns an error with the code exitHost that lists what this host
+// lacks to run nodes.
+func (s *session) checkHost(nodes []*plan.Node) error {
+	problems, err := s.lacking(nodes)
+	if err != nil || len(problems) == 0 {
+		return err
+	}
+	return coded(exitHost, &lackError{problems})
+}
+
+// A lackError lists what the host lacks.
+type lackError struct{ problems []platforms.Problem }
+
+func (e *lackError) Error() string {
+	if len(e.problems) == 1 {
+		return e.problems[0].What
+	}
+	return fmt.Sprintf("this host lacks %d things that the build needs", len(e.problems))
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/store"
+)
+
+func (a *app) cacheCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cache",
+		Short: "look after the layer store",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.cacheLsCommand(), a.cacheDuCommand(), a.cachePruneCommand(), a.cacheVerifyCommand())
+	return cmd
+}
+
+// withStore runs use with the user's store open.
+func (a *app) withStore(use func(*store.Store) error) (err error) {
+	if err := a.enterHost(); err != nil {
+		return err
+	}
+	s, err := a.openStore(func(text string) { fmt.Fprintln(a.stderr, text) })
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return use(s)
+}
+
+func (a *app) cacheLsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "list layers, the last used first",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return a.withStore(func(s *store.Store) error {
+				entries, err := s.List()
+				if err != nil {
+					return err
+				}
+				w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+				fmt.Fprintln(w, "KEY\tSIZE\tUSED\tTOOK\tSTEP")
+				for _, e := range entries {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", e.Key.Short(), platforms.FormatSize(e.Size),
+						ago(e.Used), e.Took.Round(10*time.Millisecond), e.Name)
+				}
+				return w.Flush()
+			})
+		},
+	}
+}
+
+// ago says how long before now t was, in one unit.
+func ago(t time.Time) string {
+	d := time.Since(t)
+	switch {
+	case d < time.Minute:
+		return "just now"
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days ago", int(d.Hours()/24))
+}
+
+func (a *app) cacheDuCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "du",
+		Short: "say how much of the disk the store takes",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withStore(func(s *store.Store) error {
+				u, err := s.Usage(cmd.Context())
+				if err != nil {
+					return err
+				}
+				w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+				fmt.Fprintf(w, "%s\t layers (%d)\n", platforms.FormatSize(u.Layers), len(u.ByLayer))
+				fmt.Fprintf(w, "%s\t downloads and package caches\n", platforms.FormatSize(u.Caches))
+				fmt.Fprintf(w, "%s\t records, work in progress\n", platforms.FormatSize(u.Other))
+				fmt.Fprintf(w, "%s\t in all, in %s\n", platforms.FormatSize(u.Total()), s.Dir())
+				return w.Flush()
+			})
+		},
+	}
+}
+
+func (a *app) cachePruneCommand() *cobra.Command {
+	var o store.PruneOptions
+	var size, age string
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "remove layers, those not used for longest first",
+		Long: `Removes layers by age or by size, or all of them. What a running build uses
+stays. Without a condition, layers that were not used for 30 days go.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if size != "" {
+				if o.MaxSize, err = platforms.ParseSize(size); err != nil {
+					return coded(exitUsage, fmt.Errorf("--max-size: %w", err))
+				}
+			}
+			if age != "" {
+				if o.MaxAge, err = platforms.ParseDuration(age); err != nil {
+					return coded(exitUsage, fmt.Errorf("--older-than: %w", err))
+				}
+			}
+			if !o.All && size == "" && age == "" {
+				o.MaxAge = 30 * 24 * time.Hour
+			}
+			return a.withStore(func(s *store.Store) error { return a.prune(cmd.Context(), s, o) })
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&o.All, "all", false, "remove every layer that is not in use")
+	flags.StringVar(&size, "max-size", "", "keep the layers last used, up to a `size` such as 20G")
+	flags.StringVar(&age, "older-than", "", "remove layers that were not used for a `time` such as 72h")
+	flags.BoolVar(&o.Caches, "downloads", false, "remove downloads and package caches as well")
+	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be removed")
+	return cmd
+}
+
+func (a *app) prune(ctx context.Context, s *store.Store, o store.PruneOptions) error {
+	pruned, err := s.Prune(ctx, o)
+	if err != nil {
+		return err
+	}
+	verb := "removed"
+	if o.DryRun {
+		verb = "would remove"
+	}
+	for _, e := range pruned.Layers {
+		fmt.Fprintf(a.stdout, "%s %s  %s\n", verb, e.Key.Short(), e.Name)
+	}
+	for _, c := range pruned.Caches {
+		fmt.Fprintf(a.stdout, "%s cache %s\n", verb, c)
+	}
+	fmt.Fprintf(a.stdout, "%s %d layers, %s\n", verb, len(pruned.Layers), platforms.FormatSize(pruned.Bytes))
+	if pruned.Kept > 0 {
+		fmt.Fprintf(a.stdout, "%d layers are in use and stay\n", pruned.Kept)
+	}
+	return nil
+}
+
+func (a *app) cacheVerifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify",
+		Short: "read every layer again and drop the damaged ones",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withStore(func(s *store.Store) error { return a.verify(cmd.Context(), s) })
+		},
+	}
+}
+
+func (a *app) verify(ctx context.Context, s *store.Store) error {
+	checked := 0
+	var damaged []string
+	err := s.Verify(ctx, true, func(e store.Entry, err error) {
+		checked++
+		if err != nil {
+			damaged = append(damaged, e.Key.Short())
+			fmt.Fprintf(a.stderr, "%s  %s: %v; dropped\n", e.Key.Short(), e.Name, err)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "%d layers read, %d damaged\n", checked, len(damaged))
+	if len(damaged) > 0 {
+		slices.Sort(damaged)
+		return coded(exitDamaged, fmt.Errorf("%d damaged layers were dropped; the next build makes them again", len(damaged)))
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// command returns the root of the command line.
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "bake",
+		Short: "build machine images from Starlark definitions",
+		Long: `bake builds machine images from Starlark definitions. Every provisioning step
+is a cached layer: what did not change is never run again.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return coded(exitUsage, withHint(err, "bake help lists the commands and their flags"))
+	})
+	root.AddCommand(
+		a.buildCommand(),
+		a.planCommand(),
+		a.explainCommand(),
+		a.testCommand(),
+		a.shellCommand(),
+		a.diffCommand(),
+		a.cacheCommand(),
+		a.updateCommand(),
+		a.doctorCommand(),
+		a.initCommand(),
+		a.versionCommand(),
+	)
+	for _, c := range root.Commands() {
+		usageErrors(c)
+	}
+	return root
+}
+
+// usageErrors makes wrong arguments of c and of its subcommands usage errors.
+func usageErrors(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			return coded(exitUsage, check(cmd, args))
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageErrors(sub)
+	}
+}
+
+// A hintError has a line that says what to do.
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+
+func withHint(err error, hint string) error {
+	if err == nil || hint == "" {
+		return err
+	}
+	return &hintError{err, hint}
+}
+
+// A definitionFlags holds the flags of every verb that reads a definition.
+type definitionFlags struct {
+	params     []string
+	paramsFile string
+	secrets    []string
+	locked     bool
+}
+
+func (f *definitionFlags) add(flags *pflag.FlagSet) {
+	flags.StringArrayVarP(&f.params, "param", "p", nil, "set a parameter, as `name=value`")
+	flags.StringVar(&f.paramsFile, "params-file", "", "read parameters from a `file`: JSON, or lines of name=value")
+	flags.StringArrayVar(&f.secrets, "secret", nil, "where a secret comes from, as `name=env:VARIABLE` or name=file:PATH")
+	flags.BoolVar(&f.locked, "locked", false, "refuse to change bake.lock")
+}
+
+// splitArgs takes the definition's path off the arguments: the first one, if
+// it is a file or looks like one.
+func (a *app) splitArgs(args []string) (definition string, rest []string) {
+	if len(args) > 0 && (strings.HasSuffix(args[0], ".star") || strings.ContainsAny(args[0], "/\\") || a.isFile(args[0])) {
+		return args[0], args[1:]
+	}
+	return defaultDefinition, args
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(a.stdout, "bake", version)
+			return err
+		},
+	}
+}
+
+// unknownCommand improves cobra's message for a verb that does not exist.
+func unknownCommand(err error) error {
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
+		return coded(exitUsage, errors.New(strings.TrimSuffix(strings.SplitN(err.Error(), "\n", 2)[0], " for \"bake\"")))
+	}
+	return err
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bake.build/bake/platforms"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "say what this host lacks, and how to install it",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return a.doctor()
+		},
+	}
+}
+
+// doctor prints what is missing and fails with exitHost if anything is.
+func (a *app) doctor() error {
+	problems, err := a.problems()
+	if err != nil {
+		return err
+	}
+	if len(problems) == 0 {
+		fmt.Fprintln(a.stdout, "nothing is missing")
+		return nil
+	}
+	writeProblems(a.stdout, problems)
+	return coded(exitHost, errors.New("this host lacks something; see above"))
+}
+
+// packagesOf merges the apt-get lines among fixes into one.
+func packagesOf(problems []platforms.Problem) (packages []string, others []string) {
+	const apt = "apt-get install "
+	seen := make(map[string]bool)
+	for _, p := range problems {
+		list, ok := strings.CutPrefix(p.Fix, apt)
+		if !ok {
+			if p.Fix != "" && !seen[p.Fix] {
+				others = append(others, p.Fix)
+			}
+			seen[p.Fix] = true
+			continue
+		}
+		for name := range strings.FieldsSeq(list) {
+			if !seen[name] && !strings.HasPrefix(name, "-") {
+				packages = append(packages, name)
+			}
+			seen[name] = true
+		}
+	}
+	sort.Strings(packages)
+	return packages, others
+}
+
+// A writer takes lines; it is what fmt.Fprintf needs.
+type writer interface{ Write([]byte) (int, error) }
+
+// writeProblems lists problems and, after them, the commands that mend them.
+func writeProblems(w writer, problems []platforms.Problem) {
+	for _, p := range problems {
+		fmt.Fprintf(w, "missing: %s", p.What)
+		if p.Need != "" {
+			fmt.Fprintf(w, " (needed for %s)", p.Need)
+		}
+		fmt.Fprintln(w)
+	}
+	packages, others := packagesOf(problems)
+	if len(packages) > 0 {
+		fmt.Fprintf(w, "to install: apt-get install --no-install-recommends %s\n", strings.Join(packages, " "))
+	}
+	for _, fix := range others {
+		fmt.Fprintf(w, "to mend: %s\n", fix)
+	}
+}

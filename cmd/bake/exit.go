@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+)
+
+// The exit codes of bake. They are part of its interface.
+const (
+	exitOK          = 0
+	exitFailed      = 1   // a step, a test or an export failed
+	exitUsage       = 2   // the command line is wrong, or names what does not exist
+	exitDefinition  = 3   // the definition, its parameters or its inputs are wrong
+	exitHost        = 4   // this host lacks a tool, a right or space that the build needs
+	exitDamaged     = 5   // the store held damaged layers (bake cache verify)
+	exitInterrupted = 130 // stopped by a signal
+)
+
+// exitCodes documents the codes, for the reference and the help text.
+var exitCodes = []struct {
+	code int
+	doc  string
+}{
+	{exitOK, "success, or nothing to do"},
+	{exitFailed, "a step, a test or an export failed"},
+	{exitUsage, "the command line is wrong, or names what does not exist"},
+	{exitDefinition, "the definition, its parameters or its inputs are wrong"},
+	{exitHost, "this host lacks a tool, a right or space that the build needs"},
+	{exitDamaged, "the store held damaged layers (`bake cache verify`)"},
+	{exitInterrupted, "stopped by a signal"},
+}
+
+// A codedError carries the exit code that it asks for.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }
+
+func coded(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &codedError{code, err}
+}
+
+// exitCode returns the code that err asks for.
+func exitCode(err error) int {
+	var c *codedError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &c):
+		return c.code
+	}
+	return exitFailed
+}

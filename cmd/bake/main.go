@@ -1,0 +1,85 @@
+// Command bake builds machine images from Starlark definitions. See the
+// README for what it is and docs/reference.md for all that it takes.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"bake.build/bake/platforms/all"
+	"bake.build/bake/platforms/rootfs"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	// A sandboxed step begins as a copy of this program.
+	rootfs.Child()
+	os.Exit(run(os.Args[1:]))
+}
+
+// run is main with the process's own streams, and returns the exit code.
+func run(args []string) int {
+	dir, err := os.Getwd()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bake:", err)
+		return exitHost
+	}
+	a := &app{
+		specs:   all.Table(),
+		enter:   rootfs.Enter,
+		stdin:   os.Stdin,
+		stdout:  os.Stdout,
+		stderr:  os.Stderr,
+		dir:     dir,
+		getenv:  os.Getenv,
+		environ: os.Environ,
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	return a.main(ctx, args)
+}
+
+// interruptible returns a context that ends at the first interrupt. A second
+// one ends the process at once: what it leaves on disk the next start removes.
+func interruptible() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		if s, ok := <-signals; ok {
+			cancel(fmt.Errorf("stopped by signal %v: %w", s, context.Canceled))
+		}
+		if _, ok := <-signals; ok {
+			os.Exit(exitInterrupted)
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(signals)
+		cancel(nil)
+	}
+}
+
+// main runs one command line and returns its exit code.
+func (a *app) main(ctx context.Context, args []string) int {
+	root := a.command()
+	root.SetArgs(args)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if cause := context.Cause(ctx); cause != nil && exitCode(err) == exitFailed {
+		err = errors.Join(err, cause)
+	}
+	a.report(err)
+	return exitCode(err)
+}

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"os"
+
+	"bake.build/bake/builtins"
+)
+
+// params collects the values of parameters from the command line, the file of
+// parameters and the environment.
+func (a *app) params(f *definitionFlags) (map[string]builtins.Given, error) {
+	var file []byte
+	if f.paramsFile != "" {
+		var err error
+		if file, err = os.ReadFile(a.abs(f.paramsFile)); err != nil {
+			return nil, err
+		}
+	}
+	return builtins.ReadParams(f.params, f.paramsFile, file, a.environ())
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"bake.build/bake/builtins"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/solve"
+)
+
+func (a *app) planCommand() *cobra.Command {
+	f := &buildFlags{}
+	cmd := &cobra.Command{
+		Use:   "plan [DEFINITION] [TARGET…]",
+		Short: "show what a build would do: what is cached, what would run and why",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.plan(cmd.Context(), args, f)
+		},
+	}
+	f.add(cmd.Flags())
+	cmd.Flags().StringVarP(&f.out, "out", "o", "out", "the `directory` that artifacts are written to")
+	return cmd
+}
+
+func (a *app) plan(ctx context.Context, args []string, f *buildFlags) (err error) {
+	file, patterns := a.splitArgs(args)
+	s, err := a.open(ctx, file, &f.definitionFlags, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	targets, err := choose(slices.Concat(s.def.Artifacts, s.def.Tests), patterns)
+	if err != nil {
+		return err
+	}
+	schedule, err := solve.Decide(ctx, s.solveConfig(f, nil), s.def.Plan, targetNodes(targets))
+	if err != nil {
+		return err
+	}
+	past, err := s.past()
+	if err != nil {
+		return err
+	}
+	return s.writePlan(targets, schedule, past)
+}
+
+// A planWriter prints each target as a tree, from the target to its source. A
+// node that was shown is not shown again.
+type planWriter struct {
+	s        *session
+	w        *tabwriter.Writer
+	schedule *solve.Schedule
+	past     *pastBuild
+	shown    map[plan.Key]bool
+}
+
+func (s *session) writePlan(targets []builtins.Target, schedule *solve.Schedule, past *pastBuild) error {
+	p := &planWriter{
+		s:        s,
+		w:        tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0),
+		schedule: schedule,
+		past:     past,
+		shown:    make(map[plan.Key]bool),
+	}
+	for _, t := range targets {
+		p.chain(t.Node, "")
+	}
+	run, cached := schedule.Count()
+	if err := p.w.Flush(); err != nil {
+		return err
+	}
+	if run == 0 {
+		fmt.Fprintln(s.stdout, "nothing to do")
+		return nil
+	}
+	fmt.Fprintf(s.stdout, "%d to run, %d cached\n", run, cached)
+	return nil
+}
+
+// chain prints n and below it, indented once more at each branch, what it is
+// made of.
+func (p *planWriter) chain(n *plan.Node, indent string) {
+	for m := n; ; m = m.Deps[0] {
+		if p.shown[m.Key] {
+			fmt.Fprintf(p.w, "%s%s\t(see above)\n", indent, m.Name)
+			return
+		}
+		p.shown[m.Key] = true
+		p.line(m, indent)
+		if len(m.Deps) == 0 {
+			return
+		}
+		for _, d := range m.Deps[1:] {
+			p.chain(d, indent+"    ")
+		}
+		if m == n {
+			indent += "  "
+		}
+	}
+}
+
+func (p *planWriter) line(n *plan.Node, indent string) {
+	d := p.schedule.Of(n)
+	what := string(d.State)
+	if d.State == solve.ToRun {
+		what = "run"
+		if why := p.why(n, d); why != "" {
+			what += ": " + why
+		}
+	}
+	place := ""
+	if len(n.Pos) > 0 {
+		place = fmt.Sprintf("%s:%d", n.Pos[0].File, n.Pos[0].Line)
+	}
+	fmt.Fprintf(p.w, "%s%s\t%s\t%s\t%s\n", indent, n.Name, place, n.Key.Short(), what)
+}
+
+func (p *planWriter) why(n *plan.Node, d solve.Decision) string {
+	if why := p.past.reason(p.s.def, n); why != "" && !strings.Contains(d.Reason, "always") {
+		return why
+	}
+	return d.Reason
+}

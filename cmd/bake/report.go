@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/term"
+
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/solve"
+	"bake.build/bake/starlark/diag"
+)
+
+// report shows err to the user.
+func (a *app) report(err error) {
+	err = unknownCommand(err)
+	options := diag.Options{Color: a.color()}
+	var src *sourced
+	if errors.As(err, &src) && src.project != nil {
+		options.Source = src.project.Source
+	}
+	if rerr := diag.Render(a.stderr, present(err), options); rerr != nil {
+		fmt.Fprintln(os.Stderr, "bake:", err)
+	}
+	var lack *lackError
+	if errors.As(err, &lack) {
+		writeProblems(a.stderr, lack.problems)
+	}
+}
+
+// color reports whether messages may be coloured.
+func (a *app) color() bool {
+	f, ok := a.stderr.(*os.File)
+	return ok && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+}
+
+// present turns err into errors that package diag knows how to show: it takes
+// the wrappers off that only carry an exit code, and gives a failed node its
+// position, its log and a hint.
+func present(err error) error {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *codedError:
+		return present(e.err)
+	case *sourced:
+		return present(e.err)
+	case *solve.NodeError:
+		return &nodeDiag{e}
+	case interface{ Unwrap() []error }:
+		var list []error
+		for _, one := range e.Unwrap() {
+			if one = present(one); one != nil && !idle(one, list) {
+				list = append(list, one)
+			}
+		}
+		if len(list) == 1 {
+			return list[0]
+		}
+		return errors.Join(list...)
+	}
+	if cause := errors.Unwrap(err); cause != nil && cause.Error() == err.Error() {
+		if _, own := err.(diag.Hinter); !own {
+			return present(cause)
+		}
+	}
+	return err
+}
+
+// idle reports whether err says nothing beside what list already says.
+func idle(err error, list []error) bool {
+	return len(list) > 0 && errors.Is(err, context.Canceled)
+}
+
+// A nodeDiag shows a failed node.
+type nodeDiag struct{ *solve.NodeError }
+
+func (e *nodeDiag) Error() string { return e.located().Error() }
+func (e *nodeDiag) Unwrap() error { return e.located() }
+
+func (e *nodeDiag) located() *plan.Error {
+	return &plan.Error{Pos: e.Node.Pos, Err: fmt.Errorf("%s: %w", e.Node.Op.Kind(), e.Err)}
+}
+
+// Log implements diag.Logger.
+func (e *nodeDiag) Log() (tail []string, path string) { return e.Tail, e.LogPath }
+
+// Hint implements diag.Hinter.
+func (e *nodeDiag) Hint() string {
+	if !e.Kept.IsZero() {
+		return fmt.Sprintf("the state at the failure was kept; enter it with: bake shell %s", e.Kept)
+	}
+	var hint *hintError
+	if errors.As(e.Err, &hint) {
+		return hint.hint
+	}
+	return ""
+}
+
+// Hint implements diag.Hinter.
+func (e *hintError) Hint() string { return e.hint }

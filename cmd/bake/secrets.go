@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// secretEnv begins the environment variables that hold secrets.
+const secretEnv = "BAKE_SECRET_"
+
+// A secretSource returns the value of one secret.
+type secretSource func() ([]byte, error)
+
+// secretSources returns where the values of secrets come from: the command
+// line's name=env:VARIABLE and name=file:PATH, and otherwise the environment
+// variable BAKE_SECRET_NAME. Values are read when a step needs them.
+func (a *app) secretSources(flags []string) (func(name string) ([]byte, error), error) {
+	given := make(map[string]secretSource)
+	for _, f := range flags {
+		name, from, ok := strings.Cut(f, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--secret %q: want name=env:VARIABLE or name=file:PATH", f)
+		}
+		switch kind, place, _ := strings.Cut(from, ":"); {
+		case kind == "env" && place != "":
+			given[name] = func() ([]byte, error) { return a.secretFromEnv(place) }
+		case kind == "file" && place != "":
+			given[name] = func() ([]byte, error) { return secretFromFile(a.abs(place)) }
+		default:
+			// The text after the sign may be the secret itself: it is not repeated.
+			return nil, fmt.Errorf("--secret %s=…: want env:VARIABLE or file:PATH, not the value itself", name)
+		}
+	}
+	return func(name string) ([]byte, error) {
+		if source, ok := given[name]; ok {
+			return source()
+		}
+		variable := secretEnv + envName(name)
+		v, err := a.secretFromEnv(variable)
+		if err != nil {
+			return nil, fmt.Errorf("no value: set %s, or give --secret %s=file:PATH", variable, name)
+		}
+		return v, nil
+	}, nil
+}
+
+func (a *app) secretFromEnv(variable string) ([]byte, error) {
+	v := a.getenv(variable)
+	if v == "" {
+		return nil, fmt.Errorf("the environment variable %s is not set", variable)
+	}
+	return []byte(v), nil
+}
+
+// secretFromFile reads a secret and drops the line break at its end, which
+// editors add and tools do not want.
+func secretFromFile(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	data = bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
+	if len(data) == 0 {
+		return nil, fmt.Errorf("%s is empty", path)
+	}
+	return data, nil
+}
+
+// envName turns the name of a parameter or a secret into the end of an
+// environment variable's name.
+func envName(name string) string {
+	return strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name))
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"bake.build/bake/builtins"
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/ledger"
+	"bake.build/bake/runtime/lock"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/store"
+	"bake.build/bake/runtime/ui"
+	"bake.build/bake/starlark/eval"
+	"bake.build/bake/stdlib"
+)
+
+// A session is one verb's work on one definition: evaluated, sealed, with the
+// store open. Close ends it.
+type session struct {
+	*app
+	project  *eval.Project
+	def      *builtins.Definition
+	store    *store.Store
+	ledger   *ledger.Ledger
+	drivers  *driverTable
+	resolver *lock.Resolver
+	secrets  func(name string) ([]byte, error)
+
+	suspender ui.Suspender // the live display, or nil
+
+	mu     sync.Mutex
+	events *event.Stream // of the running build; nil before and after it
+	notes  []string      // what to tell the user, while there are no events
+}
+
+// evaluate reads a definition. Its errors have the code exitDefinition.
+func (a *app) evaluate(ctx context.Context, file string, f *definitionFlags) (*eval.Project, *builtins.Definition, error) {
+	project, err := eval.OpenProject(a.abs(file), a.dir)
+	if err != nil {
+		return nil, nil, coded(exitDefinition, withHint(err, "bake init writes a first definition"))
+	}
+	params, err := a.params(f)
+	if err != nil {
+		return project, nil, coded(exitDefinition, err)
+	}
+	c := builtins.New(builtins.Config{Project: project, Platforms: a.specs, Params: params})
+	_, err = eval.Run(ctx, eval.Config{
+		Project:     project,
+		Predeclared: c.Predeclared(a.builtins),
+		Std:         stdlib.FS,
+		Undefined:   c.Undefined,
+		Print:       func(pos plan.Pos, text string) { fmt.Fprintf(a.stderr, "%s: %s\n", pos, text) },
+	})
+	if err != nil {
+		return project, nil, coded(exitDefinition, err)
+	}
+	def, err := c.Finish()
+	if err != nil {
+		return project, nil, coded(exitDefinition, err)
+	}
+	return project, def, nil
+}
+
+// openStore opens the layer store of the user.
+func (a *app) openStore(warn func(string)) (*store.Store, error) {
+	dir, err := store.DefaultDir()
+	if err != nil {
+		return nil, coded(exitHost, err)
+	}
+	s, err := store.Open(dir, store.WithWarn(warn))
+	return s, coded(exitHost, err)
+}
+
+// open evaluates a definition, opens the store and seals the plan: its inputs
+// are hashed, its origins pinned, all its keys known.
+func (a *app) open(ctx context.Context, file string, f *definitionFlags, update bool) (s *session, err error) {
+	project, def, err := a.evaluate(ctx, file, f)
+	if err != nil {
+		return nil, &sourced{project, err}
+	}
+	s = &session{app: a, project: project, def: def}
+	defer func() {
+		if err != nil {
+			err = &sourced{project, errors.Join(err, s.Close())}
+			s = nil
+		}
+	}()
+	if s.secrets, err = a.secretSources(f.secrets); err != nil {
+		return s, coded(exitUsage, err)
+	}
+	if s.store, err = a.openStore(s.note); err != nil {
+		return s, err
+	}
+	if s.ledger, err = ledger.Open(s.store.Dir()); err != nil {
+		return s, coded(exitHost, err)
+	}
+	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(s.ledger)}
+	if err = def.Plan.HashInputs(ctx, s.store.StatCache()); err != nil {
+		return s, coded(exitDefinition, err)
+	}
+	return s, s.pin(ctx, f, update)
+}
+
+// pin gives the sources their pins and seals the plan.
+func (s *session) pin(ctx context.Context, f *definitionFlags, update bool) error {
+	file, err := lock.Load(filepath.Join(s.project.Root, lock.Name))
+	if err != nil {
+		return coded(exitDefinition, err)
+	}
+	s.resolver = &lock.Resolver{
+		File:    file,
+		Drivers: s.drivers.get,
+		Update:  update,
+		Locked:  f.locked,
+		Changed: s.pinChanged,
+	}
+	if err := s.resolver.Pin(ctx, s.def.Plan); err != nil {
+		if errors.Is(err, lock.ErrLocked) {
+			return coded(exitDefinition, err)
+		}
+		return err
+	}
+	return s.seal()
+}
+
+func (s *session) seal() error {
+	return coded(exitDefinition, s.def.Plan.Seal(s.drivers.fingerprint))
+}
+
+// confirm makes sure that the pins of the sources among nodes, which are about
+// to be imported, can still be had. moved says that keys have changed.
+func (s *session) confirm(ctx context.Context, nodes []*plan.Node) (moved bool, err error) {
+	if moved, err = s.resolver.Confirm(ctx, nodes); err != nil {
+		if errors.Is(err, lock.ErrLocked) {
+			err = coded(exitDefinition, err)
+		}
+		return moved, err
+	}
+	if moved {
+		return true, s.seal()
+	}
+	return false, nil
+}
+
+func (s *session) pinChanged(name string, old *platforms.Pin, now platforms.Pin) {
+	state := short(now.ID)
+	if now.Date != "" {
+		state += " of " + now.Date
+	}
+	if old == nil {
+		s.note(fmt.Sprintf("%s: pinned to %s in %s", name, state, lock.Name))
+		return
+	}
+	s.note(fmt.Sprintf("%s: %s no longer holds (was %s); now pinned to %s", name, lock.Name, short(old.ID), state))
+}
+
+// short cuts a digest for display.
+func short(id string) string {
+	const most = len("sha256:") + 12
+	if len(id) > most {
+		return id[:most]
+	}
+	return id
+}
+
+// note tells the user something besides the build itself. It may be called
+// from any goroutine.
+func (s *session) note(text string) {
+	s.mu.Lock()
+	events := s.events
+	if events == nil {
+		s.notes = append(s.notes, text)
+	}
+	s.mu.Unlock()
+	if events != nil {
+		events.Send(event.Event{Type: event.Warning, Text: text})
+	}
+}
+
+// stream makes events the place where notes go; nil ends that.
+func (s *session) stream(events *event.Stream) {
+	s.mu.Lock()
+	notes := s.notes
+	if s.events = events; events != nil {
+		s.notes = nil
+	}
+	s.mu.Unlock()
+	if events == nil {
+		return
+	}
+	for _, n := range notes {
+		events.Send(event.Event{Type: event.Warning, Text: n})
+	}
+}
+
+// tell prints the notes that no stream took.
+func (s *session) tell() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.notes {
+		fmt.Fprintln(s.stderr, n)
+	}
+	s.notes = nil
+}
+
+// Close saves what the session learned and closes the store.
+func (s *session) Close() error {
+	var err error
+	s.tell()
+	if s.resolver != nil {
+		err = s.resolver.File.Save()
+	}
+	if s.ledger != nil {
+		err = errors.Join(err, s.ledger.Close())
+	}
+	if s.store != nil {
+		err = errors.Join(err, s.store.Close())
+	}
+	return err
+}
+
+// A sourced error comes from a definition whose text can be shown.
+type sourced struct {
+	project *eval.Project
+	err     error
+}
+
+func (e *sourced) Error() string { return e.err.Error() }
+func (e *sourced) Unwrap() error { return e.err }

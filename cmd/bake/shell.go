@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/solve"
+)
+
+func (a *app) shellCommand() *cobra.Command {
+	f := &buildFlags{}
+	cmd := &cobra.Command{
+		Use:   "shell [DEFINITION] LAYER",
+		Short: "open a shell in a throw-away machine on any layer",
+		Long: `Opens an interactive shell in a machine on a layer, which is built first when
+it is missing. What the shell changes is thrown away. A layer is named by the
+artifact or the test that uses it, by the name of its step, by its place
+(images.star:12) or by the beginning of its key.`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.shell(cmd.Context(), args, f)
+		},
+	}
+	f.addTo(cmd)
+	return cmd
+}
+
+func (a *app) shell(ctx context.Context, args []string, f *buildFlags) (err error) {
+	if err := f.check(); err != nil {
+		return err
+	}
+	if err := a.enterHost(); err != nil {
+		return err
+	}
+	file, rest := defaultDefinition, args
+	if len(args) == 2 {
+		file, rest = args[0], args[1:]
+	}
+	s, err := a.open(ctx, file, &f.definitionFlags, false)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err = errors.Join(err, s.Close()); err != nil {
+			err = &sourced{s.project, err}
+		}
+	}()
+	layer, key, err := s.layer(ctx, rest[0], f)
+	if err != nil {
+		return err
+	}
+	return s.openShell(ctx, layer, key)
+}
+
+// layer finds the layer that address names and builds it when it is missing.
+// The key is that of its result in this run.
+func (s *session) layer(ctx context.Context, address string, f *buildFlags) (*plan.Node, plan.Key, error) {
+	if n, key, ok := s.keptLayer(address); ok {
+		return n, key, nil
+	}
+	n, err := find(s.def, address)
+	if err == nil {
+		n, err = layerOf(n)
+	}
+	if err != nil {
+		return nil, plan.Key{}, err
+	}
+	key, err := s.makeLayer(ctx, n, f)
+	return n, key, err
+}
+
+// keptLayer finds a layer that a failed step left in the store, which is no
+// node of the plan, by its key.
+func (s *session) keptLayer(address string) (*plan.Node, plan.Key, bool) {
+	key, err := plan.ParseKey(address)
+	if err != nil || !s.store.Has(key) {
+		return nil, key, false
+	}
+	entry, err := s.store.Get(key)
+	if err != nil {
+		return nil, key, false
+	}
+	for _, n := range s.def.Plan.Nodes {
+		if n.Platform != nil && n.Platform.Name == entry.Platform {
+			return n, key, true
+		}
+	}
+	return nil, key, false
+}
+
+// makeLayer builds the layer n, quietly when it is in the store.
+func (s *session) makeLayer(ctx context.Context, n *plan.Node, f *buildFlags) (key plan.Key, err error) {
+	cfg := s.solveConfig(f, event.NewStream())
+	schedule, err := solve.Decide(ctx, cfg, s.def.Plan, []*plan.Node{n})
+	if err != nil {
+		return key, err
+	}
+	if run, _ := schedule.Count(); run > 0 {
+		reader, closeUI, err := s.display(f)
+		if err != nil {
+			return key, err
+		}
+		defer func() { err = errors.Join(err, closeUI()) }()
+		cfg.Events = event.NewStream(reader)
+		s.stream(cfg.Events)
+		defer s.stream(nil)
+	}
+	if err := s.ready(ctx, cfg, []*plan.Node{n}); err != nil {
+		return key, err
+	}
+	result, err := solve.Run(ctx, cfg, s.def.Plan, []*plan.Node{n})
+	if err != nil {
+		return key, err
+	}
+	return result.Targets[0].Key, nil
+}
+
+// openShell boots a machine on the chain of key and gives it the terminal.
+func (s *session) openShell(ctx context.Context, layer *plan.Node, key plan.Key) (err error) {
+	entries, err := s.store.Chain(key)
+	if err != nil {
+		return err
+	}
+	chain := make([]platforms.Layer, len(entries))
+	for i, e := range entries {
+		chain[i] = e.Layer()
+	}
+	driver, err := s.drivers.get(layer.Platform)
+	if err != nil {
+		return err
+	}
+	m, err := driver.Boot(ctx, chain, lineSink{s.stderr})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	fmt.Fprintf(s.stderr, "a machine on %s (%s); what you change is thrown away\n", layer.Name, key.Short())
+	return s.interactive(ctx, m)
+}
+
+// interactive runs a shell in m on the terminal. That the last command of the
+// session failed is no error.
+func (s *session) interactive(ctx context.Context, m platforms.Machine) error {
+	sheller, ok := m.(platforms.Sheller)
+	if !ok {
+		return errors.New("this platform has no interactive shell")
+	}
+	err := sheller.Shell(ctx, platforms.Cmd{
+		Args:   []string{"/bin/sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"},
+		Stdin:  s.stdin,
+		Stdout: s.stdout,
+		Stderr: s.stderr,
+	})
+	var exit *platforms.ExitError
+	if errors.As(err, &exit) {
+		return nil
+	}
+	return err
+}
+
+// failureShell is what --on-error=shell does.
+func (s *session) failureShell(ctx context.Context, n *plan.Node, m platforms.Machine, failure error) error {
+	if s.suspender != nil {
+		s.suspender.Suspend()
+		defer s.suspender.Resume()
+	}
+	fmt.Fprintf(s.stderr, "%s failed: %v\na shell in its machine; exit ends the build\n", n.Name, failure)
+	return s.interactive(ctx, m)
+}
+
+// A lineSink writes a log to a stream and drops progress.
+type lineSink struct{ io.Writer }
+
+func (lineSink) Progress(string, int64, int64) {}

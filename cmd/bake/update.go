@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"bake.build/bake/platforms"
+)
+
+func (a *app) updateCommand() *cobra.Command {
+	f := &definitionFlags{}
+	cmd := &cobra.Command{
+		Use:   "update [DEFINITION]",
+		Short: "resolve every origin again and renew bake.lock",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, _ := a.splitArgs(args)
+			return a.update(cmd.Context(), file, f)
+		},
+	}
+	f.add(cmd.Flags())
+	return cmd
+}
+
+func (a *app) update(ctx context.Context, file string, f *definitionFlags) (err error) {
+	s, err := a.open(ctx, file, f, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	changed := 0
+	s.resolver.Update = true
+	s.resolver.Changed = func(name string, old *platforms.Pin, now platforms.Pin) {
+		changed++
+		s.pinChanged(name, old, now)
+	}
+	if err := s.resolver.Pin(ctx, s.def.Plan); err != nil {
+		return &sourced{s.project, err}
+	}
+	names, err := s.resolver.Names(s.def.Plan)
+	if err != nil {
+		return err
+	}
+	s.resolver.File.Keep(names)
+	if changed == 0 {
+		fmt.Fprintln(a.stdout, "every pin is current")
+	}
+	return nil
+}
