@@ -3,7 +3,6 @@ package eval
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"runtime/metrics"
 	"time"
 
@@ -36,10 +35,9 @@ func (r *run) limited(ctx context.Context, evaluate func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- r.cause(evaluate()) }()
 
-	base := heapBytes()
+	base := readHeap()
 	tick := time.NewTicker(samplePeriod)
 	defer tick.Stop()
-	var collected time.Time
 	for {
 		select {
 		case err := <-done:
@@ -47,16 +45,7 @@ func (r *run) limited(ctx context.Context, evaluate func() error) error {
 		case <-ctx.Done():
 			return r.abandon(done, context.Cause(ctx))
 		case <-tick.C:
-			if heapBytes() < base+r.cfg.MaxMemory {
-				continue
-			}
-			// What is on the heap may be garbage. A collection tells, and is worth
-			// its time only now and then.
-			if time.Since(collected) > 100*time.Millisecond {
-				runtime.GC()
-				collected = time.Now()
-			}
-			if heapBytes() >= base+r.cfg.MaxMemory {
+			if readHeap().over(base, r.cfg.MaxMemory) {
 				return r.abandon(done, &LimitError{What: "memory", Limit: r.cfg.MaxMemory})
 			}
 		}
@@ -88,10 +77,23 @@ func at(err, why error) error {
 	return err
 }
 
-func heapBytes() uint64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+// A heap is the size of the process's heap, in bytes.
+type heap struct {
+	live    uint64 // what the last garbage collection found in use
+	objects uint64 // with what is new since, and garbage
+}
+
+func readHeap() heap {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(sample)
-	return sample[0].Value.Uint64()
+	return heap{live: sample[0].Value.Uint64(), objects: sample[1].Value.Uint64()}
+}
+
+// over reports whether h has grown from base by more than limit. What is not
+// known to be live may be garbage, which the collector lets grow to as much
+// again before it looks.
+func (h heap) over(base heap, limit uint64) bool {
+	return h.live > base.live+limit || h.objects > base.objects+2*limit
 }
 
 // guardedRange is range with a bound, since one call of list() or max() runs

@@ -127,7 +127,12 @@ func (r *run) exec(m *module) (starlark.StringDict, error) {
 	r.loading = append(r.loading, m)
 	defer func() { r.loading = r.loading[:len(r.loading)-1] }()
 
-	_, prog, err := starlark.SourceProgramOptions(&dialect, m.name, text, r.cfg.Predeclared.Has)
+	file, err := dialect.Parse(m.name, text, 0)
+	if err != nil {
+		return nil, err
+	}
+	guard(file)
+	prog, err := starlark.FileProgram(file, r.cfg.Predeclared.Has)
 	if err != nil {
 		return nil, r.suggest(err)
 	}
