@@ -1,7 +1,10 @@
 package diag
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"bake.build/bake/runtime/plan"
@@ -37,15 +40,12 @@ type Logger interface {
 // Of returns the diagnostics of err, at least one unless err is nil. Errors
 // that are joined are shown one by one.
 func Of(err error) []Diagnostic {
+	err = peel(err)
 	switch e := err.(type) {
 	case nil:
 		return nil
 	case resolve.ErrorList:
-		list := make([]Diagnostic, len(e))
-		for i, one := range e {
-			list[i] = Diagnostic{Stack: position(one.Pos), Message: one.Msg}
-		}
-		return list
+		return ofResolver(e)
 	case interface{ Unwrap() []error }:
 		if isJoin(err, e.Unwrap()) {
 			var list []Diagnostic
@@ -66,6 +66,41 @@ func Of(err error) []Diagnostic {
 		d.Log, d.LogPath = l.Log()
 	}
 	return []Diagnostic{d}
+}
+
+// maxNames is how many errors of the resolver are shown of one file.
+const maxNames = 10
+
+// ofResolver is the diagnostics of what is wrong with the names of a file, in
+// the order of its lines.
+func ofResolver(e resolve.ErrorList) []Diagnostic {
+	sorted := slices.SortedStableFunc(slices.Values(e), func(a, b resolve.Error) int {
+		return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Col, b.Pos.Col))
+	})
+	var list []Diagnostic
+	for i, one := range sorted {
+		if i == maxNames {
+			list[i-1].Hint = fmt.Sprintf("%d more errors like these follow", len(sorted)-maxNames)
+			break
+		}
+		list = append(list, Diagnostic{Stack: position(one.Pos), Message: one.Msg})
+	}
+	return list
+}
+
+// peel takes off what wraps an error without a word of its own.
+func peel(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil || inner.Error() != err.Error() {
+			return err
+		}
+		switch err.(type) {
+		case *starlark.EvalError, Hinter, Logger:
+			return err
+		}
+		err = inner
+	}
 }
 
 // isJoin reports whether err says no more than the errors that it joins.

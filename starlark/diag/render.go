@@ -82,9 +82,12 @@ func (r *renderer) diagnostic(d Diagnostic) {
 
 // fold takes the frames of libraries out of a stack. Where an error begins in
 // a library, it is shown at the line of the project that called it, and folded
-// says which library functions are in between. A stack that is in a library
-// throughout is kept as it is.
+// says which library functions are in between. An error of the library's file
+// itself, outside of its functions, is shown where it is.
 func fold(stack []plan.Pos) (kept []plan.Pos, folded map[int][]string) {
+	if len(stack) == 0 || stack[0].Func == "" {
+		return stack, nil
+	}
 	folded = map[int][]string{}
 	for _, p := range stack {
 		if strings.HasPrefix(p.File, "@") {
