@@ -189,10 +189,12 @@ func TestKilledFillers(t *testing.T) {
 	dir := t.TempDir()
 	for range 30 {
 		cmd, lines := startChild(t, dir, "fill")
-		if !lines.Scan() {
-			t.Fatal("the child does nothing")
+		for range 1 + rand.IntN(4) {
+			if !lines.Scan() {
+				t.Fatal("the child does nothing")
+			}
 		}
-		time.Sleep(time.Duration(rand.IntN(30_000)) * time.Microsecond)
+		time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond)
 		kill(t, cmd)
 		s, warned := open(t, dir)
 		clean(t, s)
