@@ -29,9 +29,6 @@ var (
 	sshHostKeys string
 )
 
-// keepUnused is how long a package that no build asked for stays in the cache.
-const keepUnused = 60 * 24 * time.Hour
-
 // importDebian installs a suite in tree with mmdebstrap.
 func importDebian(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Sink) error {
 	if err := opts.checkDebian(); err != nil {

@@ -1,33 +1,182 @@
 package origin
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"bake.build/bake/internal/need"
+	"bake.build/bake/platforms"
 )
 
 // The packages that a machine boots from.
 var bootable = []string{"linux-image-cloud-amd64", "openssh-server", "systemd", "systemd-sysv", "ifupdown"}
 
-func TestDebianBootable(t *testing.T) {
+func needDebian(t testing.TB) {
+	t.Helper()
 	need.Slow(t)
 	need.Root(t)
-	need.Tool(t, "mmdebstrap", "gpgv")
+	need.Tool(t, "mmdebstrap", "gpgv", "apt-get")
+	need.File(t, defaultKeyring)
+}
+
+func TestDebianBootable(t *testing.T) {
+	needDebian(t)
 	h := newHost(t)
-	for _, round := range []string{"cold", "from the cache"} {
+	var lists [2]string
+	for i, round := range []string{"cold", "from the cache"} {
 		start := time.Now()
 		o, err := Pin(t.Context(), originOf(t, "debian", Options{Debian: "bookworm", Packages: bootable}, nil), h)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%s: pin %v in %v", round, *o.Pin, time.Since(start))
+		pinned := time.Since(start)
 		tree, out, err := importNew(t, o, h)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out.log.String())
 		}
-		t.Logf("%s: %v, %v", round, time.Since(start), out.told)
+		t.Logf("%s: pin %v, all %v, %d bytes downloaded", round, pinned, time.Since(start), out.told["download packages"])
+		if i == 1 && out.told["download packages"] != 0 {
+			t.Errorf("a second import downloaded %d bytes", out.told["download packages"])
+		}
+		lists[i] = checkBootable(t, tree)
+		checkNothingLeft(t, h)
+	}
+	if lists[0] != lists[1] {
+		t.Errorf("two imports of one pin differ:\n%s\n\n%s", lists[0], lists[1])
+	}
+}
+
+// checkBootable looks at what matters of a tree and returns its packages.
+func checkBootable(t *testing.T, tree string) string {
+	t.Helper()
+	want := map[string]string{
+		"etc/hostname":    "localhost\n",
+		"etc/machine-id":  "",
+		"etc/resolv.conf": "",
+		"etc/apt/sources.list": "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] " +
+			mirrorOf(t) + " bookworm main\n",
+		"etc/systemd/system/multi-user.target.wants/ssh-host-keys.service": "ExecStart=/usr/bin/ssh-keygen -A\n",
+		"etc/initramfs-tools/conf.d/vm-drivers":                            "MODULES=list\n",
+		"usr/share/doc/bash/copyright":                                     "Free Software",
+	}
+	for name, part := range want {
+		data, err := os.ReadFile(filepath.Join(tree, name))
+		if err != nil {
+			t.Error(err)
+		} else if part == "" && len(data) > 0 || !strings.Contains(string(data), part) {
+			t.Errorf("%s holds %q, want %q", name, data, part)
+		}
+	}
+	for _, pattern := range []string{
+		"etc/ssh/ssh_host_*", "usr/share/man/*", "usr/share/doc/bash/README*", "usr/share/locale/de",
+		"var/cache/apt/archives/*.deb", "etc/apt/*/*bake*", "etc/dpkg/*/*bake*", "var/log/dpkg.log",
+		"var/lib/dpkg/info/usrmerge.list", "usr/sbin/policy-rc.d", "dev/*/*", "proc/*", "sys/*", "run/*/*",
+	} {
+		if found, err := filepath.Glob(filepath.Join(tree, pattern)); err != nil || len(found) > 0 {
+			t.Errorf("left in the tree: %v %v", found, err)
+		}
+	}
+	for _, pattern := range []string{"boot/vmlinuz-*", "boot/initrd.img-*", "vmlinuz", "initrd.img", "var/lib/apt/lists/*_Packages.lz4"} {
+		if found, err := filepath.Glob(filepath.Join(tree, pattern)); err != nil || len(found) == 0 {
+			t.Errorf("the tree lacks %s: %v", pattern, err)
+		}
+	}
+	if link, err := os.Readlink(filepath.Join(tree, "bin")); err != nil || link != "usr/bin" {
+		t.Errorf("/bin leads to %q: %v", link, err)
+	}
+	status, err := os.ReadFile(filepath.Join(tree, "var/lib/dpkg/status"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range bootable {
+		if !strings.Contains(string(status), "Package: "+p+"\nStatus: install ok installed\n") {
+			t.Errorf("%s is not installed", p)
+		}
+	}
+	return string(status)
+}
+
+func mirrorOf(t *testing.T) string {
+	t.Helper()
+	archive, _, err := Options{}.archives(readHostApt(t.Context(), "/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return archive
+}
+
+// checkNothingLeft finds mounts and scratch directories of an import.
+func checkNothingLeft(t *testing.T, h testHost) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(mounts), h.dir) {
+		t.Errorf("mounts are left:\n%s", mounts)
+	}
+	for _, pattern := range []string{"debian-*", "disk-*", "oci-*", "cache/*/.tmp-*", "cache/*/*/.tmp-*"} {
+		if left, err := filepath.Glob(filepath.Join(h.dir, pattern)); err != nil || len(left) > 0 {
+			t.Errorf("left: %v %v", left, err)
+		}
+	}
+}
+
+func TestDebianCancel(t *testing.T) {
+	needDebian(t)
+	h := newHost(t)
+	o, err := Pin(t.Context(), originOf(t, "debian", Options{Debian: "bookworm", Packages: bootable}, nil), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+	defer cancel()
+	dir := t.TempDir()
+	start := time.Now()
+	if err := Import(ctx, o, dir, h, new(testSink)); err == nil || !strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
+		t.Errorf("cancelled import: %v", err)
+	}
+	if took := time.Since(start); took > 12*time.Second {
+		t.Errorf("took %v to stop", took)
+	}
+	checkNothingLeft(t, h)
+}
+
+func TestDebianUnknownPackage(t *testing.T) {
+	needDebian(t)
+	h := newHost(t)
+	o, err := Pin(t.Context(), originOf(t, "debian", Options{Debian: "bookworm", Packages: []string{"no-such-package"}}, nil), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = importNew(t, o, h)
+	if err == nil || !strings.Contains(err.Error(), "Unable to locate package no-such-package") {
+		t.Errorf("got %v", err)
+	}
+	checkNothingLeft(t, h)
+}
+
+// TestDebianWrongPin proves that nothing but what is pinned is imported.
+func TestDebianWrongPin(t *testing.T) {
+	needDebian(t)
+	h := newHost(t)
+	o, err := Pin(t.Context(), originOf(t, "debian", Options{Debian: "bookworm"}, nil), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin := *o.Pin
+	pin.ID = "sha256:" + strings.Repeat("0", 64)
+	pin.Detail = map[string]string{"bookworm": mirrorOf(t) + " " + pin.ID}
+	o.Pin = &pin
+	if _, _, err := importNew(t, o, h); err == nil || !strings.Contains(err.Error(), "moved on") {
+		t.Errorf("got %v", err)
+	}
+	o.Pin = &platforms.Pin{ID: "x", Detail: map[string]string{"bookworm": "nonsense"}}
+	if _, _, err := importNew(t, o, h); err == nil || !strings.Contains(err.Error(), "read pin") {
+		t.Errorf("got %v", err)
 	}
 }

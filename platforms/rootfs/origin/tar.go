@@ -1,0 +1,67 @@
+package origin
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/rootfs/archive"
+)
+
+// importTar unpacks an archive in tree.
+func importTar(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Sink) (err error) {
+	s, err := sourceOf(opts, o)
+	if err != nil {
+		return err
+	}
+	path, err := s.local(ctx, h, out)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("tar: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("tar: %w", err)
+	}
+	sum := sha256.New()
+	r := io.TeeReader(&meter{r: &ctxReader{ctx, f}, total: info.Size(), tell: func(done, total int64) {
+		out.Progress("unpack "+s.name, done, total)
+	}}, sum)
+	unpackErr := unpack(ctx, tree, r, unpackOptions(archive.WhiteoutKeep))
+	// What follows the archive is part of the file: padding, signatures.
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return fmt.Errorf("tar %s: %w", s.name, errors.Join(unpackErr, err))
+	}
+	if found := hex.EncodeToString(sum.Sum(nil)); s.digest != "" && found != s.digest {
+		return s.mismatch(found) // which explains an archive that cannot be read, too
+	}
+	if unpackErr != nil {
+		return fmt.Errorf("tar %s: %w", s.name, unpackErr)
+	}
+	return nil
+}
+
+// unpack decompresses r and unpacks it in tree.
+func unpack(ctx context.Context, tree string, r io.Reader, o archive.Options) (err error) {
+	d, err := decompress(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	return archive.Unpack(ctx, tree, d, o)
+}
+
+// unpackOptions are those of an origin: in a user namespace no device can be
+// made.
+func unpackOptions(w archive.Whiteouts) archive.Options {
+	return archive.Options{Whiteouts: w, NoDevices: inUserNamespace()}
+}
