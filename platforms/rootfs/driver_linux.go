@@ -1,0 +1,145 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/rootfs/origin"
+	"bake.build/bake/platforms/rootfs/overlay"
+	"bake.build/bake/platforms/rootfs/sandbox"
+)
+
+type driver struct {
+	host   platforms.Host
+	limits limits
+	userNS bool
+	self   func() (*os.File, error) // this program, as machines may see it
+	groups *groups
+}
+
+var (
+	_ platforms.Driver  = (*driver)(nil)
+	_ platforms.Treer   = (*driver)(nil)
+	_ platforms.Checker = (*driver)(nil)
+	_ platforms.Machine = (*machine)(nil)
+	_ platforms.Sheller = (*machine)(nil)
+)
+
+func open(o Options, h platforms.Host) (platforms.Driver, error) {
+	l, err := o.limits()
+	if err != nil {
+		return nil, err
+	}
+	d := &driver{host: h, limits: l, userNS: inUserNS(), self: sync.OnceValues(openSelf)}
+	d.groups = newGroups(l)
+	return d, nil
+}
+
+// Child turns a process that bake started as the inside of a machine into it,
+// and then does not return. Programs that open this platform, tests among
+// them, call it first of all in main.
+func Child() {
+	if len(os.Args) == 0 {
+		return
+	}
+	switch os.Args[0] {
+	case sandbox.Arg0:
+		sandbox.Main()
+	case enterArg0:
+		enterMain()
+	}
+}
+
+// Fingerprint implements platforms.Driver. Layers of an ordinary user are in
+// another form, and lack device nodes.
+func (d *driver) Fingerprint() string {
+	form := "trusted"
+	if d.userNS {
+		form = "user"
+	}
+	return fmt.Sprintf("rootfs/1 %s %s", runtime.GOARCH, form)
+}
+
+// Pin implements platforms.Driver.
+func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin, error) {
+	return origin.Pin(ctx, o, d.host)
+}
+
+// Import implements platforms.Driver.
+func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (string, error) {
+	return "", origin.Import(ctx, o, dir, d.host, out)
+}
+
+// Boot implements platforms.Driver.
+func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, _ platforms.Sink) (platforms.Machine, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	layers, err := lowers(chain)
+	if err != nil {
+		return nil, fmt.Errorf("boot: %w", err)
+	}
+	dir, remove, err := d.host.TempDir("machine")
+	if err != nil {
+		return nil, fmt.Errorf("boot: %w", err)
+	}
+	m := newMachine(d, dir, remove, layers)
+	if err := m.prepare(); err != nil {
+		return nil, errors.Join(fmt.Errorf("boot: %w", err), remove())
+	}
+	return m, nil
+}
+
+// Tree implements platforms.Treer.
+func (d *driver) Tree(ctx context.Context, chain []platforms.Layer, use func(dir string) error) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	layers, err := lowers(chain)
+	if err != nil {
+		return fmt.Errorf("show tree: %w", err)
+	}
+	base, remove, err := d.host.TempDir("tree")
+	if err != nil {
+		return fmt.Errorf("show tree: %w", err)
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	return overlay.Mount{Lowers: layers, UserXattr: d.userNS}.Use(base, use)
+}
+
+// fsName is the name of the overlay directory in a layer's directory.
+const fsName = "fs"
+
+func lowers(chain []platforms.Layer) ([]string, error) {
+	if len(chain) == 0 {
+		return nil, errors.New("the chain has no layers")
+	}
+	dirs := make([]string, len(chain))
+	for i, l := range chain {
+		dirs[i] = filepath.Join(l.Dir, fsName)
+		if fi, err := os.Stat(dirs[i]); err != nil {
+			return nil, fmt.Errorf("layer %s: %w", l.Key, err)
+		} else if !fi.IsDir() {
+			return nil, fmt.Errorf("layer %s: %s is not a directory", l.Key, dirs[i])
+		}
+	}
+	return dirs, nil
+}
+
+// inUserNS reports whether this process lives in a user namespace, where root
+// is not the kernel's.
+func inUserNS() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false // no user namespaces in this kernel
+	}
+	f := strings.Fields(string(b))
+	return len(f) != 3 || f[0] != "0" || f[1] != "0" || f[2] != "4294967295"
+}

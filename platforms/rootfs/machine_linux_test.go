@@ -1,0 +1,34 @@
+package rootfs_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"bake.build/bake/platforms"
+)
+
+func TestRunFirst(t *testing.T) {
+	f := newFixture(t, "")
+	m := f.boot(t)
+	out, err := sh(m, "grep -c . /proc/mounts; ls -l /proc | head -100; chmod 600 /proc/uptime; chmod 600 /proc/keys; cat /proc/keys /proc/uptime; echo 1 > /proc/self/oom_score_adj; ls -la /sys/kernel")
+	fmt.Println(out, err)
+}
+
+func BenchmarkRun(b *testing.B) {
+	f := newFixture(b, "")
+	m := f.boot(b)
+	var layers []platforms.Layer
+	for i := range 10 {
+		if _, err := sh(m, fmt.Sprintf("echo %d > /file%d", i, i)); err != nil {
+			b.Fatal(err)
+		}
+		layers = append(layers, f.commit(b, m, fmt.Sprint(i)))
+	}
+	m = f.boot(b, layers...)
+	for b.Loop() {
+		if err := m.Run(context.Background(), platforms.Cmd{Args: []string{"/bin/true"}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package rootfs
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/rootfs/sandbox"
+)
+
+// grace is how long a command has between SIGTERM and SIGKILL.
+const grace = 2 * time.Second
+
+// Run implements platforms.Machine. All that the command started has ended
+// when Run returns.
+func (m *machine) Run(ctx context.Context, c platforms.Cmd) error {
+	return m.run(ctx, c, nil)
+}
+
+// run runs c, on the terminal if it is not nil.
+func (m *machine) run(ctx context.Context, c platforms.Cmd, t *terminal) error {
+	if len(c.Args) == 0 {
+		return errors.New("run: no command")
+	}
+	verb := "run " + c.Args[0]
+	ctx, unlock, err := m.lock(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	defer unlock()
+	job, err := m.job(c)
+	if err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	mounts, release, err := m.driver.caches(ctx, c.Caches)
+	if err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	defer release()
+	job.Caches = mounts
+	job.Terminal = t != nil
+	if m.group == nil {
+		m.group = m.driver.groups.make()
+	}
+	killed := m.group.kills()
+	result, err := m.driver.start(ctx, job, c, m.group, t)
+	if err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	if result.Err != "" {
+		return fmt.Errorf("%s: %s", verb, result.Err)
+	}
+	if result.Code == 0 && result.Signal == "" {
+		return nil
+	}
+	exit := &platforms.ExitError{Code: result.Code, Signal: result.Signal, Reason: result.Reason}
+	if exit.Reason == "" && m.group.kills() > killed {
+		exit.Reason = "out of memory: the machine reached its limit of " + size(m.driver.limits.memory)
+	}
+	return exit
+}
+
+func size(bytes int64) string {
+	if bytes == 0 {
+		return "the host's memory"
+	}
+	return fmt.Sprintf("%d MiB", bytes>>20)
+}
+
+func (m *machine) job(c platforms.Cmd) (sandbox.Job, error) {
+	job := sandbox.Job{
+		Base:    m.base(),
+		UserNS:  m.driver.userNS,
+		Network: !c.NoNetwork,
+		GraceMS: int(grace.Milliseconds()),
+		Args:    c.Args,
+		Env:     c.Env,
+		Dir:     c.Dir,
+		User:    c.User,
+	}
+	for _, f := range c.Files {
+		name := filepath.Clean(f.Path)
+		if !strings.HasPrefix(name, "/run/") {
+			return job, fmt.Errorf("file %s: files in memory lie below /run", f.Path)
+		}
+		job.Files = append(job.Files, sandbox.File{Path: name, Data: f.Data, Mode: f.Mode, User: f.User})
+	}
+	for _, cache := range c.Caches {
+		if !filepath.IsAbs(cache.Dir) || filepath.Clean(cache.Dir) == "/" {
+			return job, fmt.Errorf("cache %q: %q is not an absolute path below the root directory", cache.ID, cache.Dir)
+		}
+	}
+	var err error
+	if job.Layers, err = m.layers(); err != nil {
+		return job, err
+	}
+	job.Resolv, job.Hosts, err = names(!c.NoNetwork)
+	return job, err
+}
+
+// names returns what /etc/resolv.conf and /etc/hosts hold in a machine.
+func names(network bool) (resolv, hosts []byte, err error) {
+	hosts = []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	if network {
+		if resolv, err = readIfAny("/etc/resolv.conf"); err != nil {
+			return nil, nil, err
+		}
+		if b, err := readIfAny("/etc/hosts"); err != nil {
+			return nil, nil, err
+		} else if len(b) > 0 {
+			hosts = append(bytes.TrimRight(b, "\n"), '\n')
+		}
+	}
+	return resolv, append(hosts, "127.0.1.1\tbake\n"...), nil
+}
+
+func readIfAny(name string) ([]byte, error) {
+	b, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// start starts an init for the job and waits for its end.
+func (d *driver) start(ctx context.Context, job sandbox.Job, c platforms.Cmd, g *group, t *terminal) (sandbox.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return sandbox.Result{}, context.Cause(ctx)
+	}
+	p, err := d.spawn(job, c)
+	if err != nil {
+		return sandbox.Result{}, err
+	}
+	if err := g.add(p.cmd.Process.Pid); err != nil {
+		return sandbox.Result{}, errors.Join(err, p.kill())
+	}
+	p.send(job)
+	stop := context.AfterFunc(ctx, func() { p.stop(errors.Is(context.Cause(ctx), errClosed)) })
+	defer stop()
+	if t != nil {
+		if err := t.serve(p.results); err != nil {
+			return sandbox.Result{}, errors.Join(err, p.kill())
+		}
+	}
+	answer, readErr := io.ReadAll(p.results)
+	waitErr := p.wait()
+	if ctx.Err() != nil {
+		return sandbox.Result{}, context.Cause(ctx)
+	}
+	var result sandbox.Result
+	if len(answer) == 0 || readErr != nil {
+		return result, errors.Join(errors.New("the machine's init ended before the command"), readErr, waitErr)
+	}
+	if err := json.Unmarshal(answer, &result); err != nil {
+		return result, fmt.Errorf("read result: %w", err)
+	}
+	return result, waitErr
+}
