@@ -27,7 +27,7 @@ type commandArgs struct {
 	Interpreter Words             `arg:"interpreter,keyword" help:"What runs the script." default:"its \"#!\" line, or /bin/sh -e"`
 	Caches      []string          `arg:"caches,keyword" help:"Directories that are kept between builds and are no part of the layer, such as /var/cache/apt."`
 	Network     bool              `arg:"network,keyword" help:"Whether it can reach the network." default:"True"`
-	ExitCodes   Ints              `arg:"valid_exit_codes,keyword" help:"The exit codes that mean success." default:"[0]"`
+	ExitCodes   ExitCodes         `arg:"valid_exit_codes,keyword" help:"The exit codes that mean success." default:"[0]"`
 }
 
 // data returns the op's data and the first line that names it.
@@ -50,6 +50,11 @@ func (a *commandArgs) data(c *Call) (op.Command, string, error) {
 	for name := range a.Env {
 		if !envName.MatchString(name) {
 			return op.Command{}, "", fmt.Errorf("env: %q is not the name of a variable", name)
+		}
+	}
+	if a.User != "" {
+		if err := op.CheckOwner(a.User); err != nil {
+			return op.Command{}, "", fmt.Errorf("user: %w", err)
 		}
 	}
 	cmd := op.Command{

@@ -46,12 +46,17 @@ func copyFiles(c *Call, a *copyArgs) (starlark.Value, error) {
 	if err != nil {
 		return nil, fmt.Errorf("src: %w", err)
 	}
+	landed := map[string]string{}
 	o := &op.Copy{Dst: dst, Owner: owner, Mode: uint32(a.Mode)}
 	for _, f := range found {
 		from := op.CopyFrom{Input: c.input(f.abs, a.Exclude)}
 		if !f.dir {
 			from.Input.Exclude = nil
 			from.Name = filepath.Base(f.abs)
+			if other, twice := landed[from.Name]; twice {
+				return nil, fmt.Errorf("src: %q and %q both land at %s", other, f.name, path.Join(dst, from.Name))
+			}
+			landed[from.Name] = f.name
 		}
 		o.From = append(o.From, from)
 	}
@@ -69,7 +74,7 @@ func copyFiles(c *Call, a *copyArgs) (starlark.Value, error) {
 
 // A found is one thing that is copied.
 type found struct {
-	abs       string
+	name, abs string
 	dir, glob bool
 }
 
@@ -84,7 +89,7 @@ func (c *Call) find(names []string) ([]found, error) {
 				return nil, err
 			}
 			for _, m := range matches {
-				all = append(all, found{abs: m.abs, glob: true})
+				all = append(all, found{name: m.name, abs: m.abs, glob: true})
 			}
 			if len(matches) == 0 {
 				return nil, fmt.Errorf("%q matches no file", name)
@@ -100,7 +105,7 @@ func (c *Call) find(names []string) ([]found, error) {
 		if !info.IsDir() && strings.HasSuffix(name, "/") {
 			return nil, fmt.Errorf("%q is a file, not a directory", name)
 		}
-		all = append(all, found{abs: abs, dir: info.IsDir()})
+		all = append(all, found{name: name, abs: abs, dir: info.IsDir()})
 	}
 	return all, nil
 }

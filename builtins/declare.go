@@ -157,7 +157,7 @@ func decodeArgs(c *Call, fields []argField, dst reflect.Value, args starlark.Tup
 	}
 	for _, f := range fields {
 		if f.Required && !c.given[f.Name] {
-			return fmt.Errorf("missing argument %q: want a %s", f.Name, f.Type)
+			return fmt.Errorf("missing argument %q: want %s", f.Name, article(f.Type))
 		}
 	}
 	return nil
@@ -257,15 +257,24 @@ func wrongType(v starlark.Value, want string) error {
 	got := v.Type()
 	switch {
 	case got == "secret":
-		return fmt.Errorf("got a secret, want a %s; a secret is passed through secrets=", want)
+		return fmt.Errorf("got a secret, want %s; a secret is passed through secrets=", article(want))
 	case got == "artifact" && want == "layer":
 		return fmt.Errorf("got an artifact, want a layer: an artifact is a finished image, use the layer that was exported")
 	case got == "platform" && want == "layer":
 		return fmt.Errorf("got a platform, want a layer: source(%s, …) makes one", v)
+	case got == "builtin_function_or_method" && want == "platform":
+		return fmt.Errorf("got a function, want a platform: call it, as in rootfs()")
 	case got == "NoneType":
-		return fmt.Errorf("got None, want a %s: does a function lack its return statement?", want)
+		return fmt.Errorf("got None, want %s: does a function lack its return statement?", article(want))
 	}
 	return fmt.Errorf("got %s, want %s", got, want)
+}
+
+func article(noun string) string {
+	if strings.ContainsRune("aeiou", rune(noun[0])) {
+		return "an " + noun
+	}
+	return "a " + noun
 }
 
 // asText returns the text of a string, which has to be UTF-8 so that no two

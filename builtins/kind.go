@@ -165,24 +165,49 @@ func (w *Words) Unpack(v starlark.Value) error {
 	return err
 }
 
-// Ints are an argument that is a list of integers.
-type Ints []int
+// A Count is an argument that is an integer of zero or more.
+type Count int
 
 // KindName implements Kind.
-func (*Ints) KindName() string { return "list of ints" }
+func (*Count) KindName() string { return "int" }
 
 // Unpack implements starlark.Unpacker.
-func (n *Ints) Unpack(v starlark.Value) error {
+func (n *Count) Unpack(v starlark.Value) error {
+	if v.Type() != "int" {
+		return wrongType(v, n.KindName())
+	}
+	i, ok := asInt(v)
+	if !ok || i < 0 {
+		return fmt.Errorf("%s is out of range", v)
+	}
+	*n = Count(i)
+	return nil
+}
+
+// ExitCodes are an argument that is a list of exit codes.
+type ExitCodes []int
+
+// KindName implements Kind.
+func (*ExitCodes) KindName() string { return "list of ints" }
+
+// Unpack implements starlark.Unpacker.
+func (n *ExitCodes) Unpack(v starlark.Value) error {
 	seq, ok := v.(starlark.Sequence)
 	if !ok {
 		return wrongType(v, n.KindName())
 	}
 	for e := range starlark.Elements(seq) {
-		i, ok := asInt(e)
-		if !ok {
+		if e.Type() != "int" {
 			return fmt.Errorf("element %d: %w", len(*n), wrongType(e, "int"))
 		}
-		*n = append(*n, i)
+		code, ok := asInt(e)
+		if !ok || code < 0 || code > 255 {
+			return fmt.Errorf("%s is not an exit code", e)
+		}
+		*n = append(*n, code)
+	}
+	if len(*n) == 0 {
+		return errors.New("the list is empty")
 	}
 	return nil
 }

@@ -44,6 +44,9 @@ func decodeOptions(options []platforms.Option, kwargs []starlark.Tuple, take tak
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", o.Name, err)
 		}
+		if x == nil && o.IsOrigin && v.Type() == "string" && v.Truth() == starlark.False {
+			return nil, fmt.Errorf("%s: is empty", o.Name)
+		}
 		if x == nil {
 			continue
 		}

@@ -30,7 +30,7 @@ type sourceArgs struct {
 type SourceOptions struct {
 	Name    string   `arg:"name,keyword" help:"How the layer is called in displays." default:"made from the origin"`
 	Timeout Duration `arg:"timeout,keyword" help:"How long importing may take." default:"no limit"`
-	Retries int      `arg:"retries,keyword" help:"How often importing is tried again when it fails." default:"0"`
+	Retries Count    `arg:"retries,keyword" help:"How often importing is tried again when it fails." default:"0"`
 }
 
 func source(c *Call, a *sourceArgs) (starlark.Value, error) {

@@ -13,7 +13,7 @@ import (
 type StepOptions struct {
 	Name    string   `arg:"name,keyword" help:"How the step is called in displays." default:"made from the step"`
 	Timeout Duration `arg:"timeout,keyword" help:"How long the step may take, such as \"10m\"." default:"no limit"`
-	Retries int      `arg:"retries,keyword" help:"How often the step is tried again when it fails." default:"0"`
+	Retries Count    `arg:"retries,keyword" help:"How often the step is tried again when it fails." default:"0"`
 	Always  bool     `arg:"always,keyword" help:"Run the step even when its layer is in the cache." default:"False"`
 }
 
@@ -25,7 +25,7 @@ func (o StepOptions) title(auto string) string {
 }
 
 func (o StepOptions) run() plan.RunOptions {
-	return plan.RunOptions{Timeout: time.Duration(o.Timeout), Retries: max(o.Retries, 0), Always: o.Always}
+	return plan.RunOptions{Timeout: time.Duration(o.Timeout), Retries: int(o.Retries), Always: o.Always}
 }
 
 // shorten cuts a name that is too long for a line.

@@ -1,18 +1,24 @@
 package builtins
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
+	"strings"
 
-	"bake.build/bake/internal/spell"
 	"bake.build/bake/runtime/plan"
 	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
 )
 
 var (
 	_ starlark.HasAttrs = (*Layer)(nil)
 	_ starlark.HasAttrs = (*Artifact)(nil)
 	_ starlark.HasAttrs = (*Platform)(nil)
+
+	_ starlark.Comparable = (*Platform)(nil)
 )
 
 // A Layer is the immutable state of a machine's disk, as a value.
@@ -41,7 +47,7 @@ func (l *Layer) Attr(name string) (starlark.Value, error) {
 	case "platform":
 		return l.platform, nil
 	}
-	return nil, noAttr(l, name)
+	return nil, nil
 }
 
 // An Artifact is what export returns, as a value.
@@ -74,7 +80,7 @@ func (a *Artifact) Attr(name string) (starlark.Value, error) {
 		}
 		return t, nil
 	}
-	return nil, noAttr(a, name)
+	return nil, nil
 }
 
 // A Platform is where machines run and images live, as a value.
@@ -82,16 +88,48 @@ type Platform struct {
 	plan *plan.Platform
 }
 
-func (p *Platform) String() string       { return fmt.Sprintf("%s(%s)", p.plan.Name, p.plan.Options) }
 func (p *Platform) Type() string         { return "platform" }
 func (p *Platform) Freeze()              {}
 func (p *Platform) Truth() starlark.Bool { return true }
+
+// String shows the call that makes the platform.
+func (p *Platform) String() string {
+	var args []string
+	d := json.NewDecoder(bytes.NewReader(p.plan.Options))
+	for {
+		name, err := d.Token()
+		if err != nil {
+			break
+		}
+		if key, ok := name.(string); ok {
+			var value json.RawMessage
+			if d.Decode(&value) != nil {
+				break
+			}
+			args = append(args, fmt.Sprintf("%s = %s", key, value))
+		}
+	}
+	return p.plan.Name + "(" + strings.Join(args, ", ") + ")"
+}
 
 // Hash implements starlark.Value.
 func (p *Platform) Hash() (uint32, error) {
 	h := fnv.New32a()
 	h.Write([]byte(p.plan.ID()))
 	return h.Sum32(), nil
+}
+
+// CompareSameType implements starlark.Comparable: platforms are equal when
+// their names and options are.
+func (p *Platform) CompareSameType(op syntax.Token, y starlark.Value, _ int) (bool, error) {
+	same := p.plan.ID() == y.(*Platform).plan.ID()
+	switch op {
+	case syntax.EQL:
+		return same, nil
+	case syntax.NEQ:
+		return !same, nil
+	}
+	return false, errors.New("platforms have no order")
 }
 
 // AttrNames implements starlark.HasAttrs.
@@ -102,9 +140,5 @@ func (p *Platform) Attr(name string) (starlark.Value, error) {
 	if name == "name" {
 		return starlark.String(p.plan.Name), nil
 	}
-	return nil, noAttr(p, name)
-}
-
-func noAttr(v starlark.HasAttrs, name string) error {
-	return starlark.NoSuchAttrError(fmt.Sprintf("a %s has no attribute %q%s", v.Type(), name, spell.Hint(name, "attributes", v.AttrNames())))
+	return nil, nil
 }

@@ -68,5 +68,8 @@ func checkOwner(s string) (string, error) {
 	case "", "root", "root:root", "0", "0:0":
 		return "", nil
 	}
-	return s, op.CheckOwner(s)
+	if err := op.CheckOwner(s); err != nil {
+		return "", fmt.Errorf("owner: %w", err)
+	}
+	return s, nil
 }

@@ -22,11 +22,11 @@ func CheckOwner(s string) error {
 	user, group, both := strings.Cut(s, ":")
 	for _, name := range []string{user, group} {
 		if strings.ContainsAny(name, ": \t\n/") {
-			return fmt.Errorf("owner %q: want \"user\" or \"user:group\"", s)
+			return fmt.Errorf("%q is not \"user\" or \"user:group\"", s)
 		}
 	}
 	if user == "" || both && group == "" {
-		return fmt.Errorf("owner %q: want \"user\" or \"user:group\"", s)
+		return fmt.Errorf("%q is not \"user\" or \"user:group\"", s)
 	}
 	return nil
 }
