@@ -15,8 +15,10 @@ import (
 	"go.starlark.net/syntax"
 )
 
-// dialect is what a definition may use of Starlark.
-var dialect = syntax.FileOptions{Set: true, TopLevelControl: true}
+// dialect is what a definition may use of Starlark. Names of the top level may
+// be assigned again, since a chain of steps reads best as m = shell(m, …), in a
+// function or out of it.
+var dialect = syntax.FileOptions{Set: true, TopLevelControl: true, GlobalReassign: true}
 
 // Dialect returns the options with which definitions are parsed.
 func Dialect() *syntax.FileOptions { d := dialect; return &d }
