@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// packer is Packer with its qemu builder.
+type packer struct{ b *bench }
+
+func (p *packer) check() error {
+	return lookTools("packer", "qemu-system-x86_64", "qemu-img", "ssh-keygen")
+}
+
+func (p *packer) build(ctx context.Context, dir string) (time.Duration, error) {
+	if err := stageJob(dir); err != nil {
+		return 0, err
+	}
+	if err := p.prepare(ctx, dir); err != nil {
+		return 0, fmt.Errorf("prepare the disk to start from: %w", err)
+	}
+	tmp, err := p.b.subdir("packer.tmp")
+	if err != nil {
+		return 0, err
+	}
+	p.b.logf("packer builds the golden image: two or three minutes under software emulation")
+	c := &child{
+		args: []string{"packer", "build", "-color=false", "packer.json"},
+		dir:  dir,
+		env: []string{
+			"CHECKPOINT_DISABLE=1", // asks nobody for newer versions
+			"PACKER_LOG=",
+			"PACKER_CACHE_DIR=" + filepath.Join(tmp, "cache"),
+			"PACKER_CONFIG_DIR=" + tmp,
+			"TMPDIR=" + tmp,
+		},
+		log: dir + ".log",
+	}
+	u, err := c.run(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "packed", "golden.qcow2")); err != nil {
+		return 0, fmt.Errorf("packer made no image: %w", err)
+	}
+	return u.wall, nil
+}
+
+// prepare makes an ssh key and the disk that Packer starts from. bake makes the
+// disk, of the layers that the golden image starts from.
+func (p *packer) prepare(ctx context.Context, dir string) error {
+	g, err := p.b.goldenImage(ctx)
+	if err != nil {
+		return err
+	}
+	p.b.logf("bake prepares the disk that packer starts from")
+	keygen := &child{args: []string{"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bake-bench", "-f", "key"}, dir: dir, log: dir + ".keygen.log"}
+	if _, err := keygen.run(ctx); err != nil {
+		return err
+	}
+	build := project{bake: p.b.bake, dir: dir, store: g.store}.command("build", "base.star", "--progress=plain", "--out", filepath.Join(dir, "out"))
+	if _, err := build.run(ctx); err != nil {
+		return err
+	}
+	disk := filepath.Join(dir, "out", "base", "base.qcow2")
+	if _, err := os.Stat(disk); err != nil {
+		return errors.Join(errors.New("bake wrote no disk"), err)
+	}
+	return nil
+}
