@@ -2,6 +2,7 @@ package disk
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -81,4 +82,14 @@ func (o *Options) targets() []grub.Target {
 		t = append(t, grub.EFIAMD64)
 	}
 	return t
+}
+
+// Missing returns the GRUB images that a disk with the boot mode needs and this
+// host cannot make.
+func Missing(boot string) []grub.Target {
+	o := Options{Boot: boot, Arch: runtime.GOARCH}
+	if o.complete() != nil {
+		return nil // Build says what is wrong
+	}
+	return slices.DeleteFunc(o.targets(), grub.Target.Installed)
 }

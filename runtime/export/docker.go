@@ -1,0 +1,88 @@
+package export
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+var docker = Format{
+	Name: "docker", Ext: ".docker.tar", From: FromLayers,
+	Doc: "An archive for docker load and podman load, which is an OCI layout too.",
+	write: func(ctx context.Context, j *job, out string) error {
+		img, err := j.layout.get(ctx, j)
+		if err != nil {
+			return err
+		}
+		return create(out, func(w io.Writer) error { return img.archive(ctx, w, strings.ToLower(j.op.Name)+":latest") })
+	},
+}
+
+// dockerManifest is an element of manifest.json in the archives of docker save.
+type dockerManifest struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+// archive writes the layout as one tar archive, with docker's manifest.json.
+func (img *ociImage) archive(ctx context.Context, w io.Writer, tag string) error {
+	m := dockerManifest{Config: blobPath(img.config.Digest), RepoTags: []string{tag}}
+	for _, l := range img.layers {
+		m.Layers = append(m.Layers, blobPath(l.Digest))
+	}
+	b, err := json.Marshal([]dockerManifest{m})
+	if err != nil {
+		return err
+	}
+	t := tar.NewWriter(w)
+	if err := t.WriteHeader(fileHeader("manifest.json", int64(len(b)))); err != nil {
+		return err
+	}
+	if _, err := t.Write(b); err != nil {
+		return err
+	}
+	// WalkDir goes in the order of names.
+	err = filepath.WalkDir(img.dir, func(p string, d fs.DirEntry, err error) error {
+		if err = errors.Join(err, ctx.Err()); err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(img.dir, p)
+		if err != nil {
+			return err
+		}
+		return addFile(t, p, filepath.ToSlash(rel))
+	})
+	if err != nil {
+		return err
+	}
+	return t.Close()
+}
+
+func fileHeader(name string, size int64) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, ModTime: time.Unix(0, 0)}
+}
+
+func addFile(t *tar.Writer, path, name string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := t.WriteHeader(fileHeader(name, info.Size())); err != nil {
+		return err
+	}
+	_, err = io.CopyN(t, f, info.Size())
+	return err
+}

@@ -1,0 +1,24 @@
+package export
+
+import (
+	"context"
+	"fmt"
+)
+
+var qcow2 = Format{
+	Name: "qcow2", Ext: ".qcow2", From: FromDisk, tools: []tool{qemuImg},
+	Doc: "QEMU's own format, for KVM and OpenStack; compressed with zstd, for readers older than QEMU 5.1 with compression = \"zlib\".",
+	write: func(ctx context.Context, j *job, out string) error {
+		switch c := j.op.Compression; c {
+		case "none":
+			return convert(ctx, j, out, "qcow2")
+		case "", "zstd", "zlib":
+			if c == "" {
+				c = "zstd"
+			}
+			return convert(ctx, j, out, "qcow2", "-c", "-o", "compression_type="+c)
+		default:
+			return fmt.Errorf("compression %q: qcow2 knows zstd, zlib and none", c)
+		}
+	},
+}

@@ -1,0 +1,83 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+)
+
+// convert lets qemu-img make out from the raw disk. It writes in order, not
+// with -W: where blocks lie in the file would else change from run to run.
+func convert(ctx context.Context, j *job, out, format string, args ...string) error {
+	args = append([]string{"convert", "-p", "-m", "16", "-f", "raw", "-O", format}, args...)
+	cmd := exec.CommandContext(ctx, "qemu-img", append(args, j.disk, out)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	cmd.Stdout = &percent{tell: func(done float64) {
+		j.progress(format, int64(done/100*float64(j.diskSize)), j.diskSize)
+	}}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("qemu-img: %w: %s", errors.Join(err, ctx.Err()), strings.TrimSpace(stderr.String()))
+	}
+	return nil
+}
+
+// percent reads qemu-img's "(12.34/100%)".
+type percent struct {
+	tell func(float64)
+	rest []byte
+}
+
+var _ io.Writer = (*percent)(nil)
+
+func (p *percent) Write(b []byte) (int, error) {
+	p.rest = append(p.rest, b...)
+	for {
+		head, tail, ok := bytes.Cut(p.rest, []byte("/100%)"))
+		if !ok {
+			break
+		}
+		if i := bytes.LastIndexByte(head, '('); i >= 0 {
+			if f, err := strconv.ParseFloat(strings.TrimSpace(string(head[i+1:])), 64); err == nil {
+				p.tell(f)
+			}
+		}
+		p.rest = bytes.Clone(tail)
+	}
+	if n := len(p.rest); n > 64 {
+		p.rest = bytes.Clone(p.rest[n-64:])
+	}
+	return len(b), nil
+}
+
+// patch changes bytes of the file at path: change gets size bytes from off on,
+// counted from the end of the file when off is negative.
+func patch(path string, off int64, size int, change func(b []byte) error) (err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if off < 0 {
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		off += info.Size()
+	}
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, off); err != nil {
+		return err
+	}
+	if err := change(b); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	_, err = f.WriteAt(b, off)
+	return err
+}

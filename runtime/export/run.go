@@ -1,0 +1,226 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/disk"
+	"bake.build/bake/runtime/plan"
+)
+
+// A Request is one artifact to be written.
+type Request struct {
+	Op  *Op
+	Key plan.Key // of the export
+
+	// Tree shows the merged file tree, as platforms.Treer does. It may be called
+	// several times at once.
+	Tree func(ctx context.Context, use func(dir string) error) error
+
+	// Layers are the layers of the tree, from the oldest to the newest; each has
+	// an overlay's upper directory "fs". Formats from layers make one layer of
+	// the tree when there are none. The last one's key is what the identifiers
+	// in disks follow from.
+	Layers []platforms.Layer
+
+	// OutDir is the artifact's own directory. It is made when missing, and its
+	// parent gets a staging directory for the time of the run.
+	OutDir string
+
+	Arch     string // "amd64" or "arm64"; "" means the host's
+	CacheDir string // where GRUB's images are kept; "" keeps none
+	About    About
+	Sink     platforms.Sink // told of progress; may be nil
+}
+
+// A Result is a finished artifact.
+type Result struct {
+	Dir      string
+	Manifest *Manifest
+}
+
+// Run writes an artifact. Either all of its files appear in r.OutDir, or, on an
+// error, none of them does and an artifact that was there stands. Formats are
+// written in parallel, those from a disk as soon as the disk is made, once.
+func Run(ctx context.Context, r Request) (res *Result, err error) {
+	list, err := formats(r.Op.Formats)
+	if err != nil {
+		return nil, fmt.Errorf("export: %w", err)
+	}
+	if r.Arch == "" {
+		r.Arch = runtime.GOARCH
+	}
+	for _, p := range Problems(r.Op.Formats, bootMode(r.Op.Boot, r.Arch)) {
+		err = errors.Join(err, fmt.Errorf("export: %s: %s", p.What, p.Fix))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if res, err = run(ctx, &r, list); err != nil {
+		return nil, fmt.Errorf("export %s: %w", r.Op.Name, err)
+	}
+	return res, nil
+}
+
+// bootMode is the boot mode of a definition where it is run: the default,
+// both, means UEFI alone on machines that have no BIOS.
+func bootMode(boot, arch string) string {
+	if arch != "amd64" && (boot == "" || boot == disk.BootBoth) {
+		return disk.BootUEFI
+	}
+	return boot
+}
+
+func run(ctx context.Context, r *Request, list []Format) (res *Result, err error) {
+	started := time.Now()
+	dir, err := filepath.Abs(r.OutDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := sweep(filepath.Dir(dir)); err != nil {
+		return nil, err
+	}
+	s, err := newStaging(filepath.Dir(dir))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.remove()) }()
+	j := newJob(r, s.dir, list)
+	files, err := j.writeAll(ctx, s.dir, list)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manifest{
+		Schema: Schema, Name: r.Op.Name, Key: r.Key.String(), About: r.About, Arch: r.Arch, Layers: []string{},
+		Boot: r.Op.Boot, KernelArgs: r.Op.KernelArgs, Started: started.UTC(), Files: files, Finished: time.Now().UTC(),
+	}
+	for _, l := range r.Layers {
+		m.Layers = append(m.Layers, l.Key)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.publish(dir, m); err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	return &Result{Dir: dir, Manifest: m}, nil
+}
+
+func newJob(r *Request, dir string, list []Format) *job {
+	j := &job{op: r.Op, req: r, seed: r.Key, sink: &sharedSink{sink: r.Sink}}
+	if n := len(r.Layers); n > 0 {
+		if k, err := plan.ParseKey(r.Layers[n-1].Key); err == nil {
+			j.seed = k
+		}
+	}
+	has := func(name string) bool {
+		return slices.ContainsFunc(list, func(f Format) bool { return f.Name == name })
+	}
+	j.disk = filepath.Join(dir, ".disk")
+	if has(raw.Name) {
+		j.disk = filepath.Join(dir, j.fileName(raw))
+	}
+	j.layout = &layoutOnce{dir: filepath.Join(dir, ".layout")}
+	if has(oci.Name) {
+		j.layout.dir = filepath.Join(dir, j.fileName(oci))
+	}
+	return j
+}
+
+// writeAll writes every format into the staging directory and returns the
+// files in the order of list.
+func (j *job) writeAll(ctx context.Context, dir string, list []Format) ([]File, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	diskReady := make(chan struct{})
+	if slices.ContainsFunc(list, func(f Format) bool { return f.From == FromDisk }) {
+		g.Go(func() error {
+			defer close(diskReady)
+			return j.makeDisk(ctx)
+		})
+	}
+	results := make([][]File, len(list))
+	for i, f := range list {
+		g.Go(func() error {
+			if f.From == FromDisk {
+				<-diskReady
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := f.write(ctx, j, filepath.Join(dir, j.fileName(f))); err != nil {
+				return fmt.Errorf("%s: %w", f.Name, err)
+			}
+			files, err := settle(ctx, dir, j.fileName(f), f.Name)
+			if err != nil {
+				return fmt.Errorf("%s: %w", f.Name, err)
+			}
+			if f.From == FromDisk {
+				files[0].Virtual = j.diskSize
+			}
+			results[i] = files
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.Concat(results...), nil
+}
+
+// makeDisk makes the raw disk that formats are made from.
+func (j *job) makeDisk(ctx context.Context) error {
+	return j.req.Tree(ctx, func(dir string) error {
+		err := disk.Build(ctx, dir, disk.Options{
+			Size: j.op.Size, Boot: bootMode(j.op.Boot, j.req.Arch), KernelArgs: j.op.KernelArgs,
+			Seed: j.seed, Arch: j.req.Arch, CacheDir: j.req.CacheDir,
+			Progress: func(done, total int64) { j.progress("disk", done, total) },
+		}, j.disk)
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(j.disk)
+		if err != nil {
+			return err
+		}
+		j.diskSize = info.Size()
+		return nil
+	})
+}
+
+func (j *job) progress(what string, done, total int64) { j.sink.progress(what, done, total) }
+
+// sharedSink lets several formats tell one Sink of their progress, and not
+// more often than anyone can see.
+type sharedSink struct {
+	sink platforms.Sink
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+func (s *sharedSink) progress(what string, done, total int64) {
+	const pause = 100 * time.Millisecond
+	if s.sink == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if now.Sub(s.last[what]) < pause && done < total {
+		return
+	}
+	if s.last == nil {
+		s.last = map[string]time.Time{}
+	}
+	s.last[what] = now
+	s.sink.Progress(what, min(done, total), total)
+}

@@ -1,0 +1,188 @@
+package export
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"bake.build/bake/runtime/disk/tree"
+)
+
+var tarPlain = tarFormat("tar", ".tar", "The file tree as a tar archive (PAX).", codecNone)
+var tarZstd = tarFormat("tar.zst", ".tar.zst", "The file tree as a tar archive, compressed with zstd.", codecZstd)
+var tarGzip = tarFormat("tar.gz", ".tar.gz", "The file tree as a tar archive, compressed with gzip.", codecGzip)
+
+func tarFormat(name, ext, doc string, c codec) Format {
+	return Format{
+		Name: name, Ext: ext, From: FromTree,
+		Doc: doc + " It keeps owners, extended attributes, hard links and devices.",
+		write: func(ctx context.Context, j *job, out string) error {
+			return j.req.Tree(ctx, func(dir string) error {
+				t, err := tree.Scan(dir)
+				if err != nil {
+					return err
+				}
+				total := t.Usage().Bytes
+				return create(out, func(w io.Writer) error {
+					return c.compress(ctx, w, func(w io.Writer) error {
+						return writeTar(ctx, w, t, nil, func(done int64) { j.progress(name, done, total) })
+					})
+				})
+			})
+		},
+	}
+}
+
+// create makes a new file with what fill writes.
+func create(out string, fill func(w io.Writer) error) (err error) {
+	f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return fill(f)
+}
+
+// A translator changes an entry of a tree on its way into an archive: it
+// returns the headers to be written in its place, of which the first may be
+// hdr itself, to be followed by the file's content.
+type translator func(hdr *tar.Header, e *tree.Entry) []*tar.Header
+
+// writeTar writes the tree to w. It reads the tree on the calling goroutine.
+func writeTar(ctx context.Context, w io.Writer, t *tree.Tree, translate translator, progress func(done int64)) error {
+	a := &archive{ctx: ctx, t: t, w: tar.NewWriter(w), names: map[*tree.Inode]string{}, translate: translate, progress: progress}
+	if err := t.Walk(a.entry); err != nil {
+		return err
+	}
+	return a.w.Close()
+}
+
+type archive struct {
+	ctx       context.Context
+	t         *tree.Tree
+	w         *tar.Writer
+	names     map[*tree.Inode]string // the first name of files with several
+	translate translator
+	progress  func(int64)
+	done      int64
+}
+
+func (a *archive) entry(p string, e *tree.Entry) error {
+	if err := a.ctx.Err(); err != nil {
+		return err
+	}
+	hdr := header(p, e)
+	if hdr == nil {
+		return nil
+	}
+	if e.Links > 1 && !e.IsWhiteout() {
+		if first, ok := a.names[e.Inode]; ok {
+			hdr.Typeflag, hdr.Linkname, hdr.Size, hdr.PAXRecords = tar.TypeLink, first, 0, nil
+		} else {
+			a.names[e.Inode] = hdr.Name
+		}
+	}
+	list := []*tar.Header{hdr}
+	if a.translate != nil {
+		list = a.translate(hdr, e)
+	}
+	for _, h := range list {
+		if err := a.w.WriteHeader(h); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		if h == hdr && h.Typeflag == tar.TypeReg {
+			if err := a.content(e.Inode); err != nil {
+				return fmt.Errorf("%s: %w", p, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (a *archive) content(in *tree.Inode) (err error) {
+	r, err := a.t.Content(in)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	n, err := io.CopyN(a.w, r, in.Size)
+	if err == io.EOF {
+		err = errors.New("the file became shorter while it was read")
+	}
+	if a.done += n; a.progress != nil {
+		a.progress(a.done)
+	}
+	return err
+}
+
+// header returns the header of an entry, or nil for a socket, which no archive
+// can hold.
+func header(p string, e *tree.Entry) *tar.Header {
+	h := &tar.Header{
+		Name: p, Mode: int64(e.Mode & 0o7777), Uid: int(e.UID), Gid: int(e.GID),
+		ModTime: time.Unix(e.Sec, int64(e.Nsec)), Format: tar.FormatPAX,
+	}
+	switch e.Type() {
+	case tree.TypeRegular:
+		h.Typeflag, h.Size = tar.TypeReg, e.Size
+	case tree.TypeDir:
+		h.Typeflag, h.Name = tar.TypeDir, p+"/"
+	case tree.TypeSymlink:
+		h.Typeflag, h.Linkname = tar.TypeSymlink, e.Target
+	case tree.TypeChar:
+		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, int64(e.Major), int64(e.Minor)
+	case tree.TypeBlock:
+		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeBlock, int64(e.Major), int64(e.Minor)
+	case tree.TypePipe:
+		h.Typeflag = tar.TypeFifo
+	default:
+		return nil
+	}
+	for _, x := range e.Xattrs {
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		h.PAXRecords["SCHILY.xattr."+x.Name] = string(x.Value)
+	}
+	return h
+}
+
+// Names of the files by which OCI layers mark what is removed.
+const (
+	whiteoutPrefix = ".wh."
+	opaqueName     = ".wh..wh..opq"
+)
+
+// fromOverlay translates an overlay's upper directory into an OCI layer: the
+// marks of what is removed become files, and attributes of the overlay's own
+// are left out.
+func fromOverlay(hdr *tar.Header, e *tree.Entry) []*tar.Header {
+	if hdr.Typeflag == tar.TypeDir && hdr.Name == "./" {
+		return nil
+	}
+	mark := func(name string) *tar.Header {
+		return &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, ModTime: hdr.ModTime, Format: tar.FormatPAX}
+	}
+	if e.IsWhiteout() {
+		dir, base := path.Split(hdr.Name)
+		return []*tar.Header{mark(dir + whiteoutPrefix + base)}
+	}
+	list := []*tar.Header{hdr}
+	for name, value := range hdr.PAXRecords {
+		attr := strings.TrimPrefix(name, "SCHILY.xattr.")
+		if !strings.HasPrefix(attr, "trusted.overlay.") && !strings.HasPrefix(attr, "user.overlay.") {
+			continue
+		}
+		delete(hdr.PAXRecords, name)
+		if strings.HasSuffix(attr, ".overlay.opaque") && value == "y" && e.IsDir() {
+			list = append(list, mark(hdr.Name+opaqueName))
+		}
+	}
+	return list
+}
