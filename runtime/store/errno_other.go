@@ -2,4 +2,6 @@
 
 package store
 
+func isUnreadable(error) bool { return false }
+
 func isNotDir(error) bool { return false }

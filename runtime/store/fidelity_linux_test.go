@@ -376,3 +376,42 @@ func actAs(id int) error {
 	}
 	return nil
 }
+
+// TestFullDisk has a store on a file system that a step fills.
+func TestFullDisk(t *testing.T) {
+	need.Root(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	s, warned := open(t, dir)
+	put(t, s, "small", "", map[string]string{"f": "x"})
+	_, _, err := s.Put(context.Background(), Meta{Key: key("big")}, nil, func(dir string) (string, error) {
+		return "", os.WriteFile(filepath.Join(dir, "f"), make([]byte, 4<<20), 0o644)
+	})
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("put on a full disk: %v", err)
+	}
+	// Another program fills it: layers can be had all the same.
+	if err := os.WriteFile(filepath.Join(dir, cacheName, "fill"), make([]byte, 4<<20), 0o644); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	if err := os.Truncate(filepath.Join(s.layerDir(key("small")), factsName), 0); err != nil {
+		t.Fatal(err)
+	}
+	other, otherWarned := open(t, dir)
+	if _, err := other.Get(key("small")); err != nil {
+		t.Errorf("get on a full disk: %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, cacheName, "fill")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "big", "", map[string]string{"f": "x"})
+	whole(t, s)
+	t.Log(warned(), otherWarned())
+}

@@ -61,9 +61,11 @@ func (s *Store) get(ctx context.Context, k plan.Key) (*stored, error) {
 	}
 	if lost {
 		// What was read now came from the disk.
-		err = markDurable(st.dir)
+		if err := markDurable(st.dir); err != nil {
+			s.warn(fmt.Sprintf("layer %s is slow to check: %v", k.Short(), err))
+		}
 	}
-	if err = errors.Join(err, st.touch()); err != nil {
+	if err := st.touch(); err != nil {
 		return st, s.notGone(st, err)
 	}
 	s.mu.Lock()

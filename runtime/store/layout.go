@@ -121,7 +121,21 @@ func (s *Store) layOut() (err error) {
 	if v != nil {
 		return nil
 	}
-	return writeFile(filepath.Join(s.dir, versionName), []byte(version))
+	return writeVersion(filepath.Join(s.dir, versionName))
+}
+
+// writeVersion writes the one file that the whole store depends on, and sees
+// to it that a loss of power cannot leave it empty.
+func writeVersion(path string) error {
+	f, err := os.Create(path + ".new")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(version)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // dirs returns the directories of a store with their modes. The layers hold
@@ -154,7 +168,7 @@ func (s *Store) onlyOurs() error {
 		if _, ok := ours[e.Name()]; ok || e.Name() == lockName || e.Name() == ledgerName {
 			continue
 		}
-		if strings.HasPrefix(e.Name(), ".new-") {
+		if e.Name() == versionName+".new" {
 			continue
 		}
 		return fmt.Errorf("the directory holds %q and is not a store: choose an empty one", e.Name())

@@ -35,7 +35,7 @@ type Pruned struct {
 // what a lease names nor an ancestor of a layer that stays.
 func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	var p Pruned
-	// Measuring is slow: a layer that is put meanwhile is new and stays.
+	// Measuring is slow, so it is done before the global lock is taken.
 	u, err := s.Usage(ctx)
 	if err != nil {
 		return p, fmt.Errorf("prune store: %w", err)
@@ -70,6 +70,12 @@ func (s *Store) pruneLayers(o PruneOptions, u Usage, p *Pruned) (err error) {
 	if err != nil {
 		return err
 	}
+	// A layer that was put since the measuring stays, and so does its chain.
+	for _, k := range keys {
+		if _, ok := u.ByLayer[k]; !ok {
+			leased[k.String()] = true
+		}
+	}
 	layers, err := s.family(keys, leased)
 	if err != nil {
 		return err
@@ -77,18 +83,17 @@ func (s *Store) pruneLayers(o PruneOptions, u Usage, p *Pruned) (err error) {
 	total := u.Layers
 	now := time.Now()
 	for _, v := range layers {
-		size, measured := u.ByLayer[v.Key]
 		old := o.MaxAge > 0 && now.Sub(v.last) > o.MaxAge
 		big := o.MaxSize > 0 && total > o.MaxSize
-		if !measured || !o.All && !old && !big {
+		if !o.All && !old && !big {
 			continue
 		}
 		if v.used {
 			p.Kept++
 			continue
 		}
-		total -= size
-		p.Bytes += size
+		total -= u.ByLayer[v.Key]
+		p.Bytes += u.ByLayer[v.Key]
 		p.Layers = append(p.Layers, &v.Entry)
 		if o.DryRun {
 			continue

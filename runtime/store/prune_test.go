@@ -214,3 +214,23 @@ func TestLeaseAndPrune(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPruneSparesNewChains has a layer that was put after the measuring: what
+// it was made on stays with it.
+func TestPruneSparesNewChains(t *testing.T) {
+	s, _ := open(t, t.TempDir())
+	put(t, s, "base", "", nil)
+	put(t, s, "lone", "", nil)
+	u, err := s.Usage(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "new", "base", nil)
+	var p Pruned
+	if err := s.pruneLayers(PruneOptions{All: true}, u, &p); err != nil {
+		t.Fatal(err)
+	}
+	if names(p) != "lone" || !s.Has(key("base")) || !s.Has(key("new")) {
+		t.Errorf("pruned %q", names(p))
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -140,11 +141,10 @@ func (s *Store) trashDead() (err error) {
 	defer func() { err = errors.Join(err, l.Unlock()) }()
 	for _, e := range sessions {
 		dir := filepath.Join(s.dir, stagingName, e.Name())
-		if _, err := os.Lstat(dir); err != nil {
-			continue // its process has closed it
-		}
 		owner, err := lockfile.Try(filepath.Join(dir, ownerName))
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // its process has closed it just now
+		} else if err != nil {
 			s.warn(fmt.Sprintf("clean staging %s: %v", e.Name(), err))
 			continue
 		} else if owner == nil {
