@@ -46,7 +46,7 @@ func (c *chain) layer(t *task) error {
 	}
 	meta := c.r.meta(t.u, p)
 	waiting := func() {
-		t.send(event.Event{Type: event.Waiting, Text: "another build makes this layer"})
+		t.send(event.Event{Type: event.Waiting, Text: "another build that makes this layer"})
 	}
 	var failure error
 	e, filled, err := c.r.c.Store.Put(c.r.ctx, meta, waiting, func(dir string) (ref string, err error) {

@@ -1,0 +1,182 @@
+package ui
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"time"
+
+	"bake.build/bake/runtime/event"
+)
+
+// plainName is how many columns of a step's name stand before its lines, and
+// plainProgress how often a transfer is told.
+const (
+	plainName     = 32
+	plainProgress = 10 * time.Second
+)
+
+// A plain writes lines, each with the name of its step. Lines of steps that run
+// in parallel alternate, and are never mixed.
+type plain struct {
+	out   io.Writer
+	tally tally
+	nodes map[int]*plainNode
+	names map[string]int // the node that a name was given to
+	open  int            // nodes that run
+	buf   bytes.Buffer
+	err   error
+}
+
+type plainNode struct {
+	prefix  string
+	started bool // and has not ended
+	lines   lines
+	told    map[string]time.Time // when a transfer was last told
+}
+
+func newPlain(out io.Writer, o Options) *plain {
+	return &plain{out: out, tally: tally{dir: o.Dir}, nodes: map[int]*plainNode{}, names: map[string]int{}}
+}
+
+// node returns the state of n. Where two nodes have the same name, the second
+// has its number behind it.
+func (p *plain) node(n *event.Node) *plainNode {
+	if s := p.nodes[n.ID]; s != nil {
+		return s
+	}
+	name := fit(oneLine(n.Name), plainName, "…")
+	if name == "" {
+		name = n.Kind
+	}
+	if _, used := p.names[name]; used {
+		name = fmt.Sprintf("%s #%d", name, n.ID)
+	}
+	p.names[name] = n.ID
+	s := &plainNode{prefix: name + " | ", told: map[string]time.Time{}}
+	p.nodes[n.ID] = s
+	return s
+}
+
+// Event implements event.Reader. All lines of an event are one write.
+func (p *plain) Event(e event.Event) {
+	p.tally.event(e)
+	p.buf.Reset()
+	if e.Node == nil {
+		p.build(e)
+	} else {
+		n := p.node(e.Node)
+		if ends(e.Type) || e.Type == event.Retry {
+			p.flush(n)
+		}
+		p.step(n, e)
+		if ends(e.Type) && n.started {
+			p.open--
+			n.started = false
+		}
+	}
+	if p.buf.Len() == 0 {
+		return
+	}
+	if _, err := p.out.Write(p.buf.Bytes()); err != nil && p.err == nil {
+		p.err = err
+	}
+}
+
+func (p *plain) line(prefix, format string, args ...any) {
+	p.buf.WriteString(prefix)
+	fmt.Fprintf(&p.buf, format, args...)
+	p.buf.WriteByte('\n')
+}
+
+// build tells what concerns the whole build.
+func (p *plain) build(e event.Event) {
+	switch e.Type {
+	case event.Warning:
+		p.line("", "warning: %s", oneLine(e.Text))
+	case event.Finished:
+		for _, f := range p.tally.files {
+			p.line("", "%s (%s)", f.path, size(f.size))
+		}
+		if p.tally.ends() > 0 {
+			p.line("", "%s", p.tally.verdict())
+		}
+	}
+}
+
+// step tells what concerns one node.
+func (p *plain) step(n *plainNode, e event.Event) {
+	switch e.Type {
+	case event.Output:
+		n.lines.write(e.Data, func(line string) { p.line(n.prefix, "%s", line) })
+	case event.Waiting:
+		if p.open == 0 || n.started {
+			p.line(n.prefix, "waits for %s", oneLine(e.Text))
+		}
+	case event.Started:
+		p.open++
+		n.started = true
+		p.line(n.prefix, "started%s", because(e.Text))
+	case event.Progress:
+		p.progress(n, e)
+	case event.Retry:
+		p.line(n.prefix, "try %d of %d failed: %s", e.Done, e.Total, errText(e.Err))
+	case event.Cached:
+		p.line(n.prefix, "cached%s", because(e.Text))
+	case event.Done:
+		p.line(n.prefix, "done in %s", took(e.Elapsed))
+	case event.Failed:
+		p.line(n.prefix, "failed after %s: %s", took(e.Elapsed), errText(e.Err))
+	case event.Canceled:
+		p.line(n.prefix, "canceled after %s", took(e.Elapsed))
+	case event.Skipped:
+		p.line(n.prefix, "not run%s", because(e.Text))
+	case event.Warning:
+		p.line(n.prefix, "warning: %s", oneLine(e.Text))
+	}
+}
+
+// flush tells the line that the node's output ended with.
+func (p *plain) flush(n *plainNode) {
+	if s, ok := n.lines.rest(); ok {
+		p.line(n.prefix, "%s", s)
+	}
+	n.lines = lines{}
+}
+
+func (p *plain) progress(n *plainNode, e event.Event) {
+	last, told := n.told[e.Text]
+	complete := e.Total > 0 && e.Done >= e.Total
+	if !told && !complete {
+		n.told[e.Text] = e.Time // what is over soon needs no word
+		return
+	}
+	if !complete && e.Time.Sub(last) < plainProgress {
+		return
+	}
+	n.told[e.Text] = e.Time
+	of := ""
+	if e.Total > 0 {
+		of = " of " + size(e.Total)
+	}
+	p.line(n.prefix, "%s: %s%s", oneLine(e.Text), size(e.Done), of)
+}
+
+func (p *plain) end() error { return p.err }
+
+func because(text string) string {
+	if text == "" {
+		return ""
+	}
+	return ": " + oneLine(text)
+}
+
+// errText is the first line of an error, for a display that another follows
+// which shows the whole.
+func errText(err error) string {
+	if err == nil {
+		return "unknown error"
+	}
+	first, _, _ := bytes.Cut([]byte(err.Error()), []byte("\n"))
+	return oneLine(string(first))
+}

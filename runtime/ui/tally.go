@@ -1,0 +1,99 @@
+package ui
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"bake.build/bake/runtime/event"
+)
+
+// A tally counts the events of a build and sums it up.
+type tally struct {
+	dir    string // paths below it are shown relative
+	total  int
+	cached int
+	done   int
+	failed int
+	undone int // canceled and skipped
+	files  []artifact
+	seen   map[string]bool
+	took   time.Duration
+	ended  bool
+}
+
+type artifact struct {
+	target, path string
+	size         int64
+}
+
+func (t *tally) event(e event.Event) {
+	switch e.Type {
+	case event.Planned:
+		t.total = int(e.Total)
+	case event.Cached:
+		t.cached++
+	case event.Done:
+		t.done++
+	case event.Failed:
+		t.failed++
+	case event.Canceled, event.Skipped:
+		t.undone++
+	case event.Artifact:
+		if t.seen == nil {
+			t.seen = map[string]bool{}
+		}
+		if !t.seen[e.Text] {
+			t.seen[e.Text] = true
+			a := artifact{path: t.short(e.Text), size: e.Total}
+			if e.Node != nil {
+				a.target = e.Node.Target
+			}
+			t.files = append(t.files, a)
+		}
+	case event.Finished:
+		t.took, t.ended = e.Elapsed, true
+	}
+}
+
+// ends returns how many nodes have ended.
+func (t *tally) ends() int { return t.cached + t.done + t.failed + t.undone }
+
+// short returns path relative to the directory, where it is below it.
+func (t *tally) short(path string) string {
+	if t.dir == "" {
+		return path
+	}
+	rel, err := filepath.Rel(t.dir, path)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return path
+	}
+	return rel
+}
+
+// counts says how much of the build was cached, ran and so on.
+func (t *tally) counts() string {
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{t.cached, "cached"}, {t.done, "run"}, {t.failed, "failed"}, {t.undone, "not run"}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+		}
+	}
+	s := plural(t.ends(), "step")
+	if len(parts) > 0 {
+		s += ": " + strings.Join(parts, ", ")
+	}
+	return s
+}
+
+// verdict is the last line of a build.
+func (t *tally) verdict() string {
+	if t.done+t.failed+t.undone == 0 && t.cached > 0 {
+		return fmt.Sprintf("nothing to do: all is up to date (%s)", took(t.took))
+	}
+	return fmt.Sprintf("%s in %s", t.counts(), took(t.took))
+}
