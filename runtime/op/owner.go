@@ -21,7 +21,7 @@ type owner struct{ uid, gid int }
 func CheckOwner(s string) error {
 	user, group, both := strings.Cut(s, ":")
 	for _, name := range []string{user, group} {
-		if strings.ContainsAny(name, ": \t\n/") {
+		if strings.ContainsAny(name, ": \t\n/") || strings.HasPrefix(name, "-") {
 			return fmt.Errorf("%q is not \"user\" or \"user:group\"", s)
 		}
 	}
