@@ -7,7 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -52,6 +55,7 @@ func newBench(f flags) (*bench, error) {
 	}
 	b.peers = map[string]peer{"debos": &debos{b}, "packer": &packer{b}}
 	b.logf("working in %s", dir)
+	b.noteLoad()
 	return b, nil
 }
 
@@ -89,6 +93,19 @@ func (b *bench) note(text string) {
 	}
 }
 
+// noteLoad says when the host is busy with other work: then single times tell
+// little, and ratios of runs that are minutes apart not much more.
+func (b *bench) noteLoad() {
+	data, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return // another kind of host
+	}
+	minute, _, _ := strings.Cut(string(data), " ")
+	if load, err := strconv.ParseFloat(minute, 64); err == nil && load > 0.5*float64(runtime.NumCPU()) {
+		b.note(fmt.Sprintf("the host was busy already: its load was %s at the start, on %d CPUs", minute, runtime.NumCPU()))
+	}
+}
+
 // path returns a path in the working directory.
 func (b *bench) path(elem ...string) string {
 	return filepath.Join(append([]string{b.dir}, elem...)...)
@@ -106,41 +123,42 @@ type peer interface {
 	check() error
 
 	// build makes the golden image once, in the empty directory dir, and returns
-	// how long the tool took, without what was prepared for it.
-	build(ctx context.Context, dir string) (time.Duration, error)
+	// what the tool's run cost, without what was prepared for it.
+	build(ctx context.Context, dir string) (usage, error)
 }
 
-// peerTime returns how long the named peer takes, in seconds: measured now,
-// once in each run of the harness, or as recorded. It is 0, with a note, when
-// peers are to be skipped and none was recorded.
-func (b *bench) peerTime(ctx context.Context, name string) (float64, error) {
+// peerRun returns what a build by the named peer costs: measured now, once in
+// each run of the harness, or as recorded. It is zero, with a note, when peers
+// are to be skipped and no run was recorded.
+func (b *bench) peerRun(ctx context.Context, name string) (recorded, error) {
 	if got, ok := b.record.now(name); ok {
 		return got, nil
 	}
 	if b.skipPeers {
-		got, when, ok := b.record.last(name)
+		got, ok := b.record.last(name)
 		if !ok {
 			b.note(fmt.Sprintf("no run of %s is recorded: run once without -skip-peers", name))
-			return 0, nil
+			return recorded{}, nil
 		}
-		b.note(fmt.Sprintf("%s was not run now: its time is of %s", name, when.Format("2006-01-02 15:04")))
+		b.note(fmt.Sprintf("%s was not run now: its time is of %s", name, got.When.Format("2006-01-02 15:04")))
 		return got, nil
 	}
 	p := b.peers[name]
 	if err := p.check(); err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
+		return recorded{}, fmt.Errorf("%s: %w", name, err)
 	}
 	dir, err := b.subdir(name)
 	if err != nil {
-		return 0, err
+		return recorded{}, err
 	}
-	took, err := p.build(ctx, dir)
+	u, err := p.build(ctx, dir)
 	if err != nil {
-		return 0, errors.Join(fmt.Errorf("%s: %w", name, err), release(dir))
+		return recorded{}, errors.Join(fmt.Errorf("%s: %w", name, err), release(dir))
 	}
-	b.logf("%s took %.1f s", name, took.Seconds())
+	b.logf("%s took %.1f s", name, u.wall.Seconds())
 	if !b.keep {
 		err = os.RemoveAll(dir)
 	}
-	return took.Seconds(), errors.Join(err, b.record.add(name, took))
+	got, recordErr := b.record.add(name, u)
+	return got, errors.Join(err, recordErr)
 }

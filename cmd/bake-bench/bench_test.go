@@ -195,20 +195,20 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, ok := r.last("debos"); ok {
+	if _, ok := r.last("debos"); ok {
 		t.Error("an empty record knows debos")
 	}
-	if err := r.add("debos", 50*time.Second); err != nil {
+	if _, err := r.add("debos", usage{wall: 50 * time.Second, cpu: 40 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := r.now("debos"); !ok || got != 50 {
-		t.Errorf("after a run: %v, %v", got, ok)
+	if got, ok := r.now("debos"); !ok || got.Seconds != 50 || got.CPU != 40 {
+		t.Errorf("after a run: %+v, %v", got, ok)
 	}
 	if r, err = loadRecord(path); err != nil {
 		t.Fatal(err)
 	}
-	if got, _, ok := r.last("debos"); !ok || got != 50 {
-		t.Errorf("read again: %v, %v", got, ok)
+	if got, ok := r.last("debos"); !ok || got.Seconds != 50 || got.CPU != 40 {
+		t.Errorf("read again: %+v, %v", got, ok)
 	}
 	if _, ok := r.now("debos"); ok {
 		t.Error("an earlier run counts as one of now")

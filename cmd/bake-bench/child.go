@@ -33,8 +33,9 @@ type child struct {
 // A usage says what a child cost.
 type usage struct {
 	wall time.Duration
-	peak int64 // bytes, see peakResident; 0 where the host does not tell
-	own  int64 // bytes, see watchOwn; 0 unless asked for
+	cpu  time.Duration // of itself and of all that it waited for
+	peak int64         // bytes, see peakResident; 0 where the host does not tell
+	own  int64         // bytes, see watchOwn; 0 unless asked for
 }
 
 // run starts the child, waits for its end and measures it. When ctx ends the
@@ -61,6 +62,7 @@ func (c *child) run(ctx context.Context) (usage, error) {
 	own, err := c.start(cmd)
 	u := usage{wall: time.Since(begin), own: own}
 	if cmd.ProcessState != nil {
+		u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 		u.peak = peakResident(cmd.ProcessState)
 	}
 	if err != nil {

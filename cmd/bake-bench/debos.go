@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // debos is the image builder of that name, run on the host itself.
@@ -23,16 +22,16 @@ func (d *debos) check() error {
 	return lookTools("debos", "debootstrap", "systemd-nspawn", "parted", "extlinux", "qemu-img", "unshare")
 }
 
-func (d *debos) build(ctx context.Context, dir string) (took time.Duration, err error) {
+func (d *debos) build(ctx context.Context, dir string) (u usage, err error) {
 	if err := stageJob(dir); err != nil {
-		return 0, err
+		return usage{}, err
 	}
 	if err := setMirror(ctx, filepath.Join(dir, "debos.yaml")); err != nil {
-		return 0, err
+		return usage{}, err
 	}
 	args, env, undo, err := d.host(dir)
 	if err != nil {
-		return 0, err
+		return usage{}, err
 	}
 	defer func() { err = errors.Join(err, undo()) }()
 	d.b.logf("debos builds the golden image: about a minute")
@@ -42,14 +41,14 @@ func (d *debos) build(ctx context.Context, dir string) (took time.Duration, err 
 		env:  env,
 		log:  dir + ".log",
 	}
-	u, err := c.run(ctx)
+	u, err = c.run(ctx)
 	if err != nil {
-		return 0, err
+		return usage{}, err
 	}
 	if _, err := os.Stat(filepath.Join(dir, "golden.qcow2")); err != nil {
-		return 0, fmt.Errorf("debos made no image: %w", err)
+		return usage{}, fmt.Errorf("debos made no image: %w", err)
 	}
-	return u.wall, nil
+	return u, nil
 }
 
 // ownRun gives the command that follows a /run of its own.

@@ -15,11 +15,16 @@
 //
 // # What differs between the tools
 //
-//   - bake writes a disk that boots by BIOS and by UEFI, with GRUB, and a qcow2
-//     as its defaults have it, which is compressed.
+//   - bake takes security updates from a second archive, writes a disk that
+//     boots by BIOS and by UEFI, with GRUB, and a qcow2 as its defaults have it,
+//     which is compressed. By default it does not unpack documentation, manual
+//     pages and translations, and leaves drivers of physical machines out of the
+//     initramfs, both of which save it work: the measurement cold therefore also
+//     builds the full image, which has all of that.
 //   - debos runs on the host (--disable-fakemachine): a virtual machine around
 //     it, its default, would only make it slower. Its disk boots by BIOS only,
-//     with extlinux, and its qcow2 is not compressed, both of which save it work.
+//     with extlinux, its qcow2 is not compressed, and it takes no security
+//     updates, all of which save it work.
 //     Where the host has no udev daemon, udevadm is replaced by a command that
 //     does nothing, as waiting for that daemon would never end; where /run is no
 //     tmpfs, it gets one of its own, since systemd-nspawn wants that.

@@ -6,26 +6,30 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 )
 
 // packer is Packer with its qemu builder.
 type packer struct{ b *bench }
 
+// notePacker says below the table how Packer runs.
+func (b *bench) notePacker() {
+	b.note("Packer runs under software emulation (TCG, 2 virtual CPUs), from a prepared disk that has Debian, the kernel and ssh")
+}
+
 func (p *packer) check() error {
 	return lookTools("packer", "qemu-system-x86_64", "qemu-img", "ssh-keygen")
 }
 
-func (p *packer) build(ctx context.Context, dir string) (time.Duration, error) {
+func (p *packer) build(ctx context.Context, dir string) (usage, error) {
 	if err := stageJob(dir); err != nil {
-		return 0, err
+		return usage{}, err
 	}
 	if err := p.prepare(ctx, dir); err != nil {
-		return 0, fmt.Errorf("prepare the disk to start from: %w", err)
+		return usage{}, fmt.Errorf("prepare the disk to start from: %w", err)
 	}
 	tmp, err := p.b.subdir("packer.tmp")
 	if err != nil {
-		return 0, err
+		return usage{}, err
 	}
 	p.b.logf("packer builds the golden image: two or three minutes under software emulation")
 	c := &child{
@@ -42,12 +46,12 @@ func (p *packer) build(ctx context.Context, dir string) (time.Duration, error) {
 	}
 	u, err := c.run(ctx)
 	if err != nil {
-		return 0, err
+		return usage{}, err
 	}
 	if _, err := os.Stat(filepath.Join(dir, "packed", "golden.qcow2")); err != nil {
-		return 0, fmt.Errorf("packer made no image: %w", err)
+		return usage{}, fmt.Errorf("packer made no image: %w", err)
 	}
-	return u.wall, nil
+	return u, nil
 }
 
 // prepare makes an ssh key and the disk that Packer starts from. bake makes the

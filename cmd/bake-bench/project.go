@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"bake.build/bake/runtime/event"
@@ -106,20 +107,30 @@ func (b *bench) goldenImage(ctx context.Context) (*goldenBuild, error) {
 	if b.golden != nil {
 		return b.golden, nil
 	}
-	b.logf("bake builds the golden image from nothing")
-	dir, err := b.subdir("golden")
+	g, err := b.coldBuild(ctx, "golden")
+	if err != nil {
+		return nil, err
+	}
+	b.golden = g
+	return g, nil
+}
+
+// coldBuild builds the golden image with bake in a new project with a store of
+// its own, both of which bear name. args are added to bake's.
+func (b *bench) coldBuild(ctx context.Context, name string, args ...string) (*goldenBuild, error) {
+	b.logf("bake builds the golden image from nothing %s", strings.Join(args, " "))
+	dir, err := b.subdir(name)
 	if err != nil {
 		return nil, err
 	}
 	if err := stageJob(dir); err != nil {
 		return nil, err
 	}
-	g := &goldenBuild{project: project{bake: b.bake, dir: dir, store: b.path("store")}}
-	g.cold, g.split, err = g.splitBuild(ctx, "images.star", "--out", g.out())
+	g := &goldenBuild{project: project{bake: b.bake, dir: dir, store: dir + ".store"}}
+	g.cold, g.split, err = g.splitBuild(ctx, append([]string{"images.star", "--out", g.out()}, args...)...)
 	if err != nil {
 		return nil, err
 	}
 	b.logf("bake took %.1f s", g.cold.wall.Seconds())
-	b.golden = g
 	return g, nil
 }

@@ -20,7 +20,8 @@ type record struct {
 
 // recorded is one run of a peer.
 type recorded struct {
-	Seconds float64   `json:"seconds"`
+	Seconds float64   `json:"seconds"` // wall-clock time
+	CPU     float64   `json:"cpu"`     // seconds of all processors; only of processes that the peer waited for
 	When    time.Time `json:"when"`
 }
 
@@ -53,27 +54,26 @@ func loadRecord(path string) (*record, error) {
 	return r, nil
 }
 
-// now returns the time of a peer that ran in this process.
-func (r *record) now(name string) (seconds float64, ok bool) {
-	return r.peers[name].Seconds, r.fresh[name]
-}
+// now returns the run of a peer in this process.
+func (r *record) now(name string) (recorded, bool) { return r.peers[name], r.fresh[name] }
 
-// last returns the time of a peer's last recorded run, and when that was.
-func (r *record) last(name string) (seconds float64, when time.Time, ok bool) {
+// last returns a peer's last recorded run.
+func (r *record) last(name string) (recorded, bool) {
 	got, ok := r.peers[name]
-	return got.Seconds, got.When, ok
+	return got, ok
 }
 
-// add records a run.
-func (r *record) add(name string, took time.Duration) error {
-	r.peers[name] = recorded{took.Seconds(), time.Now()}
+// add records a run and returns it.
+func (r *record) add(name string, u usage) (recorded, error) {
+	got := recorded{Seconds: u.wall.Seconds(), CPU: u.cpu.Seconds(), When: time.Now()}
+	r.peers[name] = got
 	r.fresh[name] = true
 	data, err := json.MarshalIndent(r.peers, "", "  ")
 	if err != nil {
-		return err
+		return got, err
 	}
 	if err := os.MkdirAll(filepath.Dir(r.path), 0o755); err != nil {
-		return err
+		return got, err
 	}
-	return os.WriteFile(r.path, append(data, '\n'), 0o644)
+	return got, os.WriteFile(r.path, append(data, '\n'), 0o644)
 }
