@@ -153,6 +153,9 @@ type Problem struct {
 	What string // "mmdebstrap is not installed"
 	Fix  string // "apt-get install mmdebstrap"
 	Need string // what cannot be done without: "debian origins"
+
+	Origin   string // the kind of origin that needs it; "" when every machine does
+	Optional bool   // only some uses of it need it: a build goes on and tells when it does
 }
 
 // A Sink takes what a long operation has to tell. Text written to it is the

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"io/fs"
+	"fmt"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
@@ -69,4 +69,71 @@ func (s *session) why() func(*plan.Node) string {
 	}
 }
 
-var _ = []any{fs.ErrNotExist, strings.Contains, platforms.Problem{}, export.Formats}
+// lacking returns what this host lacks to run nodes.
+func (s *session) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
+	var all problemSet
+	for _, n := range nodes {
+		if op, ok := n.Op.(*export.Op); ok {
+			all.add(export.Problems(op.Formats, op.Boot)...)
+			continue
+		}
+		if n.Platform == nil {
+			continue
+		}
+		d, err := s.drivers.get(n.Platform)
+		if err != nil {
+			return nil, err
+		}
+		checker, ok := d.(platforms.Checker)
+		if !ok {
+			continue
+		}
+		kind := ""
+		if src, ok := n.Op.(plan.Source); ok {
+			kind = src.Origin().Kind
+		}
+		for _, p := range checker.Check() {
+			if !p.Optional && (p.Origin == "" || p.Origin == kind) {
+				all.add(p)
+			}
+		}
+	}
+	return all.list, nil
+}
+
+// problems returns what this host lacks for anything that bake can do.
+func (a *app) problems() ([]platforms.Problem, error) {
+	var all problemSet
+	s, err := a.openStore(func(text string) { fmt.Fprintln(a.stderr, text) })
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	for _, spec := range a.specs {
+		d, err := spec.New(nil, s.Host(nil))
+		if err != nil {
+			all.add(platforms.Problem{What: err.Error(), Need: "the platform " + spec.Name})
+			continue
+		}
+		if checker, ok := d.(platforms.Checker); ok {
+			all.add(checker.Check()...)
+		}
+	}
+	var formats []string
+	for _, f := range export.Formats() {
+		formats = append(formats, f.Name)
+	}
+	all.add(export.Problems(formats, "")...)
+	return all.list, nil
+}
+
+// A problemSet lists problems, each once.
+type problemSet struct{ list []platforms.Problem }
+
+func (s *problemSet) add(problems ...platforms.Problem) {
+	for _, p := range problems {
+		if !slices.Contains(s.list, p) {
+			s.list = append(s.list, p)
+		}
+	}
+}

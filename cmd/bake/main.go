@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"bake.build/bake/builtins"
 	"bake.build/bake/platforms/all"
 	"bake.build/bake/platforms/rootfs"
 )
@@ -31,14 +32,15 @@ func run(args []string) int {
 		return exitHost
 	}
 	a := &app{
-		specs:   all.Table(),
-		enter:   rootfs.Enter,
-		stdin:   os.Stdin,
-		stdout:  os.Stdout,
-		stderr:  os.Stderr,
-		dir:     dir,
-		getenv:  os.Getenv,
-		environ: os.Environ,
+		specs:    all.Table(),
+		builtins: builtins.Table(),
+		enter:    rootfs.Enter,
+		stdin:    os.Stdin,
+		stdout:   os.Stdout,
+		stderr:   os.Stderr,
+		dir:      dir,
+		getenv:   os.Getenv,
+		environ:  os.Environ,
 	}
 	ctx, stop := interruptible()
 	defer stop()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"bake.build/bake/builtins"
 )
 
 // secretEnv begins the environment variables that hold secrets.
@@ -15,8 +17,8 @@ type secretSource func() ([]byte, error)
 
 // secretSources returns where the values of secrets come from: the command
 // line's name=env:VARIABLE and name=file:PATH, and otherwise the environment
-// variable BAKE_SECRET_NAME. Values are read when a step needs them.
-func (a *app) secretSources(flags []string) (func(name string) ([]byte, error), error) {
+// variable that the definition names, BAKE_SECRET_NAME by default. Values are read when a step needs them.
+func (a *app) secretSources(flags []string, uses []builtins.SecretUse) (func(name string) ([]byte, error), error) {
 	given := make(map[string]secretSource)
 	for _, f := range flags {
 		name, from, ok := strings.Cut(f, "=")
@@ -38,6 +40,11 @@ func (a *app) secretSources(flags []string) (func(name string) ([]byte, error), 
 			return source()
 		}
 		variable := secretEnv + envName(name)
+		for _, u := range uses {
+			if u.Name == name && u.Env != "" {
+				variable = u.Env
+			}
+		}
 		v, err := a.secretFromEnv(variable)
 		if err != nil {
 			return nil, fmt.Errorf("no value: set %s, or give --secret %s=file:PATH", variable, name)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -90,13 +91,13 @@ func (a *app) open(ctx context.Context, file string, f *definitionFlags, update 
 			s = nil
 		}
 	}()
-	if s.secrets, err = a.secretSources(f.secrets); err != nil {
+	if s.secrets, err = a.secretSources(f.secrets, def.Secrets); err != nil {
 		return s, coded(exitUsage, err)
 	}
 	if s.store, err = a.openStore(s.note); err != nil {
 		return s, err
 	}
-	if s.ledger, err = ledger.Open(s.store.Dir()); err != nil {
+	if s.ledger, err = ledger.Open(s.store.Dir(), rand.Text()); err != nil {
 		return s, coded(exitHost, err)
 	}
 	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(s.ledger)}

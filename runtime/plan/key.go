@@ -67,3 +67,12 @@ func writeString(h hash.Hash, s string) {
 	h.Write(n[:])
 	h.Write([]byte(s))
 }
+
+// MarshalText implements encoding.TextMarshaler: a key is hex in JSON.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (k *Key) UnmarshalText(text []byte) (err error) {
+	*k, err = ParseKey(string(text))
+	return err
+}

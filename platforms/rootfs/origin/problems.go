@@ -14,9 +14,20 @@ import (
 func Problems() []platforms.Problem {
 	var all []platforms.Problem
 	all = append(all, debianProblems(defaultKeyring)...)
-	all = append(all, toolProblem("qemu-img", "qemu-utils", "disk origins")...)
-	all = append(all, toolProblem("xz", "xz-utils", "tar origins compressed with xz")...)
+	all = append(all, of("disk", toolProblem("qemu-img", "qemu-utils", "disk origins"))...)
+	for _, p := range toolProblem("xz", "xz-utils", "tar origins compressed with xz") {
+		p.Origin, p.Optional = "tar", true
+		all = append(all, p)
+	}
 	return all
+}
+
+// of marks problems as those of one kind of origin.
+func of(kind string, problems []platforms.Problem) []platforms.Problem {
+	for i := range problems {
+		problems[i].Origin = kind
+	}
+	return problems
 }
 
 // debianProblems returns what debian origins lack.
@@ -35,7 +46,7 @@ func debianProblems(keyring string) []platforms.Problem {
 		}
 		all = append(all, p)
 	}
-	return all
+	return of("debian", all)
 }
 
 func toolProblem(tool, pkg, need string) []platforms.Problem {

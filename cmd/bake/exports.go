@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/export"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/solve"
+)
+
+// An exporter writes artifacts below a directory, each in its own.
+type exporter struct {
+	s   *session
+	out string // absolute
+}
+
+// exporter returns what writes the session's artifacts.
+func (s *session) exporter(f *buildFlags) solve.Exports {
+	return &exporter{s: s, out: s.abs(f.out)}
+}
+
+// Current implements solve.Exports.
+func (e *exporter) Current(_ context.Context, n *plan.Node, key plan.Key) ([]solve.File, string, error) {
+	op, err := exportOp(n)
+	if err != nil {
+		return nil, "", err
+	}
+	dir := filepath.Join(e.out, op.Name)
+	m, why, err := export.Current(dir, key, e.s.store.StatCache())
+	if err != nil || m == nil {
+		return nil, why, err
+	}
+	return e.files(dir, m), "", nil
+}
+
+// Export implements solve.Exports.
+func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error) {
+	op, err := exportOp(j.Node)
+	if err != nil {
+		return nil, err
+	}
+	treer, ok := j.Driver.(platforms.Treer)
+	if !ok {
+		return nil, fmt.Errorf("the platform %s cannot show the files of a layer", j.Node.Deps[0].Platform.Name)
+	}
+	cache, err := e.s.store.CacheDir("grub")
+	if err != nil {
+		return nil, err
+	}
+	result, err := export.Run(ctx, export.Request{
+		Op:  op,
+		Key: j.Key,
+		Tree: func(ctx context.Context, use func(string) error) error {
+			return treer.Tree(ctx, j.Chain, use)
+		},
+		Layers:   j.Chain,
+		OutDir:   filepath.Join(e.out, op.Name),
+		CacheDir: cache,
+		About:    e.s.about(j.Node),
+		Sink:     j.Out,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e.files(result.Dir, result.Manifest), nil
+}
+
+// files lists an artifact's files; one that is a folder is listed once, with
+// the size of all that is in it.
+func (e *exporter) files(dir string, m *export.Manifest) []solve.File {
+	var files []solve.File
+	for _, f := range m.Files {
+		top, _, _ := strings.Cut(f.Path, "/")
+		path := filepath.Join(dir, top)
+		if last := len(files) - 1; last >= 0 && files[last].Path == path {
+			files[last].Size += f.Size
+			continue
+		}
+		files = append(files, solve.File{Path: path, Format: f.Format, Size: f.Size})
+	}
+	return files
+}
+
+func exportOp(n *plan.Node) (*export.Op, error) {
+	op, ok := n.Op.(*export.Op)
+	if !ok {
+		return nil, fmt.Errorf("%s: no artifact", n.Name)
+	}
+	return op, nil
+}
+
+// about returns what the manifest of n's artifact tells of the definition.
+func (s *session) about(n *plan.Node) export.About {
+	a := export.About{
+		Definition: s.project.Show(s.project.Definition),
+		Params:     map[string]string{},
+		Pins:       map[string]*platforms.Pin{},
+		Version:    version,
+	}
+	for _, p := range s.def.Params {
+		a.Params[p.Name] = fmt.Sprint(p.Value)
+	}
+	seen := make(map[*plan.Node]bool)
+	var walk func(n *plan.Node)
+	walk = func(n *plan.Node) {
+		if seen[n] {
+			return
+		}
+		seen[n] = true
+		if n.Pin != nil {
+			a.Pins[n.Name] = n.Pin
+		}
+		for _, d := range n.Deps {
+			walk(d)
+		}
+	}
+	walk(n)
+	return a
+}

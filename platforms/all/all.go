@@ -1,0 +1,15 @@
+// Package all is the table of the platforms that bake is built with. A platform
+// is added by its folder and one line here.
+package all
+
+import (
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/rootfs"
+)
+
+// Table returns the platforms, in the order of the reference.
+func Table() []platforms.Spec {
+	return []platforms.Spec{
+		rootfs.Spec(),
+	}
+}
