@@ -1,0 +1,204 @@
+package solve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/store"
+)
+
+var (
+	_ Store  = (*store.Store)(nil)
+	_ Leaser = (*store.Store)(nil)
+	_ Syncer = (*store.Store)(nil)
+)
+
+// fileDriver is a driver whose layers are files, for the store on a disk.
+type fileDriver struct{ driver }
+
+func (d *fileDriver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (string, error) {
+	ref, err := d.driver.Import(ctx, o, dir, out)
+	if err != nil {
+		return "", err
+	}
+	return ref, os.WriteFile(filepath.Join(dir, "content"), []byte(ref), 0o644)
+}
+
+func (d *fileDriver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
+	for _, l := range chain {
+		if b, err := os.ReadFile(filepath.Join(l.Dir, "content")); err != nil || string(b) != l.Ref {
+			return nil, fmt.Errorf("layer %s holds %q, %v", l.Ref, b, err)
+		}
+	}
+	m, err := d.driver.Boot(ctx, chain, out)
+	if err != nil {
+		return nil, err
+	}
+	return &fileMachine{m.(*machine)}, nil
+}
+
+type fileMachine struct{ *machine }
+
+func (m *fileMachine) Commit(ctx context.Context, dir string) (string, error) {
+	return m.state, os.WriteFile(filepath.Join(dir, "content"), []byte(m.state), 0o644)
+}
+
+func openStore(t *testing.T, dir string) *store.Store {
+	t.Helper()
+	s, err := store.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// withStore gives w a driver and a store on the disk.
+func (w *world) withStore(s *store.Store, d *fileDriver) {
+	w.config.Store = s
+	w.config.Drivers = func(*plan.Platform) (platforms.Driver, error) { return d, nil }
+}
+
+func TestStoreOnDisk(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s := openStore(t, dir)
+	w, d := newWorld(t), &fileDriver{}
+	w.withStore(s, d)
+	var a, b *plan.Node
+	build := func() []*plan.Node {
+		w.define()
+		a = w.step(w.source("base"), "a")
+		b = w.step(a, "b")
+		w.check(b, "t")
+		return []*plan.Node{w.export(w.step(b, "c"), "disk")}
+	}
+	w.must(build()...)
+	w.ran("a=1 b=1 t=1 c=1 disk=1")
+	w.must(build()...)
+	w.ran("a=0 b=0 t=0 c=0 disk=0")
+
+	// A bit is flipped in a layer in the middle, and a new process needs it.
+	e, err := s.Get(a.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(e.Dir, "content"), []byte("XXXX"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.withStore(openStore(t, dir), d)
+	build()
+	w.must(w.step(b, "d"))
+	w.ran("a=1 d=1") // and b again if a came out differently, as times do
+	if n := d.open.Load(); n != 0 {
+		t.Errorf("%d machines are left open", n)
+	}
+}
+
+func TestManyRunsInOneStoreOnDisk(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	d := &fileDriver{}
+	total := map[string]*atomic.Int32{}
+	var wg sync.WaitGroup
+	for range 4 {
+		w := newWorld(t)
+		w.withStore(openStore(t, dir), d)
+		base := w.source("base")
+		var targets []*plan.Node
+		for i := range 3 {
+			n := base
+			for j := range 4 {
+				name := fmt.Sprintf("s%d.%d", i, j)
+				if total[name] == nil {
+					total[name] = &atomic.Int32{}
+				}
+				n = w.step(n, name, func(context.Context, platforms.Machine, plan.Env) error {
+					total[name].Add(1)
+					time.Sleep(time.Millisecond)
+					return nil
+				})
+			}
+			targets = append(targets, n)
+		}
+		p := w.seal()
+		wg.Go(func() {
+			c := w.config
+			c.Events = event.NewStream()
+			if _, err := Run(context.Background(), c, p, targets); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for name, n := range total {
+		if n.Load() != 1 {
+			t.Errorf("%s ran %d times", name, n.Load())
+		}
+	}
+	if n := d.imports.Load(); n != 1 {
+		t.Errorf("%d imports", n)
+	}
+	if n := d.open.Load(); n != 0 {
+		t.Errorf("%d machines are left open", n)
+	}
+}
+
+// What a step prints is bounded in memory and on the disk.
+func TestMuchOutput(t *testing.T) {
+	w := newWorld(t)
+	line := []byte(strings.Repeat("x", 1023) + "\n")
+	n := w.step(w.source("base"), "a", func(ctx context.Context, m platforms.Machine, env plan.Env) error {
+		for range 100 << 10 { // 100 MiB
+			if _, err := env.Out.Write(line); err != nil {
+				return err
+			}
+		}
+		return fmt.Errorf("no")
+	})
+	c := w.config
+	c.Events = event.NewStream()
+	_, err := Run(context.Background(), c, w.seal(), []*plan.Node{n})
+	var ne *NodeError
+	if !errors.As(err, &ne) {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(ne.LogPath)
+	if err != nil || info.Size() > logHead+logTail+100 || info.Size() < logHead+logTail {
+		t.Errorf("log: %v, %v", info, err)
+	}
+	if len(ne.Tail) != tailLines {
+		t.Errorf("%d lines of tail", len(ne.Tail))
+	}
+}
+
+// A step that does not heed its context is stopped by closing its machine.
+func TestDeafStepIsStopped(t *testing.T) {
+	w := newWorld(t)
+	n := w.step(w.source("base"), "a", func(_ context.Context, m platforms.Machine, _ plan.Env) error {
+		<-m.(*machine).gone
+		return fmt.Errorf("machine is gone")
+	})
+	n.Run.Timeout = time.Millisecond
+	begin := time.Now()
+	_, err := w.run(context.Background(), n)
+	if err == nil || !strings.Contains(err.Error(), "timed out after 1ms") {
+		t.Errorf("error %v", err)
+	}
+	if d := time.Since(begin); d > 3*grace {
+		t.Errorf("it took %v", d)
+	}
+}
