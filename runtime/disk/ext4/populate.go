@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"bake.build/bake/runtime/disk/tree"
 )
@@ -62,7 +63,7 @@ func (p *populator) number() error {
 	return p.t.Walk(func(path string, e *tree.Entry) error {
 		if isLostFound(path, e) {
 			p.numbers[e.Inode] = lostFoundInode
-			return tree.SkipDir
+			return fs.SkipDir
 		}
 		if _, ok := p.numbers[e.Inode]; !ok {
 			p.last++

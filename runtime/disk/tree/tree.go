@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"sort"
@@ -91,17 +92,15 @@ type Tree struct {
 	Root *Entry
 }
 
-// SkipDir, returned by a function for Walk, leaves out a directory's children.
-var SkipDir = errors.New("skip this directory")
-
 // Walk calls fn for every entry, directories before what is in them, with the
-// slash-separated path relative to the root, which is ".".
+// slash-separated path relative to the root, which is ".". When fn returns
+// fs.SkipDir for a directory, what is in it is left out.
 func (t *Tree) Walk(fn func(path string, e *Entry) error) error {
 	return walk(".", t.Root, fn)
 }
 
 func walk(p string, e *Entry, fn func(string, *Entry) error) error {
-	if err := fn(p, e); err == SkipDir {
+	if err := fn(p, e); errors.Is(err, fs.SkipDir) {
 		return nil
 	} else if err != nil {
 		return err
