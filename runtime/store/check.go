@@ -196,7 +196,7 @@ func decodeFacts(b []byte) (ids string, facts []fact, err error) {
 	if len(b) < len(factsMagic) || string(b[:len(factsMagic)]) != factsMagic {
 		return "", nil, fmt.Errorf("decode facts: not of version 1")
 	}
-	d := decoder{b: b[len(factsMagic):]}
+	d := newDecoder(b[len(factsMagic):])
 	ids = d.str()
 	facts = make([]fact, d.count(3))
 	for i := range facts {

@@ -19,9 +19,12 @@ func (e *encoder) str(s string) {
 
 // A decoder takes values from b. After the first error all values are zero.
 type decoder struct {
-	b   []byte
-	err error
+	b    []byte // what is left
+	text string // all of it: the strings that are taken share its memory
+	err  error
 }
+
+func newDecoder(b []byte) *decoder { return &decoder{b: b, text: string(b)} }
 
 func (d *decoder) fail(format string, args ...any) {
 	if d.err == nil {
@@ -82,7 +85,9 @@ func (d *decoder) str() string {
 		d.fail("cut short")
 		return ""
 	}
-	return string(d.take(int(n)))
+	begin := len(d.text) - len(d.b)
+	d.b = d.b[n:]
+	return d.text[begin : begin+int(n)]
 }
 
 // count takes the number of items that follow, each of least bytes or more,

@@ -132,7 +132,7 @@ func decodeManifest(b []byte) (*Manifest, error) {
 	if len(b) < len(manifestMagic) || string(b[:len(manifestMagic)]) != manifestMagic {
 		return nil, fmt.Errorf("decode manifest: not a manifest of version 1")
 	}
-	d := decoder{b: b[len(manifestMagic):]}
+	d := newDecoder(b[len(manifestMagic):])
 	n := d.count(9)
 	m := &Manifest{Files: make([]File, n)}
 	for i := range m.Files {

@@ -13,8 +13,8 @@ import (
 )
 
 // Put returns the entry of meta.Key, filling it first when it is missing. fill
-// gets an empty directory on the store's file system and returns the driver's
-// reference; it runs once among all callers in all processes. waiting, if not
+// gets an empty directory on the store's file system, which it may replace by
+// another, and returns the driver's reference; it runs once among all callers in all processes. waiting, if not
 // nil, is called once when another filler holds the key. filled says whether
 // this call ran fill.
 //

@@ -63,9 +63,17 @@ func (s *Store) StatCache() *StatCache { return s.stats }
 // HashFile implements plan.FileHasher.
 func (c *StatCache) HashFile(path string, info fs.FileInfo) (plan.Digest, error) {
 	want, known := statOf(info)
-	abs, err := filepath.Abs(path)
-	if err != nil || !known {
+	if !known {
 		return plan.HashFile{}.HashFile(path, info)
+	}
+	// The same file under two spellings of its path does no harm, so that those
+	// that are absolute need no cleaning.
+	abs := path
+	if !filepath.IsAbs(path) {
+		var err error
+		if abs, err = filepath.Abs(path); err != nil {
+			return plan.HashFile{}.HashFile(path, info)
+		}
 	}
 	c.load.Do(c.read)
 	today := c.now().Unix() / 86400
@@ -216,7 +224,7 @@ func decodeStats(b []byte) (map[string]statEntry, error) {
 	if crc32.ChecksumIEEE(b[:n]) != sum {
 		return nil, errors.New("decode statcache: checksum differs")
 	}
-	d := decoder{b: b[len(statMagic):n]}
+	d := newDecoder(b[len(statMagic):n])
 	count := d.count(41)
 	m := make(map[string]statEntry, count)
 	for range count {
