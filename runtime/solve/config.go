@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"time"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
@@ -116,6 +117,10 @@ type Config struct {
 	// LogDir is where the log of each node is written; "" means nowhere.
 	LogDir string
 
+	// grace is how long a call may go on after its context has ended before the
+	// machine is closed under it; 0 means a few seconds.
+	grace time.Duration
+
 	// Why explains a layer that is not in the store, such as "script changed",
 	// or returns "". It may be nil.
 	Why func(n *plan.Node) string
@@ -133,6 +138,13 @@ func (c *Config) maxExports() int {
 		return c.MaxExports
 	}
 	return max(1, runtime.NumCPU()/2)
+}
+
+func (c *Config) patience() time.Duration {
+	if c.grace > 0 {
+		return c.grace
+	}
+	return 5 * time.Second
 }
 
 // A role is what a node is to the solver.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,7 +100,7 @@ type run struct {
 	nodes   map[*plan.Node]*event.Node
 	entries map[plan.Key]*store.Entry
 	drivers map[string]platforms.Driver
-	errs    []error
+	errs    []*NodeError
 }
 
 // errFailed is the cause for which a run stops at its first failure.
@@ -292,10 +293,16 @@ func (r *run) fill(res *Result) {
 	}
 }
 
-// err returns the failures, or why the run was stopped.
+// err returns why the user stopped the run, if so, and the failures in the order
+// of definition.
 func (r *run) err() error {
-	if err := r.parent.Err(); err != nil {
-		return errors.Join(append([]error{context.Cause(r.parent)}, r.errs...)...)
+	slices.SortStableFunc(r.errs, func(a, b *NodeError) int { return a.Node.ID - b.Node.ID })
+	var errs []error
+	if r.parent.Err() != nil {
+		errs = append(errs, context.Cause(r.parent))
 	}
-	return errors.Join(r.errs...)
+	for _, e := range r.errs {
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
 }

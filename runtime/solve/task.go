@@ -13,10 +13,6 @@ import (
 	"bake.build/bake/runtime/plan"
 )
 
-// grace is how long a call may go on after its context has ended before the
-// machine is closed under it.
-const grace = 5 * time.Second
-
 // A task is one unit while it runs.
 type task struct {
 	r         *run
@@ -118,7 +114,7 @@ func (t *task) once(c *chain, timeout time.Duration, apply func(ctx context.Cont
 		done, ended := make(chan struct{}), make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
 			defer close(ended)
-			timer := time.NewTimer(grace)
+			timer := time.NewTimer(t.r.c.patience())
 			defer timer.Stop()
 			select {
 			case <-done:
