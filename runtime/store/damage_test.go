@@ -322,6 +322,9 @@ func TestRebuiltParent(t *testing.T) {
 		t.Errorf("chain without the parent: %v", err)
 	}
 	put(t, s, "base", "", map[string]string{"f": "2"})
+	if s.Has(key("child")) {
+		t.Error("a layer on another parent counts as there")
+	}
 	if _, err := s.Get(key("child")); !errors.Is(err, ErrMissing) {
 		t.Errorf("get on another parent: %v", err)
 	}

@@ -14,9 +14,9 @@ import (
 
 // Put returns the entry of meta.Key, filling it first when it is missing. fill
 // gets an empty directory on the store's file system, which it may replace by
-// another, and returns the driver's reference; it runs once among all callers in all processes. waiting, if not
-// nil, is called once when another filler holds the key. filled says whether
-// this call ran fill.
+// another, and returns the driver's reference; it runs once among all callers
+// in all processes. waiting, if not nil, is called once when another filler
+// holds the key. filled says whether this call ran fill.
 //
 // If fill fails or ctx is done before the layer is in place, nothing is kept.
 // A process that dies while it fills gives the key free at once.

@@ -146,10 +146,10 @@ func (s *Store) Close() error {
 // Dir returns the absolute path of the store.
 func (s *Store) Dir() string { return s.dir }
 
-// Has reports whether k is in the store, without the check.
+// Has reports whether k is in the store, without a look at its content.
 func (s *Store) Has(k plan.Key) bool {
-	_, err := readRecord(s.layerDir(k), k)
-	return err == nil
+	st, err := readRecord(s.layerDir(k), k)
+	return err == nil && s.onParent(st) == nil
 }
 
 // Chain returns the layers from the first ancestor of k to k, each checked as
