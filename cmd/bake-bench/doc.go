@@ -9,9 +9,9 @@
 // Every tool makes the same image, the golden image: Debian bookworm, minimal,
 // with a cloud kernel, openssh-server and systemd; nginx-light, curl and jq
 // added; a file of 20 MiB and some configuration copied; a hardening script
-// run; all written as a bootable qcow2 of 2 GiB. Packages, files and the script
-// are the same bytes for all (directory job), packages come from the mirror
-// that the host's apt uses, without recommended ones.
+// run; all written as a bootable qcow2 of 2 GiB. The list of packages, the files
+// and the script are the same for all (directory job); packages come from the
+// mirror that the host's apt uses, without recommended ones.
 //
 // # What differs between the tools
 //
@@ -32,8 +32,8 @@
 //     Debian, the kernel and ssh, and so is spared the larger part of a cold
 //     build: its time is compared only with that of a rebuild. It runs without
 //     hardware acceleration (TCG, two virtual CPUs), which bake does not need. On
-//     a host whose KVM works Packer is several times quicker than printed here,
-//     by an amount that this program does not know.
+//     a host whose KVM works Packer would be quicker than printed here; how much
+//     is not measured.
 //
 // Neither peer caches steps, so that a second run costs them what the first did.
 // Each is run once; their times are recorded in the user's cache directory, for
