@@ -2,12 +2,12 @@ package origin
 
 import (
 	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"bake.build/bake/platforms"
 )
@@ -47,14 +47,17 @@ type testSink struct {
 	mu   sync.Mutex
 	log  strings.Builder
 	told map[string]int64
-	also io.Writer
+	// phases are the lines in which mmdebstrap says what it does, with the time.
+	phases []string
 }
 
 func (s *testSink) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.also != nil {
-		s.also.Write(p)
+	for line := range strings.Lines(string(p)) {
+		if strings.HasPrefix(line, "I: ") || strings.HasPrefix(line, "Fetched ") {
+			s.phases = append(s.phases, time.Now().Format("05.00 ")+strings.TrimSpace(line))
+		}
 	}
 	return s.log.Write(p)
 }
