@@ -338,11 +338,56 @@ func TestRemoveStopsAtMounts(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if err := removeTree(filepath.Join(top, "x")); err == nil || !strings.Contains(err.Error(), "mounted") {
-		t.Errorf("remove: %v", err)
+	for _, path := range []string{filepath.Join(top, "x"), mnt} {
+		if err := removeTree(path); err == nil || !strings.Contains(err.Error(), "mounted") {
+			t.Errorf("remove %s: %v", path, err)
+		}
 	}
 	if _, err := os.Stat(filepath.Join(host, "precious/f")); err != nil {
 		t.Errorf("a file of the host was removed: %v", err)
+	}
+}
+
+// TestCloseStopsAtMounts leaves a staging directory with a mount in it to a
+// later Open, which says so until the mount is gone.
+func TestCloseStopsAtMounts(t *testing.T) {
+	need.Root(t)
+	dir, host := t.TempDir(), t.TempDir()
+	if err := tree(host, map[string]string{"precious/f": "x"}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmp, _, err := s.TempDir("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(host, tmp, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err == nil {
+		t.Error("close says nothing of the mount")
+	}
+	_, warned := open(t, dir)
+	if w := warned(); !strings.Contains(w, "mounted") {
+		t.Errorf("warned: %q", w)
+	}
+	if _, err := os.Stat(filepath.Join(host, "precious/f")); err != nil {
+		t.Errorf("a file of the host was removed: %v", err)
+	}
+	mounts, err := filepath.Glob(filepath.Join(dir, trashName, "*/tmp-*"))
+	if err != nil || len(mounts) != 1 {
+		t.Fatal(mounts, err)
+	}
+	if err := unix.Unmount(mounts[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	last, warned := open(t, dir)
+	clean(t, last)
+	if w := warned(); w != "" {
+		t.Errorf("warned: %q", w)
 	}
 }
 

@@ -27,7 +27,7 @@ func removeTree(path string, keep ...string) error {
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
 		return os.Remove(path)
 	case err != nil:
-		return &os.PathError{Op: "remove", Path: path, Err: err}
+		return (&remover{path: path}).fail("", err)
 	}
 	r := remover{top: top, path: path}
 	err = r.empty(top, "", 0, keep)
@@ -48,16 +48,23 @@ func removeTree(path string, keep ...string) error {
 	return nil
 }
 
+// openTop opens the directory path, unless something is mounted on it.
 func openTop(path string) (int, error) {
-	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := unix.Open(path, flags, 0)
-	if !errors.Is(err, unix.EACCES) {
-		return fd, err
-	}
-	if err := unix.Chmod(path, 0o700); err != nil {
+	above, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return -1, err
 	}
-	return unix.Open(path, flags, 0)
+	name := filepath.Base(path)
+	fd, err := openDir(above, name)
+	if errors.Is(err, unix.EACCES) {
+		if err = unix.Fchmodat(above, name, 0o700, 0); err == nil {
+			fd, err = openDir(above, name)
+		}
+	}
+	if cerr := unix.Close(above); err == nil && cerr != nil {
+		return -1, errors.Join(cerr, unix.Close(fd))
+	}
+	return fd, err
 }
 
 type remover struct {

@@ -24,10 +24,17 @@ type session struct {
 	owner *lockfile.Lock
 }
 
-// close removes the directory with what is left in it.
+// close removes the directory with what is left in it. If that cannot be, as
+// with something mounted there, it is left to the next Open.
 func (se *session) close() error {
-	err := removeTree(se.dir, ownerName)
-	return errors.Join(err, se.owner.Remove(), os.RemoveAll(se.dir))
+	if err := removeTree(se.dir, ownerName); err != nil {
+		return errors.Join(err, se.owner.Unlock())
+	}
+	err := errors.Join(se.owner.Remove(), os.Remove(se.dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // an Open took it once it had no owner
+	}
+	return err
 }
 
 // stage makes a new directory in this process's staging directory.
