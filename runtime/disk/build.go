@@ -76,7 +76,7 @@ func build(ctx context.Context, dir string, o Options, out string) (err error) {
 		var full *ext4.NoSpace
 		if errors.As(err, &full) {
 			return fmt.Errorf("the tree needs %d MiB and a disk of %s has room for %d MiB: give size = %q or more",
-				roundUp(full.Need, mib)/mib, Size(size), full.Have/mib, Size(max(o.sensible(need), size+gib)))
+				roundUp(full.Need, mib)/mib, Size(size), full.Have/mib, Size(o.enough(need, size)))
 		}
 		return err
 	}

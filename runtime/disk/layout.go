@@ -28,8 +28,8 @@ type layout struct {
 	bios, esp, root span
 }
 
-// lead is how much of a disk lies before the root file system, and the MiB
-// behind it that holds the backup of the partition table.
+// overhead is what of a disk lies outside of the root file system: the other
+// partitions and a MiB at each end for the two copies of the partition table.
 func (o *Options) overhead() int64 {
 	n := 2 * mib
 	if o.bios() {
@@ -64,6 +64,14 @@ func (o *Options) layout(size int64) (layout, error) {
 // that is what clouds count volumes in.
 func (o *Options) sensible(need int64) int64 {
 	return roundUp(o.overhead()+need+need/4+192*mib, gib)
+}
+
+// enough returns a size to suggest in place of one that was too small.
+func (o *Options) enough(need, size int64) int64 {
+	if n := o.sensible(need); n > size {
+		return n
+	}
+	return roundUp(size+gib, gib)
 }
 
 func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }

@@ -1,0 +1,63 @@
+package disk
+
+import (
+	"testing"
+
+	"bake.build/bake/runtime/disk/tree"
+)
+
+func TestFstab(t *testing.T) {
+	for name, c := range map[string]struct {
+		text      string
+		root, add bool
+	}{
+		"missing":      {"", true, true},
+		"comments":     {"# UNCONFIGURED\n\n", true, true},
+		"has root":     {"LABEL=x / ext4 defaults 0 1\n", true, false},
+		"without root": {"tmpfs /tmp tmpfs defaults 0 0\n", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := &tree.Tree{Root: &tree.Entry{Inode: &tree.Inode{Mode: tree.TypeDir | 0o755}}}
+			if c.text != "" {
+				if err := tr.Add("etc/fstab", 0o644, []byte(c.text), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			root, err := addFstab(tr, "PARTUUID=x", 0)
+			if err != nil || root != c.root {
+				t.Errorf("root in fstab: %v, %v", root, err)
+			}
+			e := tr.Lookup("etc/fstab")
+			if changed := e != nil && string(e.Data) != c.text; changed != c.add {
+				t.Errorf("written: %v, want %v", changed, c.add)
+			}
+		})
+	}
+}
+
+func TestGrowth(t *testing.T) {
+	for name, c := range map[string]struct {
+		files []string
+		want  bool
+	}{
+		"nothing":    {nil, false},
+		"repart":     {[]string{"usr/bin/systemd-repart"}, true},
+		"cloud-init": {[]string{"usr/bin/systemd-repart", "usr/bin/cloud-init"}, false},
+		"own repart": {[]string{"usr/bin/systemd-repart", "etc/repart.d/10-x.conf"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := &tree.Tree{Root: &tree.Entry{Inode: &tree.Inode{Mode: tree.TypeDir | 0o755}}}
+			for _, f := range c.files {
+				if err := tr.Add(f, 0o755, []byte("x"), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := addGrowth(tr, 0); err != nil {
+				t.Fatal(err)
+			}
+			if got := tr.Lookup("etc/repart.d/50-root.conf") != nil; got != c.want {
+				t.Errorf("repart.d: %v, want %v", got, c.want)
+			}
+		})
+	}
+}
