@@ -30,7 +30,9 @@ func Declare[A any](name, doc, returns string, run func(c *Call, a *A) (starlark
 	fields := argFields(reflect.TypeFor[A](), nil)
 	b := Builtin{Name: name, Doc: doc, Returns: returns}
 	for _, f := range fields {
-		if f.Name != "**" {
+		if f.Name == "**" {
+			b.Rest = true
+		} else {
 			b.Args = append(b.Args, f.Arg)
 		}
 	}

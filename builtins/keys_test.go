@@ -243,7 +243,9 @@ func TestEveryFieldOfNode(t *testing.T) {
 			t.Errorf("Node.%s: changes the key: %v, want %v", name, changed, d.hashed)
 		}
 	}
-	if sealed(func(n *plan.Node) { n.Pin = &platforms.Pin{ID: "sha256:1", Date: "2026-01-01T00:00:00Z", Detail: map[string]string{"a": "b"}} }) != before {
+	if sealed(func(n *plan.Node) {
+		n.Pin = &platforms.Pin{ID: "sha256:1", Date: "2026-01-01T00:00:00Z", Detail: map[string]string{"a": "b"}}
+	}) != before {
 		t.Error("the date and details of a pin change the key")
 	}
 }

@@ -56,7 +56,13 @@ func param(c *Call, a *paramArgs) (starlark.Value, error) {
 	if err := p.setDefault(a.Default, c.Given("default")); err != nil {
 		return nil, err
 	}
-	if given, ok := c.Params[p.Name]; ok {
+	given, ok := c.Params[p.Name]
+	if !ok { // names of variables know no case
+		if given, ok = c.Params[strings.ToLower(p.Name)]; !given.Loose {
+			ok = false
+		}
+	}
+	if ok {
 		p.From = given.From
 		var err error
 		if p.Value, err = p.parse(given); err == nil {
@@ -223,7 +229,7 @@ func (p *Param) parseJSON(text json.RawMessage) (any, error) {
 			return *s, nil
 		}
 	}
-	return nil, fmt.Errorf("%s is not a %s", text, p.Type)
+	return nil, fmt.Errorf("%s is not %s", text, article(p.Type))
 }
 
 func toStarlark(x any) starlark.Value {

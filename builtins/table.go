@@ -29,6 +29,7 @@ type Builtin struct {
 	Doc     string // paragraphs for the reference; the first is one sentence
 	Returns string // what the call gives, such as "layer"
 	Args    []Arg
+	Rest    bool // takes further keywords, which are not in Args
 	call    func(c *Call, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error)
 }
 
