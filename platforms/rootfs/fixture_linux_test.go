@@ -15,11 +15,6 @@ import (
 	"bake.build/bake/platforms/rootfs"
 )
 
-func TestMain(m *testing.M) {
-	rootfs.Child()
-	os.Exit(m.Run())
-}
-
 // testHost lends directories below a temporary one.
 type testHost struct{ dir string }
 
@@ -125,11 +120,16 @@ func newFixture(t testing.TB, options string) *fixture {
 	t.Helper()
 	need.Root(t)
 	h := testHost{t.TempDir()}
+	return &fixture{driver: newDriver(t, options, h), host: h, base: baseLayer(t, filepath.Join(h.dir, "base"))}
+}
+
+func newDriver(t testing.TB, options string, h testHost) platforms.Driver {
+	t.Helper()
 	d, err := rootfs.Spec().New(json.RawMessage(options), h)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fixture{driver: d, host: h, base: baseLayer(t, filepath.Join(h.dir, "base"))}
+	return d
 }
 
 func (f *fixture) boot(t testing.TB, layers ...platforms.Layer) platforms.Machine {

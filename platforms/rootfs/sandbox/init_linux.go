@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,11 +21,13 @@ func Main() {
 	// Whatever thread makes namespaces and drops rights is the one that forks.
 	runtime.LockOSThread()
 	unix.Umask(0o022)
-	unix.CloseOnExec(JobFD)
-	unix.CloseOnExec(ResultFD)
-	// A pid namespace drops signals to its init that have no handler, and the
-	// Go runtime has handlers: without this a command could end its own init.
-	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2, unix.SIGABRT)
+	if err := closeOnExec(); err != nil {
+		os.Exit(1) // its absence is what bake sees
+	}
+	// A pid namespace drops signals to its init that have no handler, but the Go
+	// runtime has handlers, with which a command could end its own init. To
+	// ignore them would be inherited; a channel that nobody reads is not.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2, unix.SIGABRT)
 
 	in := bufio.NewReader(os.NewFile(JobFD, "job"))
 	decoder := json.NewDecoder(in)
@@ -41,6 +45,25 @@ func Main() {
 		os.Exit(1) // as above
 	}
 	os.Exit(0)
+}
+
+// closeOnExec keeps from the command all descriptors but the first three: those
+// of the init, and those that bake itself was started with by mistake.
+func closeOnExec() error {
+	err := unix.CloseRange(JobFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
+	if err == nil {
+		return nil
+	}
+	entries, err := os.ReadDir("/proc/self/fd") // before Linux 5.11
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= JobFD {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // obey waits for orders, and for the end of bake.

@@ -1,0 +1,64 @@
+package rootfs_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/rootfs"
+)
+
+// roleEnv makes the test program something else than a test, see TestMain.
+const roleEnv = "BAKE_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	rootfs.Child()
+	role := map[string]func() error{
+		"":           nil,
+		"write-self": writeSelf,
+		"hold":       hold,
+		"rootless":   rootless,
+	}[os.Getenv(roleEnv)]
+	if role == nil {
+		os.Exit(m.Run())
+	}
+	if err := role(); err != nil {
+		fmt.Println("error:", err)
+		os.Exit(3)
+	}
+}
+
+// writeSelf runs in a machine as a copy of bake and tries to change its file.
+// That it is being executed keeps it from being written to, but not for ever.
+func writeSelf() error { return os.Chmod("/proc/self/exe", 0o777) }
+
+// openHere opens a driver and the layer that the test has made in the working
+// directory.
+func openHere() (platforms.Driver, platforms.Machine, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := rootfs.Spec().New(json.RawMessage("{}"), testHost{dir})
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := d.Boot(context.Background(), []platforms.Layer{{Key: "base", Dir: filepath.Join(dir, "base")}}, discard{})
+	return d, m, err
+}
+
+// hold runs a command that does not end, with a daemon beside it.
+func hold() error {
+	_, m, err := openHere()
+	if err != nil {
+		return err
+	}
+	return m.Run(context.Background(), platforms.Cmd{
+		Args:   []string{"sh", "-c", "(setsid sleep 31415 &) ; echo ready; sleep 31415"},
+		Stdout: os.Stdout,
+	})
+}
