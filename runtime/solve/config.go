@@ -82,6 +82,8 @@ type Claim struct {
 	Resource string // names the resource to users, such as "memory"
 	Amount   int64  // what the claimant takes
 	Capacity int64  // what there is
+
+	shown string // in place of Resource, when that is not for users
 }
 
 // A Config is what a run is made with. Store, Drivers and Events are required.

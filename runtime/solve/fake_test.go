@@ -160,11 +160,15 @@ func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out
 }
 
 func (d *driver) Tree(ctx context.Context, chain []platforms.Layer, use func(dir string) error) error {
-	f := filepath.Join(chain[len(chain)-1].Dir, "tree")
-	if err := os.WriteFile(f, []byte(chain[len(chain)-1].Ref), 0o600); err != nil {
+	f, err := os.CreateTemp(chain[len(chain)-1].Dir, "tree")
+	if err != nil {
 		return err
 	}
-	return errors.Join(use(f), os.Remove(f))
+	_, err = f.WriteString(chain[len(chain)-1].Ref)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = use(f.Name())
+	}
+	return errors.Join(err, os.Remove(f.Name()))
 }
 
 func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -91,6 +94,40 @@ func (l *logFile) unroll(w io.Writer) error {
 		io.NewSectionReader(l.f, l.head, split),
 	))
 	return err
+}
+
+// Logs are kept for this long, the newest up to this many bytes.
+const (
+	logAge   = 14 * 24 * time.Hour
+	logBytes = 1 << 30
+)
+
+// sweepLogs removes old logs from dir.
+func sweepLogs(dir string, now time.Time, most int64) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	var logs []fs.FileInfo
+	for _, e := range entries {
+		// What is gone meanwhile was removed by another process.
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			logs = append(logs, info)
+		}
+	}
+	slices.SortFunc(logs, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	var errs []error
+	for _, l := range logs {
+		if most -= l.Size(); most >= 0 && now.Sub(l.ModTime()) < logAge {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, l.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // tailLines is how many of the last lines of a log an error carries, and

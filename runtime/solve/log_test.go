@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLogKeepsHeadAndTail(t *testing.T) {
@@ -98,5 +99,38 @@ func TestTail(t *testing.T) {
 	long.Write([]byte(strings.Repeat("x", 1<<20)))
 	if n := len(long.last()[0]); n > 2*tailWidth || cap(long.part) > 4*tailWidth {
 		t.Errorf("a long line takes %d bytes, %d held", n, cap(long.part))
+	}
+}
+
+func TestOldLogsAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	for i, age := range []time.Duration{0, time.Hour, 2 * time.Hour, 2 * logAge} {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(path, make([]byte, 10), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		most int64
+		want string
+	}{{1000, "0 1 2"}, {25, "0 1"}, {5, ""}} {
+		if err := sweepLogs(dir, now, tc.most); err != nil {
+			t.Fatal(err)
+		}
+		var left []string
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			left = append(left, e.Name())
+		}
+		if got := strings.Join(left, " "); got != tc.want {
+			t.Errorf("at most %d bytes: %q is left, want %q", tc.most, got, tc.want)
+		}
+	}
+	if err := sweepLogs(filepath.Join(dir, "missing"), now, 0); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,6 +1,9 @@
 package solve
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // A pool counts what is taken of each resource. Its owner guards it.
 type pool struct {
@@ -29,5 +32,5 @@ func (p *pool) give(claims []Claim) {
 }
 
 func (c *Claim) String() string {
-	return fmt.Sprintf("%s (limit %d)", c.Resource, c.Capacity)
+	return fmt.Sprintf("%s (limit %d)", cmp.Or(c.shown, c.Resource), c.Capacity)
 }

@@ -66,6 +66,11 @@ func Run(ctx context.Context, c Config, p *plan.Plan, targets []*plan.Node) (res
 	if err := r.prepare(p, targets, ids); err != nil {
 		return res, err
 	}
+	if c.LogDir != "" {
+		if err := sweepLogs(c.LogDir, begin, logBytes); err != nil {
+			r.warn(nil, "remove old logs: %v", err)
+		}
+	}
 	r.announce()
 	r.dispatch()
 	r.wg.Wait()

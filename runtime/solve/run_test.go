@@ -323,7 +323,7 @@ func TestJobsBoundMachines(t *testing.T) {
 
 func TestClaims(t *testing.T) {
 	w := newWorld(t)
-	w.config.Claims = func(n *plan.Node) []Claim { return []Claim{{"memory", 3, 4}} }
+	w.config.Claims = func(n *plan.Node) []Claim { return []Claim{{Resource: "memory", Amount: 3, Capacity: 4}} }
 	base := w.source("base")
 	w.must(w.step(base, "a"), w.step(base, "b"), w.step(base, "c"))
 	if most := w.driver.most.Load(); most != 1 {

@@ -20,9 +20,10 @@ type task struct {
 	out       *sink
 	begin     time.Time
 	started   bool
-	elsewhere bool     // another process has made the layer
-	failed    bool     // the failure is the unit's own, not that of a stopped build
-	kept      plan.Key // the layer that holds the state at the failure
+	elsewhere bool          // another process has made the layer
+	failed    bool          // the failure is the unit's own, not that of a stopped build
+	took      time.Duration // until the failure, without what the user did then
+	kept      plan.Key      // the layer that holds the state at the failure
 }
 
 // do runs f for u and tells how it ended. The caller hands u.end to finish.
@@ -30,6 +31,9 @@ func (r *run) do(u *unit, f func(t *task) error) (ok bool) {
 	t := &task{r: r, u: u, out: newSink(r.c.Events, r.node(u.node()), r.masker, r.c.LogDir), begin: time.Now()}
 	err := protect(func() error { return f(t) })
 	elapsed := time.Since(t.begin)
+	if t.failed {
+		elapsed = t.took
+	}
 	stopped := err != nil && !t.failed && r.ctx.Err() != nil
 	switch {
 	case err != nil && !stopped:
@@ -91,7 +95,7 @@ func (t *task) tries(c *chain, prepare func() error, apply func(ctx context.Cont
 		}
 		bug := (*PanicError)(nil)
 		if i > opts.Retries || errors.As(err, &bug) {
-			t.failed = true
+			t.failed, t.took = true, time.Since(t.begin)
 			t.afterFailure(c, err)
 			return err
 		}
@@ -104,12 +108,13 @@ func (t *task) tries(c *chain, prepare func() error, apply func(ctx context.Cont
 
 // once calls apply with the timeout of one try.
 func (t *task) once(c *chain, timeout time.Duration, apply func(ctx context.Context) error) error {
-	ctx, cancel := context.WithCancel(t.r.ctx)
+	ctx := t.r.ctx
 	late := errors.New("timed out after " + short(timeout))
 	if timeout > 0 {
-		ctx, cancel = context.WithTimeoutCause(t.r.ctx, timeout, late)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, late)
+		defer cancel()
 	}
-	defer cancel()
 	if c != nil {
 		done, ended := make(chan struct{}), make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {

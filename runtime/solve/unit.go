@@ -116,7 +116,7 @@ func (r *run) claimsOf(u *unit) ([]Claim, error) {
 			return nil, &NodeError{Node: n, Err: err}
 		}
 		if l, ok := d.(platforms.Limiter); ok && l.MaxMachines() > 0 {
-			claims = append(claims, Claim{Resource: "machines of " + p.ID(), Amount: 1, Capacity: int64(l.MaxMachines())})
+			claims = append(claims, Claim{Resource: "machines of " + p.ID(), Amount: 1, Capacity: int64(l.MaxMachines()), shown: "machines of " + p.Name})
 		}
 	}
 	if r.c.Claims != nil {

@@ -166,7 +166,7 @@ func (t *tty) Event(e event.Event) {
 			t.waiting = append(without(t.waiting, e.Node.ID), &liveNode{id: e.Node.ID, name: t.name(e.Node), note: "waits for " + t.style.text(e.Text), begin: t.now()})
 		}
 	case event.Started:
-		n := &liveNode{id: e.Node.ID, name: t.name(e.Node), begin: t.now()}
+		n := &liveNode{id: e.Node.ID, name: t.name(e.Node), note: t.style.text(e.Text), begin: t.now()}
 		t.nodes[n.id] = n
 		t.running = append(t.running, n)
 		t.waiting = without(t.waiting, n.id)
