@@ -56,7 +56,7 @@ func TestRender(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".star"), func(t *testing.T) {
-			err, project := fail(t, file)
+			project, err := fail(t, file)
 			var got bytes.Buffer
 			if err := Render(&got, err, Options{Source: project.Source}); err != nil {
 				t.Fatal(err)
@@ -83,7 +83,7 @@ func golden(t *testing.T, file, got string) {
 }
 
 // fail evaluates a copy of file and returns what went wrong.
-func fail(t *testing.T, file string) (error, *eval.Project) {
+func fail(t *testing.T, file string) (*eval.Project, error) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -125,7 +125,7 @@ func fail(t *testing.T, file string) (error, *eval.Project) {
 	if err == nil {
 		t.Fatal("nothing went wrong")
 	}
-	return err, project
+	return project, err
 }
 
 func TestPlainErrors(t *testing.T) {
