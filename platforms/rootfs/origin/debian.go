@@ -109,7 +109,7 @@ func mirrorURL(option, s string) (string, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("%s: %w", option, err)
+		return "", fmt.Errorf("%s: %w", option, withoutURL(err))
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return "", fmt.Errorf("%s %q: want an http or https URL", option, s)
 	case u.User != nil:

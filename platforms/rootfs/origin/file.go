@@ -39,7 +39,7 @@ func sourceOf(opts Options, o platforms.Origin) (source, error) {
 	}
 	u, err := url.Parse(s.url)
 	if err != nil {
-		return s, fmt.Errorf("%s: %w", o.Kind, err)
+		return s, fmt.Errorf("%s: %w", o.Kind, withoutURL(err))
 	}
 	s.name = u.Redacted()
 	switch u.Scheme {
@@ -57,6 +57,15 @@ func sourceOf(opts Options, o platforms.Origin) (source, error) {
 		s.digest = digest
 	}
 	return s, nil
+}
+
+// withoutURL takes the URL out of an error of its parser: there may be a
+// password in it.
+func withoutURL(err error) error {
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		return fmt.Errorf("not a URL: %w", e.Err)
+	}
+	return err
 }
 
 // pinFile pins a URL to the digest of its content: the one that the definition
@@ -142,7 +151,7 @@ func download(ctx context.Context, s source, cache string, out platforms.Sink) (
 	}
 	c := newClient()
 	defer c.close()
-	w := &hashingFile{File: f, hash: sha256.New()}
+	w := &hashingFile{file: f, hash: sha256.New()}
 	err = c.download(ctx, s.url, w, w.restart, func(done, total int64) {
 		if out != nil {
 			out.Progress("download "+s.name, done, total)
@@ -160,12 +169,12 @@ func download(ctx context.Context, s source, cache string, out platforms.Sink) (
 
 // A hashingFile hashes what is written to it.
 type hashingFile struct {
-	*os.File
+	file *os.File // not embedded: its ReadFrom would pass the hash by
 	hash hash.Hash
 }
 
 func (f *hashingFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
+	n, err := f.file.Write(p)
 	f.hash.Write(p[:n])
 	return n, err
 }
@@ -173,10 +182,10 @@ func (f *hashingFile) Write(p []byte) (int, error) {
 // restart empties the file.
 func (f *hashingFile) restart() error {
 	f.hash.Reset()
-	if err := f.Truncate(0); err != nil {
+	if err := f.file.Truncate(0); err != nil {
 		return err
 	}
-	_, err := f.Seek(0, io.SeekStart)
+	_, err := f.file.Seek(0, io.SeekStart)
 	return err
 }
 

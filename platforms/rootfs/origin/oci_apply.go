@@ -187,7 +187,7 @@ func (b blobs) download(ctx context.Context, l v1.Layer, d v1.Hash) (err error) 
 	if err != nil {
 		return err
 	}
-	w := &hashingFile{File: f, hash: sha256.New()}
+	w := &hashingFile{file: f, hash: sha256.New()}
 	_, err = io.Copy(w, &meter{r: &ctxReader{ctx, r}, total: size, tell: func(done, total int64) {
 		b.out.Progress("download "+short(d.String()), done, total)
 	}})

@@ -57,7 +57,12 @@ func unpack(ctx context.Context, tree string, r io.Reader, o archive.Options) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	return archive.Unpack(ctx, tree, d, o)
+	if err := archive.Unpack(ctx, tree, d, o); err != nil {
+		return err
+	}
+	// Only at its end does a compressed stream show that it is whole.
+	_, err = io.Copy(io.Discard, d)
+	return err
 }
 
 // unpackOptions are those of an origin: in a user namespace no device can be
