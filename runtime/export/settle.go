@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"bake.build/bake/runtime/disk/tree"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -52,20 +53,45 @@ func settleFile(ctx context.Context, path string) (file File, err error) {
 	var g errgroup.Group
 	g.Go(f.Sync)
 	h := sha256.New()
-	n := int64(0)
-	buf := make([]byte, 1<<20)
-	for err == nil {
-		var k int
-		k, err = f.ReadAt(buf, n)
-		h.Write(buf[:k])
-		n += int64(k)
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-	}
-	if err == io.EOF {
-		err = nil
-	}
+	n, err := hashSparse(ctx, h, f)
 	file.Size, file.SHA256 = n, plan.Digest(hex.EncodeToString(h.Sum(nil)))
 	return file, errors.Join(err, g.Wait())
+}
+
+// hashSparse writes the content of f to h and returns its size. Holes are not
+// read, which would fill the host's memory with their zeros.
+func hashSparse(ctx context.Context, h io.Writer, f *os.File) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	size, off := info.Size(), int64(0)
+	buf, zeros := make([]byte, 1<<20), make([]byte, 1<<20)
+	for off < size {
+		start, end, err := tree.NextData(f, off, size)
+		if err == io.EOF {
+			start, end = size, size
+		} else if err != nil {
+			return 0, err
+		}
+		for off < end {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			var piece []byte
+			if off < start {
+				piece = zeros[:min(int64(len(zeros)), start-off)]
+			} else {
+				piece = buf[:min(int64(len(buf)), end-off)]
+				if _, err := f.ReadAt(piece, off); err != nil {
+					return 0, err
+				}
+			}
+			if _, err := h.Write(piece); err != nil {
+				return 0, err
+			}
+			off += int64(len(piece))
+		}
+	}
+	return size, nil
 }
