@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -203,7 +204,7 @@ func (t *tty) name(n *event.Node) string {
 func (t *tty) update(n *liveNode, e event.Event) {
 	switch e.Type {
 	case event.Output:
-		n.lines.write(e.Data, func(line string) {
+		n.lines.write(n.skip(e.Data), func(line string) {
 			if line = t.style.text(line); line != "" {
 				n.tail[0], n.tail[1] = n.tail[1], line
 			}
@@ -220,6 +221,20 @@ func (t *tty) update(n *liveNode, e event.Event) {
 	case event.Progress:
 		n.progress(t.style.text(e.Text), e.Done, e.Total, t.now())
 	}
+}
+
+// skip leaves out of a large piece of output the lines that would scroll away
+// before anybody could see them.
+func (n *liveNode) skip(b []byte) []byte {
+	const keep = 8 // lines
+	end := len(b)
+	for range keep {
+		if end = bytes.LastIndexByte(b[:end], '\n'); end < 0 {
+			return b
+		}
+	}
+	n.lines = lines{}
+	return b[end+1:]
 }
 
 func (n *liveNode) progress(what string, done, total int64, now time.Time) {

@@ -194,6 +194,23 @@ func TestSuspend(t *testing.T) {
 `)
 }
 
+func TestTailOfMuchOutput(t *testing.T) {
+	s := newShow(t, 40, 10, utf8Env)
+	s.send(event.Event{Type: event.Planned, Total: 1}, event.Event{Type: event.Started, Node: node(0, "n0"), Text: "script changed"})
+	var b strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&b, "line %d\n", i)
+	}
+	s.send(out(0, b.String()), out(0, "li"), out(0, "ne 1000"))
+	s.frame()
+	s.check(`
+⠋ n0  script changed               0.0s
+    line 999
+    line 1000
+  0 of 1 step · 1 running          0.0s
+`)
+}
+
 // Whatever steps write, how wide names are and however the terminal is resized,
 // no line that stays is lost, and the area holds together.
 func TestAnySteps(t *testing.T) {
