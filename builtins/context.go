@@ -88,7 +88,7 @@ func (c *Context) Undefined(name string) string {
 	}
 	if near := spell.Nearest(name, known); near != "" {
 		sort.Strings(known)
-		return fmt.Sprintf("unknown platform, did you mean %q? platforms: %s", near, strings.Join(known, ", "))
+		return fmt.Sprintf("unknown platform, did you mean %s? platforms: %s", near, strings.Join(known, ", "))
 	}
 	return ""
 }

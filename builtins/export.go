@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bake.build/bake/internal/spell"
+	"bake.build/bake/runtime/disk"
 	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/plan"
 	"go.starlark.net/starlark"
@@ -25,7 +26,7 @@ type exportArgs struct {
 	Name        string         `arg:"name,required" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"."`
 	Formats     Paths          `arg:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"]"`
 	Size        Size           `arg:"size,keyword" help:"Size of the disk, such as \"4G\"." default:"what its files need, with room to spare"`
-	Boot        string         `arg:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\""`
+	Boot        string         `arg:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
 	KernelArgs  Words          `arg:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
 	Compression string         `arg:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
 	To          starlark.Value `arg:"to,keyword" help:"Platforms on which the image is registered."`
@@ -34,8 +35,7 @@ type exportArgs struct {
 
 var (
 	artifactName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
-	bootModes    = []string{"bios+uefi", "bios", "uefi", "none"}
-	compressions = []string{"", "zstd", "zlib", "none"}
+	compressions = []string{"zstd", "zlib", "none"}
 )
 
 func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
@@ -49,7 +49,7 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if err != nil {
 		return nil, fmt.Errorf("formats: %w", err)
 	}
-	boot, err := oneOf("boot", a.Boot, bootModes)
+	boot, err := oneOf("boot", a.Boot, disk.Boots())
 	if err != nil {
 		return nil, err
 	}
@@ -81,9 +81,10 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	return artifact, nil
 }
 
+// oneOf returns s, which is one of choices; "" leaves the choice open.
 func oneOf(option, s string, choices []string) (string, error) {
 	if s == "" {
-		return choices[0], nil
+		return "", nil
 	}
 	if !slices.Contains(choices, s) {
 		return "", fmt.Errorf("%s: %q is not a choice%s", option, s, spell.Hint(s, "choices", choices))

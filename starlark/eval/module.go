@@ -184,7 +184,7 @@ func (r *run) suggest(err error) error {
 			hint = r.cfg.Undefined(name)
 		}
 		if n := spell.Nearest(name, names); hint == "" && n != "" {
-			hint = fmt.Sprintf("did you mean %q?", n)
+			hint = fmt.Sprintf("did you mean %s?", n)
 		}
 		if hint != "" {
 			better[i].Msg += " (" + hint + ")"
