@@ -20,7 +20,7 @@ type task struct {
 	out       *sink
 	begin     time.Time
 	started   bool
-	elsewhere bool          // another process has made the layer
+	elsewhere bool          // another process has made the layer or passed the test
 	failed    bool          // the failure is the unit's own, not that of a stopped build
 	took      time.Duration // until the failure, without what the user did then
 	kept      plan.Key      // the layer that holds the state at the failure
