@@ -158,6 +158,16 @@ func (f *fixture) commit(t testing.TB, m platforms.Machine, name string) platfor
 	return platforms.Layer{Key: name, Dir: dir}
 }
 
+// layerDir makes a directory as the store does for a layer.
+func (f *fixture) layerDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(f.host.dir, "layer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 type discard struct{}
 
 func (discard) Write(p []byte) (int, error)   { return len(p), nil }

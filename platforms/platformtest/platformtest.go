@@ -1,0 +1,218 @@
+package platformtest
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"bake.build/bake/platforms"
+)
+
+// A Harness tells the suite how to use a driver.
+type Harness struct {
+	// Driver is the driver to test.
+	Driver platforms.Driver
+
+	// First is a first layer of its own kind. It holds sh with echo, cat, test,
+	// rm, mkdir, env, pwd, id and sleep, the user ann with the uid and gid 1000,
+	// and the directory /tmp.
+	First platforms.Layer
+
+	// Dir makes an empty directory for a layer, on the store's file system.
+	Dir func(t *testing.T) string
+
+	// CopiedTree says that a Treer shows a copy, which root can write to.
+	CopiedTree bool
+
+	// NoIsolation says that machines are not kept from the network.
+	NoIsolation bool
+}
+
+// Run runs the suite.
+func Run(t *testing.T, h Harness) {
+	for _, tt := range []struct {
+		name string
+		test func(*testing.T, *suite)
+	}{
+		{"fingerprint", testFingerprint},
+		{"exit codes", testExitCodes},
+		{"streams", testStreams},
+		{"stdin", testStdin},
+		{"environment", testEnvironment},
+		{"directory", testDirectory},
+		{"user", testUser},
+		{"files in memory", testFiles},
+		{"write and read", testWriteRead},
+		{"write replaces", testWriteReplaces},
+		{"write escapes", testWriteEscapes},
+		{"read what is missing", testReadMissing},
+		{"commit and go on", testCommit},
+		{"branches", testBranches},
+		{"close drops", testCloseDrops},
+		{"closed", testClosed},
+		{"concurrent machines", testConcurrent},
+		{"cancel", testCancel},
+		{"canceled before", testCanceledBefore},
+		{"caches", testCaches},
+		{"caches take turns", testCachesTakeTurns},
+		{"no network", testNoNetwork},
+		{"tree", testTree},
+	} {
+		t.Run(tt.name, func(t *testing.T) { tt.test(t, &suite{h}) })
+	}
+}
+
+type suite struct{ Harness }
+
+// boot opens a machine on the first layer and those given.
+func (s *suite) boot(t *testing.T, layers ...platforms.Layer) platforms.Machine {
+	t.Helper()
+	m, err := s.Driver.Boot(t.Context(), append([]platforms.Layer{s.First}, layers...), sink{t})
+	if err != nil {
+		t.Fatalf("Boot: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return m
+}
+
+func (s *suite) commit(t *testing.T, m platforms.Machine, key string) platforms.Layer {
+	t.Helper()
+	dir := s.Dir(t)
+	ref, err := m.Commit(t.Context(), dir)
+	if err != nil {
+		t.Fatalf("Commit: %v", err)
+	}
+	return platforms.Layer{Key: key, Dir: dir, Ref: ref}
+}
+
+// sh runs a script that must succeed and returns its standard output.
+func sh(t *testing.T, m platforms.Machine, script string, change ...func(*platforms.Cmd)) string {
+	t.Helper()
+	var out, errs buffer
+	c := platforms.Cmd{Args: []string{"sh", "-c", script}, Stdout: &out, Stderr: &errs}
+	for _, f := range change {
+		f(&c)
+	}
+	if err := m.Run(t.Context(), c); err != nil {
+		t.Fatalf("Run %q: %v\n%s%s", script, err, out.String(), errs.String())
+	}
+	return out.String()
+}
+
+// expect runs a script and compares its output.
+func expect(t *testing.T, m platforms.Machine, script, want string, change ...func(*platforms.Cmd)) {
+	t.Helper()
+	if got := sh(t, m, script, change...); got != want {
+		t.Errorf("%s: got %q, want %q", script, got, want)
+	}
+}
+
+// A buffer takes what two streams write at once.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+type sink struct{ t *testing.T }
+
+func (s sink) Write(p []byte) (int, error) {
+	s.t.Logf("%s", p)
+	return len(p), nil
+}
+
+func (s sink) Progress(string, int64, int64) {}
+
+// exitOf returns the ExitError in err.
+func exitOf(t *testing.T, err error) *platforms.ExitError {
+	t.Helper()
+	var exit *platforms.ExitError
+	if !errors.As(err, &exit) {
+		t.Fatalf("got %v, want an ExitError", err)
+	}
+	return exit
+}
+
+// pack makes a tar stream.
+func pack(t *testing.T, headers ...tar.Header) *bytes.Buffer {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range headers {
+		body := h.PAXRecords["body"]
+		h.PAXRecords = nil
+		if h.Typeflag == tar.TypeReg {
+			h.Size = int64(len(body))
+		}
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &b
+}
+
+func file(name, body string, mode int64) tar.Header {
+	return tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, PAXRecords: map[string]string{"body": body}}
+}
+
+func dir(name string, mode int64) tar.Header {
+	return tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: mode}
+}
+
+func link(name, target string) tar.Header {
+	return tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777}
+}
+
+// unpack lists a tar stream: name, type, mode and content of each entry.
+func unpack(t *testing.T, r io.Reader) map[string]tar.Header {
+	t.Helper()
+	entries := map[string]tar.Header{}
+	tr := tar.NewReader(r)
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return entries
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.PAXRecords = map[string]string{"body": string(body)}
+		entries[strings.TrimSuffix(h.Name, "/")] = *h
+	}
+}
+
+func canceled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
