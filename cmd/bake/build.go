@@ -152,8 +152,28 @@ func (s *session) ready(ctx context.Context, cfg solve.Config, targets []*plan.N
 		} else if moved {
 			continue
 		}
-		return s.checkHost(run)
+		return errors.Join(s.checkSecrets(run), s.checkHost(run))
 	}
+}
+
+// checkSecrets returns an error with the code exitDefinition for each secret
+// that nodes use and that has no value.
+func (s *session) checkSecrets(nodes []*plan.Node) error {
+	var errs []error
+	told := make(map[string]bool)
+	for _, n := range nodes {
+		user, ok := n.Op.(solve.SecretUser)
+		if !ok {
+			continue
+		}
+		for _, name := range user.SecretNames() {
+			if _, err := s.secrets(name); err != nil && !told[name] {
+				told[name] = true
+				errs = append(errs, &plan.Error{Pos: n.Pos, Err: fmt.Errorf("secret %q: %w", name, err)})
+			}
+		}
+	}
+	return coded(exitDefinition, errors.Join(errs...))
 }
 
 // checkHost returns an error with the code exitHost that lists what this host

@@ -182,9 +182,10 @@ func (c *change) write(w io.Writer) {
 	fmt.Fprintf(w, "  %s%s\n", place, c.node.Name)
 	for _, f := range c.fields {
 		if path := c.input(f.now); path != "" {
-			fmt.Fprintf(w, "    %s: the content of %s changed\n", f.name, path)
+			fmt.Fprintf(w, "    the content of %s changed\n", path)
 			continue
 		}
+		f.name = plain(f.name)
 		writeField(w, f)
 	}
 }
@@ -223,6 +224,14 @@ func writeField(w io.Writer, f fieldChange) {
 	}
 }
 
+// plain returns the name of a field as a definition's author knows it: the name
+// of the option.
+func plain(field string) string {
+	field = strings.TrimPrefix(field, "command.")
+	field, _, _ = strings.Cut(field, "[")
+	return strings.TrimSuffix(field, "#")
+}
+
 func quoted(s string) string {
 	if s == "" {
 		return "(none)"
@@ -244,7 +253,7 @@ func (b *pastBuild) reason(d *builtins.Definition, n *plan.Node) string {
 	}
 	var names []string
 	for _, f := range compare(was.Preimage, n.Preimage) {
-		names = append(names, strings.TrimSuffix(f.name, "#"))
+		names = append(names, plain(f.name))
 	}
 	if len(names) == 0 {
 		return "its parent changed"

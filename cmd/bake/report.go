@@ -61,11 +61,6 @@ func present(err error) error {
 		}
 		return errors.Join(list...)
 	}
-	if cause := errors.Unwrap(err); cause != nil && cause.Error() == err.Error() {
-		if _, own := err.(diag.Hinter); !own {
-			return present(cause)
-		}
-	}
 	return err
 }
 

@@ -146,3 +146,12 @@ func (c *Command) Check() error {
 	}
 	return nil
 }
+
+// secretNames returns the names of the secrets that the command uses.
+func (c *Command) secretNames() []string {
+	names := make([]string, len(c.Secrets))
+	for i, s := range c.Secrets {
+		names[i] = s.Name
+	}
+	return names
+}

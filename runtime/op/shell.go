@@ -22,3 +22,6 @@ func (*Shell) Kind() string { return "shell" }
 func (s *Shell) Apply(ctx context.Context, m platforms.Machine, env plan.Env) error {
 	return s.Command.Run(ctx, m, env)
 }
+
+// SecretNames returns the names of the secrets that the script uses.
+func (s *Shell) SecretNames() []string { return s.Command.secretNames() }

@@ -20,3 +20,6 @@ func (*Test) Kind() string { return "test" }
 func (t *Test) Check(ctx context.Context, m platforms.Machine, env plan.Env) error {
 	return t.Command.Run(ctx, m, env)
 }
+
+// SecretNames returns the names of the secrets that the script uses.
+func (t *Test) SecretNames() []string { return t.Command.secretNames() }

@@ -235,3 +235,63 @@ export(m, "x", formats = ["tar"])
 		t.Errorf("the first step's layer was not kept: %v\n%s", err, out)
 	}
 }
+
+// TestMuchOutput runs a step that writes 1 GiB: it streams through in bounded
+// memory, and the log on disk stays small.
+func TestMuchOutput(t *testing.T) {
+	need.Slow(t)
+	dir := forestDir(t)
+	bin := buildBake(t)
+	text := `
+m = source(rootfs(), tar = "root.tar")
+m = shell(m, "yes 0123456789012345678901234567890123456789 | head -c 1073741824; echo; echo quiet again")
+export(m, "n", formats = ["tar"])
+`
+	if err := os.WriteFile(filepath.Join(dir, "images.star"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := bakeIn(t, bin, dir, "build", "--progress=plain")
+	var tail tailBuffer
+	cmd.Stderr = &tail
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, tail.last)
+	}
+	if tail.total < 1<<30 || !bytes.Contains(tail.last, []byte("quiet again")) {
+		t.Errorf("%d bytes of output; the last: %s", tail.total, tail.last)
+	}
+	const most = 256 << 10 // KiB
+	if rss := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss; rss > most {
+		t.Errorf("bake took %d KiB of memory, want at most %d", rss, most)
+	}
+	var logs int64
+	if err := filepath.WalkDir(filepath.Join(dir, "cache", "logs"), func(_ string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			logs += info.Size()
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if logs == 0 || logs > 256<<20 {
+		t.Errorf("logs take %d bytes", logs)
+	}
+}
+
+// A tailBuffer counts what is written and keeps the last of it.
+type tailBuffer struct {
+	total int64
+	last  []byte
+}
+
+func (b *tailBuffer) Write(p []byte) (int, error) {
+	b.total += int64(len(p))
+	b.last = append(b.last, p...)
+	if extra := len(b.last) - 4096; extra > 0 {
+		b.last = append(b.last[:0], b.last[extra:]...)
+	}
+	return len(p), nil
+}
