@@ -1,0 +1,169 @@
+package stdlib
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.starlark.net/starlark"
+	"go.starlark.net/starlarkstruct"
+	"go.starlark.net/syntax"
+
+	"bake.build/bake/internal/need"
+)
+
+// A recorder keeps the scripts that a macro gives to shell.
+type recorder struct{ scripts []string }
+
+// run evaluates an expression that may use what file defines. The layer "base"
+// is a string, since macros only hand it on.
+func (r *recorder) run(t *testing.T, file, expr string) error {
+	t.Helper()
+	src, err := fs.ReadFile(FS, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := func(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+		if b.Name() == "shell" {
+			if s, ok := args[1].(starlark.String); ok {
+				r.scripts = append(r.scripts, string(s))
+			} else if l, ok := args[1].(*starlark.List); ok {
+				var lines []string
+				for v := range l.Elements() {
+					lines = append(lines, string(v.(starlark.String)))
+				}
+				r.scripts = append(r.scripts, strings.Join(lines, "\n"))
+			}
+		}
+		return args[0], nil
+	}
+	env := starlark.StringDict{
+		"shell":  starlark.NewBuiltin("shell", step),
+		"write":  starlark.NewBuiltin("write", step),
+		"struct": starlark.NewBuiltin("struct", starlarkstruct.Make),
+	}
+	thread := new(starlark.Thread)
+	opts := &syntax.FileOptions{Set: true, TopLevelControl: true}
+	globals, err := starlark.ExecFileOptions(opts, thread, file, src, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	globals["base"] = starlark.String("base")
+	_, err = starlark.EvalOptions(opts, thread, "expression", expr, globals)
+	return err
+}
+
+// TestDebianArguments holds that no argument reaches a shell unless it is what
+// it should be.
+func TestDebianArguments(t *testing.T) {
+	for expr, want := range map[string]string{ // "" for an expression that is right
+		`apt.install(base, "curl")`:                                    "",
+		`apt.install(base, ["a=1:2.0~rc1+b2-3", "b/sid", "c:arm64"])`:  "",
+		`apt.install(base, ["/root/my_1.0.deb"])`:                      "",
+		`apt.install(base, [])`:                                        "",
+		`apt.install(base, ["x; id"])`:                                 `the character ";"`,
+		`apt.install(base, ["$(id)"])`:                                 `the character "$"`,
+		`apt.install(base, ["-o", "Dir=/"])`:                           `the character "-"`,
+		`apt.install(base, ["a\nb"])`:                                  `the character "\n"`,
+		`apt.install(base, ["a b"])`:                                   `the character " "`,
+		`apt.install(base, [""])`:                                      "empty",
+		`apt.install(base, [1])`:                                       "want strings",
+		`apt.install(base, 1)`:                                         "want a list",
+		`apt.install(base, ["/x'.deb"])`:                               `the character "'"`,
+		`user(base, "admin", ssh_keys = ["ssh-ed25519 A it's $(me)"])`: "",
+		`user(base, "a b")`:                                            `the character " "`,
+		`user(base, "-x")`:                                             `the character "-"`,
+		`user(base, "Root")`:                                           `the character "R"`,
+		`user(base, "a", groups = ["a,b"])`:                            `the character ","`,
+		`user(base, "a", ssh_keys = "x\ny")`:                           "not one line",
+		`user(base, "a", uid = "0; id")`:                               "want a number",
+		`user(base, "a", uid = -1)`:                                    "want a number",
+		`user(base, "a", home = "x")`:                                  `the character "x"`,
+		`user(base, "a", shell_path = "/bin/sh -c")`:                   `the character " "`,
+		`user(base, "a" * 33)`:                                         "more than 32",
+		`hostname(base, "a.b-c")`:                                      "",
+		`hostname(base, "a\n127.0.0.1 x")`:                             `the character "\n"`,
+		`locale(base, "C.UTF-8")`:                                      "",
+		`locale(base, "en_GB.UTF-8", more = ["ca_ES.UTF-8@valencia"])`: "",
+		`locale(base, "en_GB")`:                                        "en_GB.UTF-8?",
+		`locale(base, "en_GB.UTF-8\"; id")`:                            `the character "\""`,
+		`timezone(base, "America/Argentina/Buenos_Aires")`:             "",
+		`timezone(base, "../../etc/shadow")`:                           `the character "."`,
+		`service.enable(base, ["getty@tty1", "x.timer"])`:              "",
+		`service.disable(base, "--now")`:                               `the character "-"`,
+		`service.mask(base, "a;b")`:                                    `the character ";"`,
+		`network.dhcp(base)`:                                           "",
+		`network.dhcp(base, interfaces = "x\n[Route]")`:                `the character "\n"`,
+		`apt.update(base)`:                                             "",
+		`apt.upgrade(base)`:                                            "",
+		`clean(base, name = "x")`:                                      "",
+	} {
+		r := new(recorder)
+		err := r.run(t, "debian.star", expr)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", expr, err, want)
+		}
+		for _, script := range r.scripts {
+			checkSyntax(t, expr, script)
+		}
+	}
+}
+
+func checkSyntax(t *testing.T, expr, script string) {
+	t.Helper()
+	need.Tool(t, "sh")
+	cmd := exec.Command("sh", "-n")
+	cmd.Stdin = strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: %s\n%s", expr, out, script)
+	}
+}
+
+// TestSameUnit holds that the unit that makes host keys is one and the same in
+// a debian origin and in clean.
+func TestSameUnit(t *testing.T) {
+	unit, err := os.ReadFile("../platforms/rootfs/origin/ssh-host-keys.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	star, err := fs.ReadFile(FS, "debian.star")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(star, append([]byte(`"""`), unit...)) {
+		t.Error("_SSH_KEYS_UNIT of debian.star differs from ssh-host-keys.service")
+	}
+}
+
+// TestDebianMachine runs every function on a real Debian.
+func TestDebianMachine(t *testing.T) {
+	need.Slow(t)
+	need.Root(t)
+	need.Tool(t, "mmdebstrap", "gpgv", "apt-get")
+	dir, err := os.MkdirTemp("/var/tmp", "bake-stdlib-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.CopyFS(filepath.Join(dir, "project"), os.DirFS("testdata/debian")); err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(dir, "bake")
+	if out, err := exec.Command("go", "build", "-o", bin, "../cmd/bake").CombinedOutput(); err != nil {
+		t.Fatalf("build bake: %v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), bin, "test", "--progress=plain", "images.star")
+	cmd.Dir = filepath.Join(dir, "project")
+	cmd.Env = append(os.Environ(), "BAKE_CACHE_DIR="+filepath.Join(dir, "cache"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("bake test: %v\n%s", err, out[max(0, len(out)-8000):])
+	}
+}
