@@ -195,7 +195,7 @@ func TestLinkOutOfProject(t *testing.T) {
 func TestGarbage(t *testing.T) {
 	runtime.GC() // the heap is as in a fresh process, whatever other tests left
 	_, err := Run(context.Background(), Config{
-		Project:   project(t, map[string]string{"images.star": "def f():\n    for i in range(3000):\n        x = 'x' * 1000000\nf()\n"}),
+		Project:   project(t, map[string]string{"images.star": "def f():\n    for i in range(600):\n        x = 'x' * 1000000\nf()\n"}),
 		MaxMemory: 128 << 20,
 	})
 	if err != nil {
