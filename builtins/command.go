@@ -73,7 +73,9 @@ func (a *commandArgs) data(c *Call) (op.Command, string, error) {
 			return op.Command{}, "", fmt.Errorf("%q is given in env and in secrets", b.Env)
 		}
 		cmd.Secrets = append(cmd.Secrets, b.Secret)
-		c.useSecret(b.value, c.Pos())
+		if err := c.useSecret(b.value, c.Pos()); err != nil {
+			return op.Command{}, "", err
+		}
 	}
 	return cmd, title, cmd.Check()
 }

@@ -43,13 +43,18 @@ type SecretUse struct {
 	Pos  []plan.Pos // of the first step that uses it
 }
 
-func (c *Context) useSecret(s *Secret, pos []plan.Pos) {
+func (c *Context) useSecret(s *Secret, pos []plan.Pos) error {
 	for _, known := range c.secrets {
-		if known.Name == s.name {
-			return
+		if known.Name != s.name {
+			continue
 		}
+		if known.Env != s.variable() {
+			return fmt.Errorf("secrets: %q comes from the variable %s, and at %s from %s", s.name, s.variable(), known.Pos[0], known.Env)
+		}
+		return nil
 	}
 	c.secrets = append(c.secrets, SecretUse{Name: s.name, Env: s.variable(), Pos: pos})
+	return nil
 }
 
 var (
