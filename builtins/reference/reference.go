@@ -9,6 +9,7 @@ import (
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/export"
+	"bake.build/bake/starlark/eval"
 )
 
 // Sources are what the reference is made from.
@@ -23,6 +24,7 @@ type Sources struct {
 // level two, without a title.
 func Write(w io.Writer, s Sources) error {
 	p := &page{}
+	p.files()
 	p.builtins(s.Builtins)
 	p.platforms(s.Platforms)
 	p.formats(s.Formats)
@@ -80,6 +82,17 @@ func code(s string) string {
 		return ""
 	}
 	return "`" + s + "`"
+}
+
+func (p *page) files() {
+	p.block("## Files")
+	p.block("The root of a project is the nearest directory, at or above that of the definition, that holds `bake.lock`, `BAKE_ROOT` or `.git`; where there is none, it is the definition's own directory.")
+	p.table([]string{"name", "what it is"}, [][]string{
+		{code("lib/x.star"), "relative to the directory of the file that names it; in a call from the library, to that of the file that called the library"},
+		{code("//lib/x.star"), "from the project's root"},
+		{code("@bake//debian.star"), "a file of the library, for `load` only"},
+	})
+	p.block("No name leads out of the root, through `..` or through a link; `source` alone takes absolute paths. A module is evaluated once, however often it is loaded. A definition that takes more than %d million steps or %d MiB of memory is stopped.", eval.DefaultMaxSteps/1_000_000, eval.DefaultMaxMemory>>20)
 }
 
 func (p *page) builtins(table []builtins.Builtin) {
