@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 )
 
 var vmdkSparse = Format{
@@ -14,18 +15,27 @@ var vmdkSparse = Format{
 		if err := convert(ctx, j, out, "vmdk", "-o", "subformat=monolithicSparse,adapter_type=lsilogic"); err != nil {
 			return err
 		}
-		// The descriptor, a text after the header, begins with a random content
-		// identifier.
-		return patch(out, 512, 512, func(b []byte) error {
-			mark := []byte("\nCID=")
-			i := bytes.Index(b, mark)
-			if i < 0 {
-				return errors.New("no CID in the descriptor")
-			}
-			copy(b[i+len(mark):], j.vmdkCID())
-			return nil
-		})
+		return patch(out, vmdkSector, descSectors*vmdkSector, func(b []byte) error { return setCID(b, j.vmdkCID()) })
 	},
+}
+
+// setCID replaces the content identifier in a descriptor, a text that ends
+// with zeros. qemu-img makes it at random and without leading zeros, so the text
+// behind it may move.
+func setCID(b []byte, cid string) error {
+	mark := []byte("\nCID=")
+	text := bytes.TrimRight(b, "\x00")
+	head, rest, ok := bytes.Cut(text, mark)
+	_, tail, ok2 := bytes.Cut(rest, []byte("\n"))
+	if !ok || !ok2 {
+		return errors.New("no CID in the descriptor")
+	}
+	text = slices.Concat(head, mark, []byte(cid), []byte("\n"), tail)
+	if len(text) > len(b) {
+		return errors.New("the descriptor is full")
+	}
+	clear(b[copy(b, text):])
+	return nil
 }
 
 // vmdkCID returns the eight digits of a content identifier. 0xffffffff and

@@ -35,7 +35,7 @@ const (
 	markerDir     = 2
 	markerFooter  = 3
 	directoryLast = ^uint64(0) // the directory is where the footer says
-	vmdkLevel     = 3          // of zlib: beyond it, time grows and files hardly shrink
+	vmdkLevel     = 2          // of zlib: beyond it, time grows faster than files shrink
 )
 
 // streamOptimized writes the raw disk as a stream of compressed grains.

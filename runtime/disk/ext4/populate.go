@@ -32,6 +32,10 @@ func Populate(ctx context.Context, img Image, offset int64, t *tree.Tree, progre
 		return err
 	}
 	if err := p.write(ctx); err != nil {
+		// What check took for an upper bound was not one.
+		if full := (*NoSpace)(nil); errors.As(err, &full) {
+			full.Need, full.Have = Need(t), p.free
+		}
 		return err
 	}
 	if err := errors.Join(p.blocks.flush(), p.inodes.flush()); err != nil {
@@ -50,6 +54,7 @@ type populator struct {
 	inodes  *inodes
 	numbers map[*tree.Inode]uint32
 	last    uint32 // the highest inode number
+	free    int64  // bytes, before anything is written
 	out     *writer
 }
 
@@ -82,8 +87,9 @@ func (p *populator) check() error {
 	for g := range p.v.groups {
 		free += uint64(p.v.group(g).count(descFreeBlocks))
 	}
-	if need := Need(p.t); need > int64(free)*blockSize {
-		return &NoSpace{Need: need, Have: int64(free) * blockSize}
+	p.free = int64(free) * blockSize
+	if need := Need(p.t); need > p.free {
+		return &NoSpace{Need: need, Have: p.free}
 	}
 	return nil
 }

@@ -1,0 +1,27 @@
+package export
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestSetCID(t *testing.T) {
+	const want = "# Disk\nversion=1\nCID=0123abcd\nparentCID=ffffffff\nend\n"
+	for _, cid := range []string{"4fca8045", "fca8045", "1", ""} {
+		b := make([]byte, 512)
+		copy(b, "# Disk\nversion=1\nCID="+cid+"\nparentCID=ffffffff\nend\n")
+		if err := setCID(b, "0123abcd"); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(bytes.TrimRight(b, "\x00")); got != want {
+			t.Errorf("CID %q: %q, want %q", cid, got, want)
+		}
+	}
+	full := []byte("\nCID=1\n" + strings.Repeat("x", 100))
+	for _, b := range [][]byte{full, []byte("parentCID=1\n"), []byte("\nCID=1"), nil} {
+		if err := setCID(b, "0123abcd"); err == nil {
+			t.Errorf("%q: no error", b)
+		}
+	}
+}
