@@ -169,7 +169,7 @@ func compare(old, now plan.Preimage) []fieldChange {
 func (c *change) write(w io.Writer) {
 	place := ""
 	if len(c.node.Pos) > 0 {
-		place = c.node.Pos[0].String() + ": "
+		place = plan.Place(c.node.Pos).String() + ": "
 	}
 	if c.was == nil || c.was.Kind != c.node.Op.Kind() {
 		fmt.Fprintf(w, "  %s%s\n    is new in this place", place, c.node.Name)

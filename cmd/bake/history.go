@@ -89,7 +89,7 @@ func (b *pastBuild) keep(key plan.Key, defined map[plan.Key]*plan.Node, past *pa
 	if n := defined[key]; n != nil {
 		p = &pastNode{Name: n.Name, Kind: n.Op.Kind(), Preimage: n.Preimage}
 		if len(n.Pos) > 0 {
-			p.Pos = n.Pos[0].String()
+			p.Pos = plan.Place(n.Pos).String()
 		}
 		for _, d := range n.Deps {
 			p.Deps = append(p.Deps, d.Key)

@@ -117,7 +117,7 @@ func (p *planWriter) line(n *plan.Node, indent string) {
 	}
 	place := ""
 	if len(n.Pos) > 0 {
-		place = fmt.Sprintf("%s:%d", n.Pos[0].File, n.Pos[0].Line)
+		place = fmt.Sprintf("%s:%d", plan.Place(n.Pos).File, plan.Place(n.Pos).Line)
 	}
 	fmt.Fprintf(p.w, "%s%s\t%s\t%s\t%s\n", indent, n.Name, place, n.Key.Short(), what)
 }

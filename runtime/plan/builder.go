@@ -104,7 +104,7 @@ func (e *Error) Error() string {
 	if len(e.Pos) == 0 {
 		return e.Err.Error()
 	}
-	return e.Pos[0].String() + ": " + e.Err.Error()
+	return Place(e.Pos).String() + ": " + e.Err.Error()
 }
 
 func (e *Error) Unwrap() error { return e.Err }

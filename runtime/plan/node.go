@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"bake.build/bake/platforms"
@@ -46,6 +47,21 @@ type Pos struct {
 	Line int    // from 1
 	Col  int    // from 1
 	Func string // the function that the position is in; "" at top level
+}
+
+// Place returns the innermost position of a call stack that is not in a
+// library, whose files have names that begin with "@". A stack that is in a
+// library throughout gives its innermost position, an empty one the zero Pos.
+func Place(stack []Pos) Pos {
+	for _, p := range stack {
+		if !strings.HasPrefix(p.File, "@") {
+			return p
+		}
+	}
+	if len(stack) > 0 {
+		return stack[0]
+	}
+	return Pos{}
 }
 
 func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col) }

@@ -206,7 +206,7 @@ type NodeError struct {
 func (e *NodeError) Error() string {
 	s := fmt.Sprintf("%s: %v", e.Node.Op.Kind(), e.Err)
 	if len(e.Node.Pos) > 0 {
-		s = e.Node.Pos[0].String() + ": " + s
+		s = plan.Place(e.Node.Pos).String() + ": " + s
 	}
 	return s
 }

@@ -225,7 +225,7 @@ func (r *run) node(n *plan.Node) *event.Node {
 		e.Platform = n.Platform.Name
 	}
 	if len(n.Pos) > 0 {
-		e.Pos = n.Pos[0].String()
+		e.Pos = plan.Place(n.Pos).String()
 	}
 	r.nodes[n] = e
 	return e

@@ -10,7 +10,7 @@ import (
 )
 
 // plainName is how many columns of a step's name stand before its lines, and
-// plainProgress how often a transfer is told.
+// plainProgress is how often a transfer is told.
 const (
 	plainName     = 32
 	plainProgress = 10 * time.Second
@@ -32,7 +32,7 @@ type plainNode struct {
 	prefix  string
 	started bool // and has not ended
 	lines   lines
-	told    map[string]time.Time // when a transfer was last told
+	told    map[string]*told // by the text of its Progress events
 }
 
 func newPlain(out io.Writer, o Options) *plain {
@@ -53,7 +53,7 @@ func (p *plain) node(n *event.Node) *plainNode {
 		name = fmt.Sprintf("%s #%d", name, n.ID)
 	}
 	p.names[name] = n.ID
-	s := &plainNode{prefix: name + " | ", told: map[string]time.Time{}}
+	s := &plainNode{prefix: name + " | ", told: map[string]*told{}}
 	p.nodes[n.ID] = s
 	return s
 }
@@ -145,21 +145,34 @@ func (p *plain) flush(n *plainNode) {
 }
 
 func (p *plain) progress(n *plainNode, e event.Event) {
-	last, told := n.told[e.Text]
+	t := n.told[e.Text]
+	if t == nil {
+		t = &told{last: e.Time}
+		n.told[e.Text] = t
+	}
 	complete := e.Total > 0 && e.Done >= e.Total
-	if !told && !complete {
-		n.told[e.Text] = e.Time // what is over soon needs no word
+	switch {
+	case t.over:
+		return
+	case complete && !t.long:
+		t.over = true // what is over soon needs no word
+		return
+	case !complete && e.Time.Sub(t.last) < plainProgress:
 		return
 	}
-	if !complete && e.Time.Sub(last) < plainProgress {
-		return
-	}
-	n.told[e.Text] = e.Time
+	t.last, t.long, t.over = e.Time, true, complete
 	of := ""
 	if e.Total > 0 {
 		of = " of " + size(e.Total)
 	}
 	p.line(n.prefix, "%s: %s%s", oneLine(e.Text), size(e.Done), of)
+}
+
+// A told is what is known of one text of a node's Progress events.
+type told struct {
+	last time.Time // of its last line, or of its first event
+	long bool      // it has a line
+	over bool
 }
 
 func (p *plain) end() error { return p.err }
