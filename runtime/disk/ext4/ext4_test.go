@@ -261,7 +261,8 @@ func TestRandomTrees(t *testing.T) {
 				return list
 			}
 			tr := &tree.Tree{Root: dir("", build(3)...)}
-			if _, err := makeImage(t, tr, (64<<20)<<seed+int64(rnd.IntN(1000))*blockSize); err != nil {
+			size := max((64<<20)<<seed, 2*Need(tr)) + int64(rnd.IntN(1000))*blockSize
+			if _, err := makeImage(t, tr, size); err != nil {
 				t.Fatal(err)
 			}
 		})
