@@ -181,3 +181,40 @@ func TestDebianWrongPin(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestDebianNewer installs another release, with the kernel of physical
+// machines and with documentation.
+func TestDebianNewer(t *testing.T) {
+	needDebian(t)
+	need.Tool(t, "lsinitramfs")
+	h := newHost(t)
+	opts := Options{Debian: "trixie", Packages: []string{"linux-image-amd64", "initramfs-tools"}, Docs: true, SecurityMirror: "none"}
+	tree, out, err := importNew(t, originOf(t, "debian", opts, nil), h)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.log.String())
+	}
+	for name, want := range map[string]string{"bin": "usr/bin", "lib64": "usr/lib64"} {
+		if link, err := os.Readlink(filepath.Join(tree, name)); err != nil || link != want {
+			t.Errorf("/%s leads to %q: %v", name, link, err)
+		}
+	}
+	for _, pattern := range []string{"usr/share/man/man1/*", "usr/share/doc/bash/README*", "initrd.img"} {
+		if found, err := filepath.Glob(filepath.Join(tree, pattern)); err != nil || len(found) == 0 {
+			t.Errorf("the tree lacks %s: %v", pattern, err)
+		}
+	}
+	if sources, err := os.ReadFile(filepath.Join(tree, "etc/apt/sources.list")); err != nil || strings.Contains(string(sources), "security") {
+		t.Errorf("sources.list: %s, %v", sources, err)
+	}
+	initrd, err := filepath.Glob(filepath.Join(tree, "boot/initrd.img-*"))
+	if err != nil || len(initrd) != 1 {
+		t.Fatal(initrd, err)
+	}
+	modules := string(pipe(t, nil, "lsinitramfs", initrd[0]))
+	for _, m := range []string{"ext4", "virtio_blk", "virtio_scsi", "ahci", "ata_piix", "nvme", "xen-blkfront", "hv_storvsc", "vmw_pvscsi", "mptspi", "sd_mod"} {
+		if !strings.Contains(modules, "/"+m+".ko") {
+			t.Errorf("the initramfs lacks %s", m)
+		}
+	}
+	checkNothingLeft(t, h)
+}
