@@ -316,10 +316,10 @@ func TestParentKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 3 {
+	for i, role := range []string{"hold", "hold", "hold-tree"} {
 		cmd := exec.Command(self)
 		cmd.Dir = f.host.dir
-		cmd.Env = append(os.Environ(), roleEnv+"=hold")
+		cmd.Env = append(os.Environ(), roleEnv+"="+role)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/rootfs"
@@ -21,6 +22,9 @@ func TestMain(m *testing.M) {
 		"":           nil,
 		"write-self": writeSelf,
 		"hold":       hold,
+		"hold-tree":  holdTree,
+		"interact":   interact,
+		"await":      await,
 		"rootless":   rootless,
 	}[os.Getenv(roleEnv)]
 	if role == nil {
@@ -60,5 +64,25 @@ func hold() error {
 	return m.Run(context.Background(), platforms.Cmd{
 		Args:   []string{"sh", "-c", "(setsid sleep 31415 &) ; echo ready; sleep 31415"},
 		Stdout: os.Stdout,
+	})
+}
+
+// holdTree shows a tree for ever, with a process that uses it.
+func holdTree() error {
+	d, m, err := openHere()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	chain := []platforms.Layer{{Key: "base", Dir: filepath.Join(dir, "base")}}
+	return d.(platforms.Treer).Tree(context.Background(), chain, func(dir string) error {
+		b, err := os.ReadFile(filepath.Join(dir, "etc/hostname"))
+		fmt.Printf("ready %s", b)
+		time.Sleep(time.Hour)
+		return err
 	})
 }

@@ -1,14 +1,19 @@
 package rootfs_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
@@ -49,6 +54,19 @@ func rootless() error {
 		os.Exit(42)
 	}
 	return errors.Join(m.Close(), os.RemoveAll(dir))
+}
+
+// await runs in a user namespace until it gets a signal.
+func await() error {
+	if err := rootfs.Enter(); err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1)
+	fmt.Println(os.Getpid())
+	fmt.Println((<-signals).String())
+	os.Exit(7)
+	return nil
 }
 
 // rootlessScript does what installing packages does: owners, modes, links,
@@ -117,10 +135,50 @@ func TestRootless(t *testing.T) {
 	if _, err := as("EXIT=1"); !errors.As(err, &exit) || exit.ExitCode() != 42 {
 		t.Errorf("exit code does not pass through: %v", err)
 	}
+	for _, s := range []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGKILL} {
+		testSignal(t, dir, name, s)
+	}
 	run("usermod", "--del-subuids", "3000000-3065535", name)
 	out, err := as()
 	if err == nil || !strings.Contains(out, "run bake as root, or run once as root: apt-get install uidmap && usermod --add-subuids") || strings.Count(out, "\n") != 1 {
 		t.Errorf("without subordinate ids: %v, %s", err, out)
+	}
+}
+
+// testSignal sends a signal to the process outside of the namespace.
+func testSignal(t *testing.T, dir, user string, s os.Signal) {
+	t.Helper()
+	cmd := exec.Command("setpriv", "--reuid", user, "--regid", user, "--clear-groups", filepath.Join(dir, "program"))
+	cmd.Dir = dir
+	cmd.Env = []string{roleEnv + "=await", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	pid, err := lines.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := lines.ReadString('\n') // its end, when killed
+	err = cmd.Wait()
+	if s == unix.SIGKILL {
+		eventually(t, "the process inside dies with the one outside", func() bool {
+			_, err := os.Stat("/proc/" + strings.TrimSpace(pid))
+			return os.IsNotExist(err)
+		})
+		return
+	}
+	var exit *exec.ExitError
+	if got != s.String()+"\n" || !errors.As(err, &exit) || exit.ExitCode() != 7 {
+		t.Errorf("%v: got %q, %v", s, got, err)
 	}
 }
 

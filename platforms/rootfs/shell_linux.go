@@ -67,8 +67,9 @@ func (t *terminal) serve(results *net.UnixConn) error {
 	t.resize = make(chan os.Signal, 1)
 	signal.Notify(t.resize, unix.SIGWINCH)
 	t.fit()
-	t.done.Add(1)
+	t.done.Add(2)
 	go func() {
+		defer t.done.Done()
 		for range t.resize {
 			t.fit()
 		}
@@ -96,11 +97,11 @@ func (t *terminal) restore() {
 	if t.master == nil {
 		return
 	}
-	t.done.Wait()
 	if t.resize != nil {
 		signal.Stop(t.resize)
 		close(t.resize)
 	}
+	t.done.Wait()
 	t.master.Close()
 	if t.state != nil {
 		_ = term.Restore(int(t.in.Fd()), t.state)

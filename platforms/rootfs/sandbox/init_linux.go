@@ -16,13 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Main is the init. It does not return.
+// Main is the init. It does not return. It exits by the system call itself,
+// since there is nothing to flush, and the race detector would sleep first.
 func Main() {
 	// Whatever thread makes namespaces and drops rights is the one that forks.
 	runtime.LockOSThread()
 	unix.Umask(0o022)
 	if err := closeOnExec(); err != nil {
-		os.Exit(1) // its absence is what bake sees
+		unix.Exit(1) // its absence is what bake sees
 	}
 	// A pid namespace drops signals to its init that have no handler, but the Go
 	// runtime has handlers, with which a command could end its own init. To
@@ -33,7 +34,7 @@ func Main() {
 	decoder := json.NewDecoder(in)
 	var job Job
 	if err := decoder.Decode(&job); err != nil {
-		os.Exit(1) // bake died while it wrote: nobody is left to be told
+		unix.Exit(1) // bake died while it wrote: nobody is left to be told
 	}
 	go obey(io.MultiReader(decoder.Buffered(), in), time.Duration(job.GraceMS)*time.Millisecond)
 
@@ -42,9 +43,9 @@ func Main() {
 		result = Result{Err: err.Error()}
 	}
 	if err := report(result); err != nil {
-		os.Exit(1) // as above
+		unix.Exit(1) // as above
 	}
-	os.Exit(0)
+	unix.Exit(0)
 }
 
 // closeOnExec keeps from the command all descriptors but the first three: those
@@ -71,7 +72,7 @@ func obey(orders io.Reader, grace time.Duration) {
 	var order [1]byte
 	for {
 		if _, err := orders.Read(order[:]); err != nil {
-			os.Exit(1) // the kernel kills what is left in the namespace
+			unix.Exit(1) // the kernel kills what is left in the namespace
 		}
 		if order[0] == Terminate {
 			// Both cannot fail in a way that matters: no process is left then.
