@@ -136,7 +136,8 @@ func TestEqualInputsGiveEqualFiles(t *testing.T) {
 	}
 }
 
-// TestFormatsTakeNothingRandom looks for what qemu-img would make at random.
+// TestOtherKeyGivesOtherIdentity holds that disks of two layers have their own
+// identifiers.
 func TestOtherKeyGivesOtherIdentity(t *testing.T) {
 	need.Tool(t, "qemu-img")
 	dir := sampleTree(t)
