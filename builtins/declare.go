@@ -71,7 +71,12 @@ func argFields(t reflect.Type, index []int) []argField {
 		f := t.Field(i)
 		at := append(index[:len(index):len(index)], i)
 		if f.Anonymous {
-			fields = append(fields, argFields(f.Type, at)...)
+			// A field of the outer struct hides one of the same name, as in Go.
+			for _, inner := range argFields(f.Type, at) {
+				if findField(fields, inner.Name) == nil || inner.Name == "**" {
+					fields = append(fields, inner)
+				}
+			}
 			continue
 		}
 		flags := strings.Split(f.Tag.Get("arg"), ",")

@@ -2,16 +2,22 @@
 # Boots a disk under QEMU, waits until its web server answers, and stops it.
 # Nothing is written to the disk.
 #   boot.sh DISK [TEXT]
+# BOOT_FIRMWARE=uefi boots by OVMF instead of by SeaBIOS, BOOT_TIMEOUT is in
+# seconds.
 set -euo pipefail
 disk=${1:?usage: boot.sh DISK [TEXT]}
 text=${2:-hello from an image that bake built}
-limit=${BOOT_TIMEOUT:-300} # seconds; software emulation on a busy machine is slow
+limit=${BOOT_TIMEOUT:-300} # software emulation on a busy machine is slow
+firmware=()
+if [ "${BOOT_FIRMWARE:-bios}" = uefi ]; then
+  firmware=(-bios /usr/share/ovmf/OVMF.fd)
+fi
 
 console=$(mktemp)
 port=$((20000 + RANDOM % 20000))
-qemu-system-x86_64 -nodefaults -display none -accel tcg -cpu max,la57=off -smp 2 -m 1024 \
+qemu-system-x86_64 -nodefaults -display none "${firmware[@]}" -accel tcg -cpu max,la57=off -smp 2 -m 1024 \
   -drive "file=$disk,if=virtio,snapshot=on" -serial "file:$console" \
-  -nic "user,model=virtio,hostfwd=tcp:127.0.0.1:$port-:80" &
+  -nic "user,model=virtio,hostfwd=tcp:127.0.0.1:$port-:80" 2>/dev/null &
 qemu=$!
 trap 'kill $qemu 2>/dev/null || true; wait $qemu 2>/dev/null || true; rm -f "$console"' EXIT
 

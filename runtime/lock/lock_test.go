@@ -43,7 +43,7 @@ func (m *mirror) PinName(o platforms.Origin) string {
 
 type source struct{ origin platforms.Origin }
 
-func (*source) Kind() string                { return "source" }
+func (*source) Kind() string               { return "source" }
 func (s *source) Origin() platforms.Origin { return s.origin }
 
 func planOf(suites ...string) *plan.Plan {
