@@ -343,8 +343,11 @@ func FuzzUnpack(f *testing.F) {
 		if o.Whiteouts == archive.WhiteoutOverlay {
 			o.UserXattr = true
 		}
-		// Holes may be large on paper: the size in a header costs no disk.
-		_ = archive.Unpack(context.Background(), dst, bytes.NewReader(b), o)
+		// A sparse file of a few bytes may take hours to read: that is for the
+		// caller's context to end.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = archive.Unpack(ctx, dst, bytes.NewReader(b), o)
 		names, err := os.ReadDir(base)
 		if err != nil || len(names) != 1 {
 			t.Fatalf("an entry left the destination: %v (%v)", names, err)

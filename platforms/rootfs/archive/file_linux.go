@@ -41,6 +41,11 @@ func (u *unpacker) file(ctx context.Context, dir int, base string, h *tar.Header
 
 // copySparse copies size bytes and leaves holes where there are zeros.
 func copySparse(ctx context.Context, f *os.File, r io.Reader, size int64, buf []byte) error {
+	// First, since a size that the file system cannot hold ends a hostile
+	// archive here, and not after reading years of zeros.
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
 	var at int64
 	for at < size {
 		if err := ctx.Err(); err != nil {
@@ -58,7 +63,7 @@ func copySparse(ctx context.Context, f *os.File, r io.Reader, size int64, buf []
 		}
 		at += int64(n)
 	}
-	return f.Truncate(size)
+	return nil
 }
 
 // writeData writes the runs of p that hold more than zeros.
