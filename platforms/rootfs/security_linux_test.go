@@ -83,6 +83,7 @@ func TestIsolation(t *testing.T) {
 		{"filter", "grep -w Seccomp /proc/self/status | cut -f2", "2"},
 		{"setuid programs work", "grep NoNewPrivs /proc/self/status | cut -f2", "0"},
 		{"umask", "umask", "0022"},
+		{"streams of another user", "chmod u+s /bin/busybox; su ann -c 'id -u > /dev/stdout'", "1000"},
 		{"modules", "cat /proc/config.gz /proc/kallsyms /proc/partitions | wc -c", "0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

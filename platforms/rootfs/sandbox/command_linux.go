@@ -55,11 +55,15 @@ func prepare(job Job) (*process, error) {
 		}
 		return p, nil
 	}
-	// A step under another user must be able to open /dev/stdout again.
+	// A step under another user, or one that changes it with su, must be able to
+	// open /dev/stdout again.
 	for fd := range 3 {
 		var st unix.Stat_t
 		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
 			if err := unix.Fchown(fd, int(who.uid), int(who.gid)); err != nil {
+				return nil, fmt.Errorf("hand over standard streams: %w", err)
+			}
+			if err := unix.Fchmod(fd, 0o666); err != nil {
 				return nil, fmt.Errorf("hand over standard streams: %w", err)
 			}
 		}
