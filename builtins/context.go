@@ -7,6 +7,7 @@ import (
 
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/starlark/eval"
 	"go.starlark.net/starlark"
@@ -16,6 +17,7 @@ import (
 type Config struct {
 	Project   *eval.Project
 	Platforms []platforms.Spec
+	Formats   export.Table
 	Params    map[string]Given // by the name of the parameter
 
 	// Absent maps the names of platforms that exist, but not in this program, to

@@ -45,7 +45,7 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if a.To != nil {
 		return nil, errors.New("to: no platform of this version can register an image: leave it out, and upload the files of the artifact")
 	}
-	formats, err := checkFormats(a.Formats)
+	formats, err := checkFormats(a.Formats, c.Formats.Names())
 	if err != nil {
 		return nil, fmt.Errorf("formats: %w", err)
 	}
@@ -92,13 +92,9 @@ func oneOf(option, s string, choices []string) (string, error) {
 	return s, nil
 }
 
-func checkFormats(formats []string) ([]string, error) {
+func checkFormats(formats, known []string) ([]string, error) {
 	if len(formats) == 0 {
 		return []string{"qcow2"}, nil
-	}
-	var known []string
-	for _, f := range export.Formats() {
-		known = append(known, f.Name)
 	}
 	for i, f := range formats {
 		if !slices.Contains(known, f) {

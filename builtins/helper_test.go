@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/export"
 	"bake.build/bake/starlark/eval"
 )
 
@@ -53,6 +54,7 @@ func evaluate(t testing.TB, dir, text string, params map[string]Given) (*Definit
 	c := New(Config{
 		Project:   project,
 		Platforms: []platforms.Spec{toySpec("rootfs"), toySpec("toy")},
+		Formats:   export.Formats(),
 		Absent:    map[string]string{"aws": "the platform aws comes with a later version"},
 		Params:    params,
 	})

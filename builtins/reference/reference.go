@@ -16,7 +16,7 @@ import (
 type Sources struct {
 	Builtins  []builtins.Builtin
 	Platforms []platforms.Spec
-	Formats   []export.Format
+	Formats   export.Table
 	Std       fs.FS // the library @bake
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -21,6 +22,7 @@ const defaultDefinition = "images.star"
 type app struct {
 	specs    []platforms.Spec
 	builtins []builtins.Builtin
+	formats  export.Table
 
 	// enter gives a process without root's rights those that machines need,
 	// which may start the program anew; see rootfs.Enter.

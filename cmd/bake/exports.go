@@ -52,8 +52,9 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 		return nil, err
 	}
 	result, err := export.Run(ctx, export.Request{
-		Op:  op,
-		Key: j.Key,
+		Op:      op,
+		Key:     j.Key,
+		Formats: e.s.formats,
 		Tree: func(ctx context.Context, use func(string) error) error {
 			return treer.Tree(ctx, j.Chain, use)
 		},

@@ -72,27 +72,31 @@ func (s *session) why() func(*plan.Node) string {
 // lacking returns what this host lacks to run nodes.
 func (s *session) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
 	var all problemSet
+	checked := make(map[string][]platforms.Problem) // by the ID of the platform
 	for _, n := range nodes {
 		if op, ok := n.Op.(*export.Op); ok {
-			all.add(export.Problems(op.Formats, op.Boot)...)
+			all.add(s.formats.Problems(op.Formats, op.Boot)...)
 			continue
 		}
 		if n.Platform == nil {
 			continue
 		}
-		d, err := s.drivers.get(n.Platform)
-		if err != nil {
-			return nil, err
-		}
-		checker, ok := d.(platforms.Checker)
+		problems, ok := checked[n.Platform.ID()]
 		if !ok {
-			continue
+			d, err := s.drivers.get(n.Platform)
+			if err != nil {
+				return nil, err
+			}
+			if c, ok := d.(platforms.Checker); ok {
+				problems = c.Check()
+			}
+			checked[n.Platform.ID()] = problems
 		}
 		kind := ""
 		if src, ok := n.Op.(plan.Source); ok {
 			kind = src.Origin().Kind
 		}
-		for _, p := range checker.Check() {
+		for _, p := range problems {
 			if !p.Optional && (p.Origin == "" || p.Origin == kind) {
 				all.add(p)
 			}
@@ -119,11 +123,7 @@ func (a *app) problems() ([]platforms.Problem, error) {
 			all.add(checker.Check()...)
 		}
 	}
-	var formats []string
-	for _, f := range export.Formats() {
-		formats = append(formats, f.Name)
-	}
-	all.add(export.Problems(formats, "")...)
+	all.add(a.formats.Problems(a.formats.Names(), "")...)
 	return all.list, nil
 }
 

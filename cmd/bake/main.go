@@ -13,6 +13,7 @@ import (
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms/all"
 	"bake.build/bake/platforms/rootfs"
+	"bake.build/bake/runtime/export"
 )
 
 // version is set by the linker.
@@ -34,6 +35,7 @@ func run(args []string) int {
 	a := &app{
 		specs:    all.Table(),
 		builtins: builtins.Table(),
+		formats:  export.Formats(),
 		enter:    rootfs.Enter,
 		stdin:    os.Stdin,
 		stdout:   os.Stdout,

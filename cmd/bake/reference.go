@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"bake.build/bake/builtins/reference"
-	"bake.build/bake/runtime/export"
 	"bake.build/bake/stdlib"
 )
 
@@ -39,7 +38,7 @@ func (a *app) writeReference(w io.Writer) error {
 	return reference.Write(w, reference.Sources{
 		Builtins:  a.builtins,
 		Platforms: a.specs,
-		Formats:   export.Formats(),
+		Formats:   a.formats,
 		Std:       stdlib.FS,
 	})
 }

@@ -9,13 +9,14 @@ import (
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms/all"
+	"bake.build/bake/runtime/export"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/reference.md")
 
 // TestReferenceIsCurrent holds docs/reference.md to the code.
 func TestReferenceIsCurrent(t *testing.T) {
-	a := &app{specs: all.Table(), builtins: builtins.Table()}
+	a := &app{specs: all.Table(), builtins: builtins.Table(), formats: export.Formats()}
 	var got bytes.Buffer
 	if err := a.writeReference(&got); err != nil {
 		t.Fatal(err)

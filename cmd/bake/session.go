@@ -49,7 +49,7 @@ func (a *app) evaluate(ctx context.Context, file string, f *definitionFlags) (*e
 	if err != nil {
 		return project, nil, coded(exitDefinition, err)
 	}
-	c := builtins.New(builtins.Config{Project: project, Platforms: a.specs, Params: params})
+	c := builtins.New(builtins.Config{Project: project, Platforms: a.specs, Formats: a.formats, Params: params})
 	_, err = eval.Run(ctx, eval.Config{
 		Project:     project,
 		Predeclared: c.Predeclared(a.builtins),

@@ -8,11 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/rootfs/origin"
 	"bake.build/bake/platforms/rootfs/overlay"
 )
 
 // Check implements platforms.Checker.
 func (d *driver) Check() []platforms.Problem {
+	return append(d.checkMachines(), origin.Problems()...)
+}
+
+// checkMachines says what the host lacks for machines.
+func (d *driver) checkMachines() []platforms.Problem {
 	const need = "machines of rootfs()"
 	if os.Geteuid() != 0 {
 		return checkUser(need)

@@ -16,7 +16,7 @@ import (
 var docker = Format{
 	Name: "docker", Ext: ".docker.tar", From: FromLayers,
 	Doc: "An archive for docker load and podman load, which is an OCI layout too.",
-	write: func(ctx context.Context, j *job, out string) error {
+	Write: func(ctx context.Context, j *Job, out string) error {
 		img, err := j.layout.get(ctx, j)
 		if err != nil {
 			return err

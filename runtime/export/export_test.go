@@ -63,18 +63,19 @@ func sampleTree(t *testing.T) string {
 
 func request(t *testing.T, dir string, names ...string) Request {
 	t.Helper()
-	if probs := Problems(names, "none"); len(probs) > 0 {
+	if probs := Formats().Problems(names, "none"); len(probs) > 0 {
 		for _, p := range probs {
 			need.Tool(t, strings.Fields(p.What)[0])
 		}
 	}
 	return Request{
-		Op:     &Op{Name: "web", Formats: names, Size: 64 << 20, Boot: "none"},
-		Key:    plan.Key{7},
-		Tree:   func(_ context.Context, use func(string) error) error { return use(dir) },
-		OutDir: filepath.Join(t.TempDir(), "out", "web"),
-		Arch:   "amd64",
-		About:  About{Definition: "images.star", Params: map[string]string{"version": "1"}},
+		Formats: Formats(),
+		Op:      &Op{Name: "web", Formats: names, Size: 64 << 20, Boot: "none"},
+		Key:     plan.Key{7},
+		Tree:    func(_ context.Context, use func(string) error) error { return use(dir) },
+		OutDir:  filepath.Join(t.TempDir(), "out", "web"),
+		Arch:    "amd64",
+		About:   About{Definition: "images.star", Params: map[string]string{"version": "1"}},
 	}
 }
 
@@ -100,7 +101,7 @@ func TestSameBits(t *testing.T) {
 			r.Op.Compression = compression
 			mustRun(t, r)
 			for name, qemu := range qemuFormats() {
-				f, err := format(name)
+				f, err := Formats().format(name)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -122,7 +123,7 @@ func TestSameBits(t *testing.T) {
 
 // TestEqualInputsGiveEqualFiles runs every format twice.
 func TestEqualInputsGiveEqualFiles(t *testing.T) {
-	r := request(t, sampleTree(t), formatNames()...)
+	r := request(t, sampleTree(t), Formats().Names()...)
 	first := mustRun(t, r)
 	r.OutDir = filepath.Join(t.TempDir(), "elsewhere")
 	second := mustRun(t, r)
@@ -350,9 +351,9 @@ func TestKilled(t *testing.T) {
 }
 
 func TestProblems(t *testing.T) {
-	all := append(formatNames(), "floppy")
+	all := append(Formats().Names(), "floppy")
 	t.Setenv("PATH", t.TempDir())
-	list := Problems(all, "bios+uefi")
+	list := Formats().Problems(all, "bios+uefi")
 	text := fmt.Sprint(list)
 	for _, want := range []string{"qemu-img is not installed", "qemu-utils", "squashfs-tools", "unknown format \"floppy\"", "grub-common"} {
 		if !strings.Contains(text, want) {
@@ -362,7 +363,7 @@ func TestProblems(t *testing.T) {
 	if _, err := ext4.Tool("mke2fs"); err != nil && !strings.Contains(text, "e2fsprogs") {
 		t.Errorf("no e2fsprogs in %s", text)
 	}
-	if got := Problems([]string{"tar", "oci", "docker"}, "bios+uefi"); len(got) != 0 {
+	if got := Formats().Problems([]string{"tar", "oci", "docker"}, "bios+uefi"); len(got) != 0 {
 		t.Errorf("archives need %v", got)
 	}
 }
@@ -370,7 +371,7 @@ func TestProblems(t *testing.T) {
 func TestFormats(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range Formats() {
-		if seen[f.Name] || seen[f.Ext] || f.Name == "" || f.Ext == "" || !strings.HasSuffix(f.Doc, ".") || f.From == "" || f.write == nil {
+		if seen[f.Name] || seen[f.Ext] || f.Name == "" || f.Ext == "" || !strings.HasSuffix(f.Doc, ".") || f.From == "" || f.Write == nil {
 			t.Errorf("format %+v", f)
 		}
 		seen[f.Name], seen[f.Ext] = true, true

@@ -24,23 +24,35 @@ type Format struct {
 	Doc  string // one sentence
 	From From
 
-	// tools are the programs that it needs, in addition to those of From.
-	tools []tool
+	// Tools are the programs that it needs, in addition to those of From.
+	Tools []Tool
 
-	// write makes the file, or the directory, at out.
-	write func(ctx context.Context, j *job, out string) error
+	// Write makes the file, or the directory, at out.
+	Write func(ctx context.Context, j *Job, out string) error
 }
 
-// Formats lists the formats.
-func Formats() []Format {
-	return []Format{
+// A Table is a list of formats, each with a name of its own.
+type Table []Format
+
+// Formats lists the formats that bake is built with.
+func Formats() Table {
+	return Table{
 		raw, qcow2, vmdk, vmdkSparse, vdi, vhd, vhdDynamic,
 		tarPlain, tarZstd, tarGzip, squashfs, oci, docker,
 	}
 }
 
-func format(name string) (Format, error) {
-	for _, f := range Formats() {
+// Names returns the names of the formats, in their order.
+func (t Table) Names() []string {
+	names := make([]string, len(t))
+	for i, f := range t {
+		names[i] = f.Name
+	}
+	return names
+}
+
+func (t Table) format(name string) (Format, error) {
+	for _, f := range t {
 		if f.Name == name {
 			return f, nil
 		}
@@ -48,10 +60,10 @@ func format(name string) (Format, error) {
 	return Format{}, fmt.Errorf("unknown format %q", name)
 }
 
-func formats(names []string) ([]Format, error) {
+func (t Table) formats(names []string) ([]Format, error) {
 	var list []Format
 	for _, n := range names {
-		f, err := format(n)
+		f, err := t.format(n)
 		if err != nil {
 			return nil, err
 		}
@@ -60,8 +72,9 @@ func formats(names []string) ([]Format, error) {
 	return list, nil
 }
 
-// A job is what formats are made from, in one Run.
-type job struct {
+// A Job is what formats are made from, in one Run. Formats are written at the
+// same time: its methods are safe for concurrent use.
+type Job struct {
 	op   *Op
 	req  *Request
 	seed [32]byte // what identifiers follow from
@@ -73,9 +86,18 @@ type job struct {
 }
 
 // fileName is the name of the format's file.
-func (j *job) fileName(f Format) string { return j.op.Name + f.Ext }
+func (j *Job) fileName(f Format) string { return j.op.Name + f.Ext }
 
-// derive returns bytes that follow from the layer and a name.
-func (j *job) derive(name string) [32]byte {
+// Disk returns the path of the raw disk, for formats from it, which do not
+// change it, and the disk's size in bytes.
+func (j *Job) Disk() (path string, size int64) { return j.disk, j.diskSize }
+
+// Tree calls use with the merged file tree, as platforms.Treer does.
+func (j *Job) Tree(ctx context.Context, use func(dir string) error) error {
+	return j.req.Tree(ctx, use)
+}
+
+// Derive returns bytes that follow from the layer and a name.
+func (j *Job) Derive(name string) [32]byte {
 	return plan.Preimage{{Name: "seed", Value: string(j.seed[:])}, {Name: "use", Value: name}}.Key()
 }

@@ -23,7 +23,7 @@ import (
 var oci = Format{
 	Name: "oci", Ext: ".oci", From: FromLayers,
 	Doc: "A folder in the OCI image layout, with one OCI layer for each layer.",
-	write: func(ctx context.Context, j *job, out string) error {
+	Write: func(ctx context.Context, j *Job, out string) error {
 		_, err := j.layout.get(ctx, j)
 		return err
 	},
@@ -37,7 +37,7 @@ type layoutOnce struct {
 	err  error
 }
 
-func (l *layoutOnce) get(ctx context.Context, j *job) (*ociImage, error) {
+func (l *layoutOnce) get(ctx context.Context, j *Job) (*ociImage, error) {
 	l.once.Do(func() { l.img, l.err = writeLayout(ctx, j, l.dir) })
 	return l.img, l.err
 }
@@ -55,7 +55,7 @@ func blobPath(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }
 
 // writeLayout writes an OCI image layout, as of the OCI image specification
 // 1.1, into the new directory dir.
-func writeLayout(ctx context.Context, j *job, dir string) (*ociImage, error) {
+func writeLayout(ctx context.Context, j *Job, dir string) (*ociImage, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755); err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func writeLayout(ctx context.Context, j *job, dir string) (*ociImage, error) {
 		diff := sha256.New()
 		blob, err := writeBlob(dir, func(w io.Writer) error {
 			return codec.compress(ctx, w, func(w io.Writer) error {
-				return writeTar(ctx, io.MultiWriter(w, diff), t, fromOverlay, func(done int64) { j.progress("oci "+by, done, use.Bytes) })
+				return writeTar(ctx, io.MultiWriter(w, diff), t, fromOverlay, func(done int64) { j.Progress("oci "+by, done, use.Bytes) })
 			})
 		})
 		if err != nil {
@@ -115,7 +115,7 @@ func layerCodec(compression string) (codec, types.MediaType, error) {
 
 // eachLayer calls add with every layer from the oldest on, or with the merged
 // tree where the layers are not known.
-func (j *job) eachLayer(ctx context.Context, add func(t *tree.Tree, by string) error) error {
+func (j *Job) eachLayer(ctx context.Context, add func(t *tree.Tree, by string) error) error {
 	if len(j.req.Layers) == 0 {
 		return j.req.Tree(ctx, func(dir string) error { return scanInto(dir, j.req.Key.Short(), add) })
 	}

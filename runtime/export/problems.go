@@ -10,17 +10,17 @@ import (
 	"bake.build/bake/runtime/disk/ext4"
 )
 
-// A tool is a program of the host and Debian's package that has it.
-type tool struct{ program, pkg string }
+// A Tool is a program of the host and Debian's package that has it.
+type Tool struct{ Program, Package string }
 
 var (
-	qemuImg    = tool{"qemu-img", "qemu-utils"}
-	mksquashfs = tool{"mksquashfs", "squashfs-tools"}
+	qemuImg    = Tool{"qemu-img", "qemu-utils"}
+	mksquashfs = Tool{"mksquashfs", "squashfs-tools"}
 )
 
 // Problems returns what the host lacks to write the formats with the boot mode
 // of an Op. It starts nothing and is cheap.
-func Problems(names []string, boot string) []platforms.Problem {
+func (t Table) Problems(names []string, boot string) []platforms.Problem {
 	var list []platforms.Problem
 	add := func(what, pkg, need string) {
 		p := platforms.Problem{What: what, Fix: "apt-get install --no-install-recommends " + pkg, Need: need}
@@ -30,15 +30,15 @@ func Problems(names []string, boot string) []platforms.Problem {
 	}
 	fromDisk := false
 	for _, name := range names {
-		f, err := format(name)
+		f, err := t.format(name)
 		if err != nil {
-			list = append(list, platforms.Problem{What: err.Error(), Fix: "use one of " + strings.Join(formatNames(), ", "), Need: "export"})
+			list = append(list, platforms.Problem{What: err.Error(), Fix: "use one of " + strings.Join(t.Names(), ", "), Need: "export"})
 			continue
 		}
 		fromDisk = fromDisk || f.From == FromDisk
-		for _, t := range f.tools {
-			if _, err := exec.LookPath(t.program); err != nil {
-				add(t.program+" is not installed", t.pkg, "the format "+name)
+		for _, tool := range f.Tools {
+			if _, err := exec.LookPath(tool.Program); err != nil {
+				add(tool.Program+" is not installed", tool.Package, "the format "+name)
 			}
 		}
 	}
@@ -52,12 +52,4 @@ func Problems(names []string, boot string) []platforms.Problem {
 		add("GRUB for "+t.Format+" is not installed", "grub-common "+t.Package, "disks that boot")
 	}
 	return list
-}
-
-func formatNames() []string {
-	var names []string
-	for _, f := range Formats() {
-		names = append(names, f.Name)
-	}
-	return names
 }

@@ -6,9 +6,9 @@ import (
 )
 
 var qcow2 = Format{
-	Name: "qcow2", Ext: ".qcow2", From: FromDisk, tools: []tool{qemuImg},
+	Name: "qcow2", Ext: ".qcow2", From: FromDisk, Tools: []Tool{qemuImg},
 	Doc: "QEMU's own format, for KVM and OpenStack; compressed with zstd, for readers older than QEMU 5.1 with compression = \"zlib\".",
-	write: func(ctx context.Context, j *job, out string) error {
+	Write: func(ctx context.Context, j *Job, out string) error {
 		switch c := j.op.Compression; c {
 		case "none":
 			return convert(ctx, j, out, "qcow2")

@@ -14,13 +14,13 @@ import (
 
 // convert lets qemu-img make out from the raw disk. It writes in order, not
 // with -W: where blocks lie in the file would else change from run to run.
-func convert(ctx context.Context, j *job, out, format string, args ...string) error {
+func convert(ctx context.Context, j *Job, out, format string, args ...string) error {
 	args = append([]string{"convert", "-p", "-m", "16", "-f", "raw", "-O", format}, args...)
 	cmd := exec.CommandContext(ctx, "qemu-img", append(args, j.disk, out)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	cmd.Stdout = &percent{tell: func(done float64) {
-		j.progress(format, int64(done/100*float64(j.diskSize)), j.diskSize)
+		j.Progress(format, int64(done/100*float64(j.diskSize)), j.diskSize)
 	}}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("qemu-img: %w: %s", errors.Join(err, ctx.Err()), strings.TrimSpace(stderr.String()))

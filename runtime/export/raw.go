@@ -6,5 +6,5 @@ var raw = Format{
 	Name: "raw", Ext: ".raw", From: FromDisk,
 	Doc: "The disk as it is, in a sparse file.",
 	// Run makes the disk itself under the file's name.
-	write: func(context.Context, *job, string) error { return nil },
+	Write: func(context.Context, *Job, string) error { return nil },
 }

@@ -20,8 +20,9 @@ import (
 
 // A Request is one artifact to be written.
 type Request struct {
-	Op  *Op
-	Key plan.Key // of the export
+	Op      *Op
+	Key     plan.Key // of the export
+	Formats Table    // what Op's formats are looked up in
 
 	// Tree shows the merged file tree, as platforms.Treer does. It may be called
 	// several times at once.
@@ -53,14 +54,14 @@ type Result struct {
 // error, none of them does and an artifact that was there stands. Formats are
 // written in parallel, those from a disk as soon as the disk is made, once.
 func Run(ctx context.Context, r Request) (res *Result, err error) {
-	list, err := formats(r.Op.Formats)
+	list, err := r.Formats.formats(r.Op.Formats)
 	if err != nil {
 		return nil, fmt.Errorf("export: %w", err)
 	}
 	if r.Arch == "" {
 		r.Arch = runtime.GOARCH
 	}
-	for _, p := range Problems(r.Op.Formats, bootMode(r.Op.Boot, r.Arch)) {
+	for _, p := range r.Formats.Problems(r.Op.Formats, bootMode(r.Op.Boot, r.Arch)) {
 		err = errors.Join(err, fmt.Errorf("export: %s: %s", p.What, p.Fix))
 	}
 	if err != nil {
@@ -116,8 +117,8 @@ func run(ctx context.Context, r *Request, list []Format) (res *Result, err error
 	return &Result{Dir: dir, Manifest: m}, nil
 }
 
-func newJob(r *Request, dir string, list []Format) *job {
-	j := &job{op: r.Op, req: r, seed: r.Key, sink: &sharedSink{sink: r.Sink}}
+func newJob(r *Request, dir string, list []Format) *Job {
+	j := &Job{op: r.Op, req: r, seed: r.Key, sink: &sharedSink{sink: r.Sink}}
 	if n := len(r.Layers); n > 0 {
 		if k, err := plan.ParseKey(r.Layers[n-1].Key); err == nil {
 			j.seed = k
@@ -139,7 +140,7 @@ func newJob(r *Request, dir string, list []Format) *job {
 
 // writeAll writes every format into the staging directory and returns the
 // files in the order of list.
-func (j *job) writeAll(ctx context.Context, dir string, list []Format) ([]File, error) {
+func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	diskReady := make(chan struct{})
 	if slices.ContainsFunc(list, func(f Format) bool { return f.From == FromDisk }) {
@@ -157,7 +158,7 @@ func (j *job) writeAll(ctx context.Context, dir string, list []Format) ([]File, 
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := f.write(ctx, j, filepath.Join(dir, j.fileName(f))); err != nil {
+			if err := f.Write(ctx, j, filepath.Join(dir, j.fileName(f))); err != nil {
 				return fmt.Errorf("%s: %w", f.Name, err)
 			}
 			files, err := settle(ctx, dir, j.fileName(f), f.Name)
@@ -178,12 +179,12 @@ func (j *job) writeAll(ctx context.Context, dir string, list []Format) ([]File, 
 }
 
 // makeDisk makes the raw disk that formats are made from.
-func (j *job) makeDisk(ctx context.Context) error {
+func (j *Job) makeDisk(ctx context.Context) error {
 	return j.req.Tree(ctx, func(dir string) error {
 		err := disk.Build(ctx, dir, disk.Options{
 			Size: j.op.Size, Boot: bootMode(j.op.Boot, j.req.Arch), KernelArgs: j.op.KernelArgs,
 			Seed: j.seed, Arch: j.req.Arch, CacheDir: j.req.CacheDir,
-			Progress: func(done, total int64) { j.progress("disk", done, total) },
+			Progress: func(done, total int64) { j.Progress("disk", done, total) },
 		}, j.disk)
 		if err != nil {
 			return err
@@ -197,7 +198,8 @@ func (j *job) makeDisk(ctx context.Context) error {
 	})
 }
 
-func (j *job) progress(what string, done, total int64) { j.sink.progress(what, done, total) }
+// Progress tells how much of a format is written, in bytes.
+func (j *Job) Progress(what string, done, total int64) { j.sink.progress(what, done, total) }
 
 // sharedSink lets several formats tell one Sink of their progress, and not
 // more often than anyone can see.

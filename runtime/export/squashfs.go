@@ -14,9 +14,9 @@ import (
 )
 
 var squashfs = Format{
-	Name: "squashfs", Ext: ".squashfs", From: FromTree, tools: []tool{mksquashfs},
+	Name: "squashfs", Ext: ".squashfs", From: FromTree, Tools: []Tool{mksquashfs},
 	Doc: "The file tree as a compressed read-only file system, for live and network-booted systems.",
-	write: func(ctx context.Context, j *job, out string) error {
+	Write: func(ctx context.Context, j *Job, out string) error {
 		options, err := squashOptions(j.op.Compression)
 		if err != nil {
 			return err

@@ -22,7 +22,7 @@ func tarFormat(name, ext, doc string, c codec) Format {
 	return Format{
 		Name: name, Ext: ext, From: FromTree,
 		Doc: doc + " It keeps owners, extended attributes, hard links and devices.",
-		write: func(ctx context.Context, j *job, out string) error {
+		Write: func(ctx context.Context, j *Job, out string) error {
 			return j.req.Tree(ctx, func(dir string) error {
 				t, err := tree.Scan(dir)
 				if err != nil {
@@ -31,7 +31,7 @@ func tarFormat(name, ext, doc string, c codec) Format {
 				total := t.Usage().Bytes
 				return create(out, func(w io.Writer) error {
 					return c.compress(ctx, w, func(w io.Writer) error {
-						return writeTar(ctx, w, t, nil, func(done int64) { j.progress(name, done, total) })
+						return writeTar(ctx, w, t, nil, func(done int64) { j.Progress(name, done, total) })
 					})
 				})
 			})

@@ -6,9 +6,9 @@ import (
 )
 
 var vdi = Format{
-	Name: "vdi", Ext: ".vdi", From: FromDisk, tools: []tool{qemuImg},
+	Name: "vdi", Ext: ".vdi", From: FromDisk, Tools: []Tool{qemuImg},
 	Doc: "VirtualBox's own format, growing.",
-	write: func(ctx context.Context, j *job, out string) error {
+	Write: func(ctx context.Context, j *Job, out string) error {
 		if err := convert(ctx, j, out, "vdi"); err != nil {
 			return err
 		}
@@ -19,7 +19,7 @@ var vdi = Format{
 			if string(b[signature:][:4]) != "\x7f\x10\xda\xbe" {
 				return errors.New("not a VDI")
 			}
-			id := j.derive("vdi")
+			id := j.Derive("vdi")
 			copy(b[imageID:], uuid(id[:16]))
 			copy(b[imageID+16:], uuid(id[16:]))
 			return nil

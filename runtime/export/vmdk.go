@@ -9,9 +9,9 @@ import (
 )
 
 var vmdkSparse = Format{
-	Name: "vmdk-sparse", Ext: "-sparse.vmdk", From: FromDisk, tools: []tool{qemuImg},
+	Name: "vmdk-sparse", Ext: "-sparse.vmdk", From: FromDisk, Tools: []Tool{qemuImg},
 	Doc: "VMware's growing disk (monolithicSparse), for Workstation and Fusion.",
-	write: func(ctx context.Context, j *job, out string) error {
+	Write: func(ctx context.Context, j *Job, out string) error {
 		if err := convert(ctx, j, out, "vmdk", "-o", "subformat=monolithicSparse,adapter_type=lsilogic"); err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func setCID(b []byte, cid string) error {
 
 // vmdkCID returns the eight digits of a content identifier. 0xffffffff and
 // 0xfffffffe have meanings of their own.
-func (j *job) vmdkCID() string {
-	d := j.derive("vmdk")
+func (j *Job) vmdkCID() string {
+	d := j.Derive("vmdk")
 	return hex.EncodeToString([]byte{d[0] & 0x7f, d[1], d[2], d[3]})
 }

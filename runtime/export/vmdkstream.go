@@ -17,7 +17,7 @@ import (
 var vmdk = Format{
 	Name: "vmdk", Ext: ".vmdk", From: FromDisk,
 	Doc:   "VMware's compressed disk (streamOptimized), for vSphere, OVAs and imports into clouds.",
-	write: func(ctx context.Context, j *job, out string) error { return j.streamOptimized(ctx, out) },
+	Write: func(ctx context.Context, j *Job, out string) error { return j.streamOptimized(ctx, out) },
 }
 
 // The layout follows VMware's Virtual Disk Format 5.0, "Stream-Optimized
@@ -39,7 +39,7 @@ const (
 )
 
 // streamOptimized writes the raw disk as a stream of compressed grains.
-func (j *job) streamOptimized(ctx context.Context, out string) (err error) {
+func (j *Job) streamOptimized(ctx context.Context, out string) (err error) {
 	f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (j *job) streamOptimized(ctx context.Context, out string) (err error) {
 		return err
 	}
 	err = eachBlock(ctx, j.disk, j.diskSize, grainSize, deflate, func(b *block) error {
-		j.progress("vmdk", (b.index+1)*grainSize, j.diskSize)
+		j.Progress("vmdk", (b.index+1)*grainSize, j.diskSize)
 		return w.grain(uint64(b.index), b.dst.Bytes())
 	})
 	if err != nil {

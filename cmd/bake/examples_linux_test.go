@@ -1,0 +1,127 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bake.build/bake/internal/need"
+)
+
+// TestExamples builds every example from real Debian packages and boots what
+// comes out. The examples share a store, as a team's builds do.
+func TestExamples(t *testing.T) {
+	need.Slow(t)
+	need.Root(t)
+	need.Tool(t, "mmdebstrap", "gpgv", "mkfs.vfat", "mcopy", "mke2fs", "grub-mkimage", "qemu-img", "qemu-system-x86_64", "curl")
+	need.File(t, "/usr/share/ovmf/OVMF.fd")
+	dirs, err := os.ReadDir("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]func(*testing.T, *example){"quickstart": testQuickstart, "golden": testGolden}
+	e := &example{bin: buildBake(t), dir: t.TempDir()}
+	for _, d := range dirs {
+		test := tests[d.Name()]
+		if test == nil {
+			t.Errorf("the example %s has no test", d.Name())
+			continue
+		}
+		if err := os.CopyFS(filepath.Join(e.dir, d.Name()), os.DirFS(filepath.Join("../../examples", d.Name()))); err != nil {
+			t.Fatal(err)
+		}
+		// A copy of an example is a project of its own, as it is for a reader.
+		if err := os.WriteFile(filepath.Join(e.dir, d.Name(), "BAKE_ROOT"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range tests {
+		if !t.Run(name, func(t *testing.T) { test(t, e) }) {
+			return
+		}
+	}
+}
+
+// An example is a folder with copies of the examples and their store.
+type example struct{ bin, dir string }
+
+// run runs bake in an example's folder and returns what it printed.
+func (e *example) run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(e.bin, args...)
+	cmd.Dir = filepath.Join(e.dir, name)
+	cmd.Env = append(os.Environ(), "BAKE_CACHE_DIR="+filepath.Join(e.dir, "cache"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		if len(out) > 8192 {
+			out = out[len(out)-8192:]
+		}
+		t.Fatalf("bake %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// boot starts a disk of an example and waits until its web server answers with
+// the text.
+func (e *example) boot(t *testing.T, firmware, disk, text string) {
+	t.Helper()
+	script, err := filepath.Abs("../../examples/quickstart/boot.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(script, disk, text)
+	cmd.Dir = e.dir
+	cmd.Env = append(os.Environ(), "BOOT_FIRMWARE="+firmware, "BOOT_TIMEOUT=600")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("boot %s by %s: %v\n%s", disk, firmware, err, out)
+	}
+}
+
+func testQuickstart(t *testing.T, e *example) {
+	out := e.run(t, "quickstart", "build")
+	if !strings.Contains(out, "pinned to sha256:") {
+		t.Errorf("the build does not say that it pinned the origin:\n%s", out)
+	}
+	if _, err := os.Stat(filepath.Join(e.dir, "quickstart/bake.lock")); err != nil {
+		t.Error(err)
+	}
+	if out := e.run(t, "quickstart", "build"); !strings.Contains(out, "nothing to do") {
+		t.Errorf("second build: %s", out)
+	}
+	page := "<p>another page\n"
+	if err := os.WriteFile(filepath.Join(e.dir, "quickstart/site/index.html"), []byte(page), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out = e.run(t, "quickstart", "build")
+	for _, cached := range []string{"source: debian bookworm | cached", "apt install: nginx-light curl | cached"} {
+		if !strings.Contains(out, cached) {
+			t.Errorf("after a change of the page, want %q in:\n%s", cached, out)
+		}
+	}
+	for _, firmware := range []string{"bios", "uefi"} {
+		e.boot(t, firmware, "quickstart/out/web/web.qcow2", "another page")
+	}
+}
+
+func testGolden(t *testing.T, e *example) {
+	e.run(t, "golden", "build", "-p", "formats=raw,qcow2,vmdk,vdi,vhd,vhd-dynamic", "-p", "release=7")
+	dir := filepath.Join(e.dir, "golden/out/web")
+	files, err := filepath.Glob(filepath.Join(dir, "web*"))
+	if err != nil || len(files) != 6 {
+		t.Fatalf("files %v, %v", files, err)
+	}
+	for _, f := range files {
+		format := map[string]string{".vmdk": "vmdk", ".vdi": "vdi", ".vhd": "vpc", ".qcow2": "qcow2", ".raw": "raw"}[filepath.Ext(f)]
+		if out, err := exec.Command("qemu-img", "compare", "-f", "raw", "-F", format, filepath.Join(dir, "web.raw"), f).CombinedOutput(); err != nil {
+			t.Errorf("compare %s: %v\n%s", f, err, out)
+		}
+	}
+	sums := exec.Command("sha256sum", "-c", "SHA256SUMS")
+	sums.Dir = dir
+	if out, err := sums.CombinedOutput(); err != nil {
+		t.Errorf("SHA256SUMS: %v\n%s", err, out)
+	}
+	e.boot(t, "bios", "golden/out/web/web.vmdk", "Welcome to nginx")
+}
