@@ -65,6 +65,7 @@ or all of them, and runs their tests. What did not change is taken from the cach
 			})
 		},
 	}
+	cmd.ValidArgsFunction = a.completer(allTargets)
 	f.addTo(cmd)
 	return cmd
 }
@@ -81,6 +82,7 @@ func (a *app) testCommand() *cobra.Command {
 			})
 		},
 	}
+	cmd.ValidArgsFunction = a.completer(testTargets)
 	f.addTo(cmd)
 	return cmd
 }

@@ -30,6 +30,7 @@ missing.`,
 			return a.diff(cmd.Context(), file, args[0], args[1], f)
 		},
 	}
+	cmd.ValidArgsFunction = a.completer(addressable)
 	f.addTo(cmd)
 	return cmd
 }

@@ -27,6 +27,7 @@ node is an artifact or a test by its name, a step by its name, its place
 			return a.explain(cmd.Context(), args, f)
 		},
 	}
+	cmd.ValidArgsFunction = a.completer(addressable)
 	f.add(cmd.Flags())
 	return cmd
 }

@@ -24,6 +24,7 @@ func (a *app) planCommand() *cobra.Command {
 			return a.plan(cmd.Context(), args, f)
 		},
 	}
+	cmd.ValidArgsFunction = a.completer(allTargets)
 	f.add(cmd.Flags())
 	cmd.Flags().StringVarP(&f.out, "out", "o", "out", "the `directory` that artifacts are written to")
 	return cmd

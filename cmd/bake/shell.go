@@ -28,6 +28,7 @@ artifact or the test that uses it, by the name of its step, by its place
 			return a.shell(cmd.Context(), args, f)
 		},
 	}
+	cmd.ValidArgsFunction = a.completer(addressable)
 	f.addTo(cmd)
 	return cmd
 }
