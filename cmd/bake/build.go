@@ -88,30 +88,17 @@ func (a *app) testCommand() *cobra.Command {
 }
 
 // runTargets builds what pick chooses of a definition.
-func (a *app) runTargets(ctx context.Context, file string, f *buildFlags, pick func(*builtins.Definition) ([]builtins.Target, error)) (err error) {
-	if err := f.check(); err != nil {
-		return err
-	}
-	if err := a.enterHost(); err != nil {
-		return err
-	}
-	s, err := a.open(ctx, file, &f.definitionFlags, false)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err = errors.Join(err, s.Close()); err != nil {
-			err = &sourced{s.project, err}
+func (a *app) runTargets(ctx context.Context, file string, f *buildFlags, pick func(*builtins.Definition) ([]builtins.Target, error)) error {
+	return a.withMachines(ctx, file, f, func(s *session) error {
+		targets, err := pick(s.def)
+		if err != nil {
+			return err
 		}
-	}()
-	targets, err := pick(s.def)
-	if err != nil {
-		return err
-	}
-	if len(targets) == 0 {
-		return coded(exitDefinition, withHint(errors.New("the definition has no targets"), "export(layer, \"name\") makes an artifact, test(layer, \"…\") a test"))
-	}
-	return s.build(ctx, targets, f)
+		if len(targets) == 0 {
+			return coded(exitDefinition, withHint(errors.New("the definition has no targets"), "export(layer, \"name\") makes an artifact, test(layer, \"…\") a test"))
+		}
+		return s.build(ctx, targets, f)
+	})
 }
 
 // build runs the plan for targets and shows how it goes.

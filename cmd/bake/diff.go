@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,38 +34,25 @@ missing.`,
 	return cmd
 }
 
-func (a *app) diff(ctx context.Context, file, from, to string, f *buildFlags) (err error) {
-	if err := f.check(); err != nil {
-		return err
-	}
-	if err := a.enterHost(); err != nil {
-		return err
-	}
-	s, err := a.open(ctx, file, &f.definitionFlags, false)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err = errors.Join(err, s.Close()); err != nil {
-			err = &sourced{s.project, err}
+func (a *app) diff(ctx context.Context, file, from, to string, f *buildFlags) error {
+	return a.withMachines(ctx, file, f, func(s *session) error {
+		old, err := s.files(ctx, from, f)
+		if err != nil {
+			return err
 		}
-	}()
-	old, err := s.files(ctx, from, f)
-	if err != nil {
-		return err
-	}
-	now, err := s.files(ctx, to, f)
-	if err != nil {
-		return err
-	}
-	changes, err := compareFiles(ctx, old, now)
-	if err != nil {
-		return err
-	}
-	for _, c := range changes {
-		fmt.Fprintf(a.stdout, "%c %10s  /%s\n", c.what, platforms.FormatSize(c.size), c.path)
-	}
-	return nil
+		now, err := s.files(ctx, to, f)
+		if err != nil {
+			return err
+		}
+		changes, err := compareFiles(ctx, old, now)
+		if err != nil {
+			return err
+		}
+		for _, c := range changes {
+			fmt.Fprintf(a.stdout, "%c %10s  /%s\n", c.what, platforms.FormatSize(c.size), c.path)
+		}
+		return nil
+	})
 }
 
 // A layerFiles is the file tree of one layer.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -32,36 +31,33 @@ node is an artifact or a test by its name, a step by its name, its place
 	return cmd
 }
 
-func (a *app) explain(ctx context.Context, args []string, f *definitionFlags) (err error) {
+func (a *app) explain(ctx context.Context, args []string, f *definitionFlags) error {
 	file, rest := defaultDefinition, args
 	if len(args) == 2 {
 		file, rest = args[0], args[1:]
 	}
-	s, err := a.open(ctx, file, f, false)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	n, err := find(s.def, rest[0])
-	if err != nil {
-		return err
-	}
-	past, err := s.past()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(a.stdout, "%s  %s\n", n.Key.Short(), n.Name)
-	changes, known := past.changes(s.def, n)
-	switch {
-	case !known:
-		fmt.Fprintln(a.stdout, "  has not been built before")
-	case len(changes) == 0:
-		fmt.Fprintln(a.stdout, "  nothing changed since the last build")
-	}
-	for _, c := range changes {
-		c.write(a.stdout)
-	}
-	return nil
+	return a.withSession(ctx, file, f, func(s *session) error {
+		n, err := find(s.def, rest[0])
+		if err != nil {
+			return err
+		}
+		past, err := s.past()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.stdout, "%s  %s\n", n.Key.Short(), n.Name)
+		changes, known := past.changes(s.def, n)
+		switch {
+		case !known:
+			fmt.Fprintln(a.stdout, "  has not been built before")
+		case len(changes) == 0:
+			fmt.Fprintln(a.stdout, "  nothing changed since the last build")
+		}
+		for _, c := range changes {
+			c.write(a.stdout)
+		}
+		return nil
+	})
 }
 
 // A change is what became different in one node.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,26 +29,23 @@ func (a *app) planCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) plan(ctx context.Context, args []string, f *buildFlags) (err error) {
+func (a *app) plan(ctx context.Context, args []string, f *buildFlags) error {
 	file, patterns := a.splitArgs(args)
-	s, err := a.open(ctx, file, &f.definitionFlags, false)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	targets, err := choose(slices.Concat(s.def.Artifacts, s.def.Tests), patterns)
-	if err != nil {
-		return err
-	}
-	schedule, err := solve.Decide(ctx, s.solveConfig(f, nil), s.def.Plan, targetNodes(targets))
-	if err != nil {
-		return err
-	}
-	past, err := s.past()
-	if err != nil {
-		return err
-	}
-	return s.writePlan(targets, schedule, past)
+	return a.withSession(ctx, file, &f.definitionFlags, func(s *session) error {
+		targets, err := choose(slices.Concat(s.def.Artifacts, s.def.Tests), patterns)
+		if err != nil {
+			return err
+		}
+		schedule, err := solve.Decide(ctx, s.solveConfig(f, nil), s.def.Plan, targetNodes(targets))
+		if err != nil {
+			return err
+		}
+		past, err := s.past()
+		if err != nil {
+			return err
+		}
+		return s.writePlan(targets, schedule, past)
+	})
 }
 
 // A planWriter prints each target as a tree, from the target to its source. A

@@ -31,6 +31,7 @@ type session struct {
 	drivers  *driverTable
 	resolver *lock.Resolver
 	secrets  func(name string) ([]byte, error)
+	enterErr error // why machines cannot be had, or nil
 
 	suspender ui.Suspender // the live display, or nil
 
@@ -77,9 +78,41 @@ func (a *app) openStore(warn func(string)) (*store.Store, error) {
 	return s, coded(exitHost, err)
 }
 
+// withSession runs use with a definition opened, for a verb that starts no
+// machine.
+func (a *app) withSession(ctx context.Context, file string, f *definitionFlags, use func(*session) error) (err error) {
+	// The store's layers and their keys are those of the rights that machines
+	// need. Where these cannot be had, the definition can still be looked at.
+	enterErr := a.enterHost()
+	s, err := a.open(ctx, file, f)
+	if err != nil {
+		return err
+	}
+	s.enterErr = enterErr
+	defer func() {
+		if err = errors.Join(err, s.Close()); err != nil {
+			err = &sourced{s.project, err}
+		}
+	}()
+	return use(s)
+}
+
+// withMachines is withSession for a verb that starts machines.
+func (a *app) withMachines(ctx context.Context, file string, f *buildFlags, use func(*session) error) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	return a.withSession(ctx, file, &f.definitionFlags, func(s *session) error {
+		if s.enterErr != nil {
+			return s.enterErr
+		}
+		return use(s)
+	})
+}
+
 // open evaluates a definition, opens the store and seals the plan: its inputs
 // are hashed, its origins pinned, all its keys known.
-func (a *app) open(ctx context.Context, file string, f *definitionFlags, update bool) (s *session, err error) {
+func (a *app) open(ctx context.Context, file string, f *definitionFlags) (s *session, err error) {
 	project, def, err := a.evaluate(ctx, file, f)
 	if err != nil {
 		return nil, &sourced{project, err}
@@ -104,11 +137,11 @@ func (a *app) open(ctx context.Context, file string, f *definitionFlags, update 
 	if err = def.Plan.HashInputs(ctx, s.store.StatCache()); err != nil {
 		return s, coded(exitDefinition, err)
 	}
-	return s, s.pin(ctx, f, update)
+	return s, s.pin(ctx, f)
 }
 
 // pin gives the sources their pins and seals the plan.
-func (s *session) pin(ctx context.Context, f *definitionFlags, update bool) error {
+func (s *session) pin(ctx context.Context, f *definitionFlags) error {
 	file, err := lock.Load(filepath.Join(s.project.Root, lock.Name))
 	if err != nil {
 		return coded(exitDefinition, err)
@@ -116,7 +149,6 @@ func (s *session) pin(ctx context.Context, f *definitionFlags, update bool) erro
 	s.resolver = &lock.Resolver{
 		File:    file,
 		Drivers: s.drivers.get,
-		Update:  update,
 		Locked:  f.locked,
 		Changed: s.pinChanged,
 	}

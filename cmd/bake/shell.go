@@ -33,31 +33,18 @@ artifact or the test that uses it, by the name of its step, by its place
 	return cmd
 }
 
-func (a *app) shell(ctx context.Context, args []string, f *buildFlags) (err error) {
-	if err := f.check(); err != nil {
-		return err
-	}
-	if err := a.enterHost(); err != nil {
-		return err
-	}
+func (a *app) shell(ctx context.Context, args []string, f *buildFlags) error {
 	file, rest := defaultDefinition, args
 	if len(args) == 2 {
 		file, rest = args[0], args[1:]
 	}
-	s, err := a.open(ctx, file, &f.definitionFlags, false)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err = errors.Join(err, s.Close()); err != nil {
-			err = &sourced{s.project, err}
+	return a.withMachines(ctx, file, f, func(s *session) error {
+		layer, key, err := s.layer(ctx, rest[0], f)
+		if err != nil {
+			return err
 		}
-	}()
-	layer, key, err := s.layer(ctx, rest[0], f)
-	if err != nil {
-		return err
-	}
-	return s.openShell(ctx, layer, key)
+		return s.openShell(ctx, layer, key)
+	})
 }
 
 // layer finds the layer that address names and builds it when it is missing.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -25,28 +24,25 @@ func (a *app) updateCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) update(ctx context.Context, file string, f *definitionFlags) (err error) {
-	s, err := a.open(ctx, file, f, false)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	changed := 0
-	s.resolver.Update = true
-	s.resolver.Changed = func(name string, old *platforms.Pin, now platforms.Pin) {
-		changed++
-		s.pinChanged(name, old, now)
-	}
-	if err := s.resolver.Pin(ctx, s.def.Plan); err != nil {
-		return &sourced{s.project, err}
-	}
-	names, err := s.resolver.Names(s.def.Plan)
-	if err != nil {
-		return err
-	}
-	s.resolver.File.Keep(names)
-	if changed == 0 {
-		fmt.Fprintln(a.stdout, "every pin is current")
-	}
-	return nil
+func (a *app) update(ctx context.Context, file string, f *definitionFlags) error {
+	return a.withSession(ctx, file, f, func(s *session) error {
+		changed := 0
+		s.resolver.Update = true
+		s.resolver.Changed = func(name string, old *platforms.Pin, now platforms.Pin) {
+			changed++
+			s.pinChanged(name, old, now)
+		}
+		if err := s.resolver.Pin(ctx, s.def.Plan); err != nil {
+			return err
+		}
+		names, err := s.resolver.Names(s.def.Plan)
+		if err != nil {
+			return err
+		}
+		s.resolver.File.Keep(names)
+		if changed == 0 {
+			fmt.Fprintln(a.stdout, "every pin is current")
+		}
+		return nil
+	})
 }
