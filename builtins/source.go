@@ -116,8 +116,10 @@ func (c *Call) sourceOption(n *plan.Node, s *op.Source, o platforms.Option, v st
 	text, err := asText(v)
 	if err == errType || o.Kind == platforms.LayerRef {
 		return "", wrongType(v, string(o.Kind))
-	} else if err != nil || !namesFile(o, text) {
-		return text, err
+	} else if err != nil {
+		return "", err
+	} else if !namesFile(o, text) {
+		return text, c.notMeantAsFile(o, text)
 	}
 	abs, err := c.anyPath(text)
 	if err != nil {
@@ -125,6 +127,18 @@ func (c *Call) sourceOption(n *plan.Node, s *op.Source, o platforms.Option, v st
 	}
 	s.Files = append(s.Files, op.SourceFile{Option: o.Name, Input: c.input(abs, nil)})
 	return "", nil
+}
+
+// notMeantAsFile returns an error where ref, a reference, is also the path of a
+// file or directory, which references begin with "./" to name.
+func (c *Call) notMeantAsFile(o platforms.Option, ref string) error {
+	if o.Kind != platforms.Ref || !strings.Contains(ref, "/") {
+		return nil
+	}
+	if _, err := c.Project.Path(c.Dir(), ref); err != nil {
+		return nil // no file of the project
+	}
+	return fmt.Errorf("%s: %q is the name of an image in a registry; the file of this name is %q", o.Name, ref, "./"+ref)
 }
 
 func link(n *plan.Node, s *op.Source, option string, dep *plan.Node) {

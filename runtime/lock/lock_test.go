@@ -107,6 +107,31 @@ func TestPinIsMadeOnceAndKept(t *testing.T) {
 	}
 }
 
+// madeSource starts from what its first dependency makes.
+type madeSource struct{ source }
+
+func (*madeSource) Links() map[string]int { return map[string]int{"suite": 0} }
+
+// What another node makes does not exist when origins are pinned, so that a
+// driver could only fail; and the key has all of it.
+func TestMadeOriginsHaveNoPin(t *testing.T) {
+	m := &mirror{state: "sha256:one"}
+	r := resolver(t, filepath.Join(t.TempDir(), Name), m)
+	var b plan.Builder
+	n := b.Add(&plan.Node{Op: &madeSource{source{platforms.Origin{Kind: "suite"}}}, Platform: &plan.Platform{Name: "fake"}})
+	p := b.Plan()
+	if err := r.Pin(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if moved, err := r.Confirm(t.Context(), p.Nodes); err != nil || moved {
+		t.Fatalf("moved %v, %v", moved, err)
+	}
+	names, err := r.Names(p)
+	if err != nil || len(names) > 0 || n.Pin != nil || m.asked.Load() > 0 {
+		t.Errorf("names %v, %v; pin %v; asked %d times", names, err, n.Pin, m.asked.Load())
+	}
+}
+
 func TestConfirm(t *testing.T) {
 	path := filepath.Join(t.TempDir(), Name)
 	m := &mirror{state: "sha256:one"}

@@ -89,7 +89,7 @@ func (r *Resolver) each(ctx context.Context, nodes []*plan.Node, resolve resolve
 	groups := make(map[string][]*plan.Node)
 	drivers := make(map[string]platforms.Driver)
 	for _, n := range nodes {
-		src, ok := n.Op.(plan.Source)
+		src, ok := looseSource(n)
 		if !ok {
 			continue
 		}
@@ -132,7 +132,7 @@ func (r *Resolver) each(ctx context.Context, nodes []*plan.Node, resolve resolve
 func (r *Resolver) Names(p *plan.Plan) (map[string]bool, error) {
 	names := make(map[string]bool)
 	for _, n := range p.Nodes {
-		src, ok := n.Op.(plan.Source)
+		src, ok := looseSource(n)
 		if !ok {
 			continue
 		}
@@ -143,6 +143,21 @@ func (r *Resolver) Names(p *plan.Plan) (map[string]bool, error) {
 		names[pinName(d, n.Platform.Name, src.Origin())] = true
 	}
 	return names, nil
+}
+
+// looseSource returns the source that n is, unless it starts from what another
+// node of the plan makes: that does not exist yet, and its key says all.
+func looseSource(n *plan.Node) (plan.Source, bool) {
+	src, ok := n.Op.(plan.Source)
+	if !ok {
+		return nil, false
+	}
+	if l, ok := n.Op.(plan.Linker); ok {
+		if _, made := l.Links()[src.Origin().Kind]; made {
+			return nil, false
+		}
+	}
+	return src, true
 }
 
 // pinName names an origin in the file: by what the driver says that the pin
