@@ -52,6 +52,10 @@ func (m *machine) run(ctx context.Context, c platforms.Cmd, t *terminal) error {
 	}
 	killed := m.group.kills()
 	result, err := m.driver.start(ctx, job, c, m.group, t)
+	if errors.Is(err, errInitEnded) && m.group.kills() > killed {
+		// The limit is too tight even for the init.
+		result, err = sandbox.Result{Code: -1, Signal: "killed"}, nil
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", verb, err)
 	}
@@ -67,6 +71,9 @@ func (m *machine) run(ctx context.Context, c platforms.Cmd, t *terminal) error {
 	}
 	return exit
 }
+
+// errInitEnded says that a machine's init died with its command.
+var errInitEnded = errors.New("the machine's init ended before the command")
 
 func size(bytes int64) string {
 	if bytes == 0 {
@@ -157,7 +164,7 @@ func (d *driver) start(ctx context.Context, job sandbox.Job, c platforms.Cmd, g 
 	}
 	var result sandbox.Result
 	if len(answer) == 0 || readErr != nil {
-		return result, errors.Join(errors.New("the machine's init ended before the command"), readErr, waitErr)
+		return result, errors.Join(errInitEnded, readErr, waitErr)
 	}
 	if err := json.Unmarshal(answer, &result); err != nil {
 		return result, fmt.Errorf("read result: %w", err)

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -235,9 +236,24 @@ func setLimits() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("set limit of core files: %w", err)
 	}
-	// Children inherit it: when memory runs out, a step goes before bake does.
-	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0); err != nil && !os.IsPermission(err) {
+	// Children inherit it: when memory runs out, a step goes before its init, which
+	// has to tell of it, and before bake.
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0); err != nil && !os.IsPermission(err) {
 		return fmt.Errorf("set memory score: %w", err)
+	}
+	return listen()
+}
+
+// listen gives the C library's own signals their default action. Programs that
+// start others by posix_spawn, such as make, leave them ignored, and neither the
+// C library nor Go lets a program change them.
+func listen() error {
+	const first, last = 32, 33
+	var action [4]uint64 // struct sigaction: the default action, no flags, an empty mask
+	for sig := uintptr(first); sig <= last; sig++ {
+		if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0); errno != 0 {
+			return fmt.Errorf("reset signal %d: %w", sig, errno)
+		}
 	}
 	return nil
 }
