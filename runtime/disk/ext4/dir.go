@@ -42,8 +42,8 @@ func direntKind(in *tree.Inode) byte {
 func (p *populator) directory(ino, parent uint32, e *tree.Entry, has extents, seed uint32) (x extents, size int64, links int, err error) {
 	list := []dirent{{ino, 2, "."}, {parent, 2, ".."}}
 	links = 2
-	if ino == rootInode && p.t.Lookup("lost+found") == nil {
-		list = append(list, dirent{lostFoundInode, 2, "lost+found"})
+	if ino == rootInode && p.t.Lookup(lostFound) == nil {
+		list = append(list, dirent{lostFoundInode, 2, lostFound})
 		links++
 	}
 	for _, c := range e.Children {

@@ -309,6 +309,8 @@ func TestErrors(t *testing.T) {
 		"no place":    file("x", tree.Inode{Xattrs: []tree.Xattr{{Name: "odd.x", Value: []byte("1")}}}),
 		"bad acl":     file("x", tree.Inode{Xattrs: []tree.Xattr{{Name: "system.posix_acl_access", Value: []byte("1")}}}),
 		"name length": file(strings.Repeat("x", 256), tree.Inode{}),
+		"reserved":    file("lost+found", tree.Inode{}),
+		"names":       manyNames(maxLinks + 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := makeImage(t, &tree.Tree{Root: dir("", e)}, 64<<20); err == nil {

@@ -17,8 +17,14 @@ const (
 	inodeSize = 256
 )
 
-// features are spelled out so that the host's mke2fs.conf has no say. All of
-// them are known to GRUB 2.06 and to kernels since 4.9.
+// noConfig makes mke2fs take what it was built with in place of the host's
+// mke2fs.conf, which could change more than features, such as what is done on
+// errors.
+const noConfig = "MKE2FS_CONFIG=/nonexistent/mke2fs.conf"
+
+// features are spelled out since what mke2fs was built with is not the same
+// everywhere either. All of them are known to GRUB 2.06 and to kernels since
+// 4.9.
 const features = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit," +
 	"flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
 
@@ -41,6 +47,8 @@ func Format(ctx context.Context, image string, offset, size int64, o Options) er
 	blocks := size / blockSize
 	journal := int64(8)
 	switch {
+	case size < 64<<20:
+		journal = 4 // the least there is; mke2fs refuses one of half the size
 	case size >= 8<<30:
 		journal = 64
 	case size >= 1<<30:
@@ -59,7 +67,7 @@ func Format(ctx context.Context, image string, offset, size int64, o Options) er
 	cmd := exec.CommandContext(ctx, tool, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "E2FSPROGS_FAKE_TIME="+strconv.FormatInt(max(o.Epoch.Unix(), 1), 10))
+	cmd.Env = append(os.Environ(), "LC_ALL=C", noConfig, "E2FSPROGS_FAKE_TIME="+strconv.FormatInt(max(o.Epoch.Unix(), 1), 10))
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("mke2fs: %w: %s", errors.Join(err, ctx.Err()), strings.TrimSpace(out.String()))
 	}

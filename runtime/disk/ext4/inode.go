@@ -39,7 +39,7 @@ const (
 const (
 	flagExtents = 0x80000
 	fastSymlink = 60    // bytes from which on a target needs a block
-	maxLinks    = 65000 // a directory with more names counts as having one
+	maxLinks    = 65000 // names of a file; a directory with more counts as having one
 	maxFileSize = int64(blockSize) << 32
 )
 

@@ -58,17 +58,26 @@ type populator struct {
 	out     *writer
 }
 
-// isLostFound reports whether p is the directory that mke2fs made.
-func isLostFound(p string, e *tree.Entry) bool { return p == "lost+found" && e.IsDir() }
+// lostFound is the directory for what fsck finds, which mke2fs makes.
+const lostFound = "lost+found"
+
+// isLostFound reports whether p is that directory. What fsck found on another
+// disk is left out.
+func isLostFound(p string, e *tree.Entry) bool { return p == lostFound && e.IsDir() }
 
 // number gives every inode its number, in the order of the tree.
 func (p *populator) number() error {
 	p.numbers[p.t.Root.Inode] = rootInode
 	p.last = firstFreeInode - 1
 	return p.t.Walk(func(path string, e *tree.Entry) error {
-		if isLostFound(path, e) {
+		switch {
+		case isLostFound(path, e):
 			p.numbers[e.Inode] = lostFoundInode
 			return fs.SkipDir
+		case path == lostFound:
+			return errors.New("lost+found is not a directory, and every ext4 has one of that name")
+		case !e.IsDir() && e.Links > maxLinks:
+			return fmt.Errorf("%s: it has %d names, ext4 has room for %d", path, e.Links, maxLinks)
 		}
 		if _, ok := p.numbers[e.Inode]; !ok {
 			p.last++
