@@ -53,8 +53,12 @@ func (d *driver) cache(ctx context.Context, id string) (dir string, lock *os.Fil
 	if err != nil {
 		return "", nil, err
 	}
+	// What steps put here, setuid programs among it, is not for users of the host.
+	if err := os.Chmod(top, 0o700); err != nil {
+		return "", nil, err
+	}
 	dir = filepath.Join(top, "data")
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := makeCache(dir); err != nil {
 		return "", nil, err
 	}
 	lock, err = os.OpenFile(filepath.Join(top, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
@@ -78,6 +82,19 @@ func (d *driver) cache(ctx context.Context, id string) (dir string, lock *os.Fil
 			return "", nil, ctx.Err()
 		}
 	}
+}
+
+// makeCache makes the directory that machines see unless it is there, in which
+// case its mode is what a step has made of it. Steps of any user may look into
+// it, whatever the umask.
+func makeCache(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
 }
 
 // plain makes a name for a directory: the id itself where it is one, and else

@@ -20,6 +20,9 @@ type testHost struct{ dir string }
 
 func (h testHost) TempDir(prefix string) (string, func() error, error) {
 	dir, err := os.MkdirTemp(h.dir, prefix)
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // as the store has it, for tools that drop their privileges
+	}
 	return dir, func() error { return os.RemoveAll(dir) }, err
 }
 

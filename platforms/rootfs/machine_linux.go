@@ -44,6 +44,10 @@ func (m *machine) work() string  { return filepath.Join(m.dir, "work") }
 func (m *machine) base() string  { return filepath.Join(m.dir, "base") }
 
 func (m *machine) prepare() error {
+	// What steps make, setuid programs among it, is not for users of the host.
+	if err := os.Chmod(m.dir, 0o700); err != nil {
+		return err
+	}
 	for _, dir := range []string{m.work(), m.base()} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return err

@@ -93,7 +93,10 @@ func (s *Store) layOut() (err error) {
 	if err == nil && string(v) == version && s.hasDirs() {
 		return nil
 	}
-	if err := os.MkdirAll(s.dir, 0o711); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.dir), 0o711); err != nil {
+		return err
+	}
+	if err := ensureDir(s.dir, 0o711); err != nil {
 		return err
 	}
 	l, err := s.global()
@@ -114,7 +117,7 @@ func (s *Store) layOut() (err error) {
 			strings.TrimSpace(string(v)), strings.TrimSpace(version))
 	}
 	for name, mode := range dirs() {
-		if err := os.MkdirAll(filepath.Join(s.dir, name), mode); err != nil {
+		if err := ensureDir(filepath.Join(s.dir, name), mode); err != nil {
 			return err
 		}
 	}

@@ -112,7 +112,7 @@ func (s *Store) CacheDir(name string) (string, error) {
 		return "", fmt.Errorf("cache directory %s: %w", name, err)
 	}
 	dir := filepath.Join(s.dir, cacheName, name)
-	return dir, os.MkdirAll(dir, 0o755)
+	return dir, ensureDir(dir, 0o755)
 }
 
 // Host returns what the runtime lends to drivers: the store's directories and

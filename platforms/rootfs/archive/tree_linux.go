@@ -94,6 +94,10 @@ func (t *tree) parent(name string) (int, error) {
 	if err := unix.Mkdirat(up, path.Base(name), 0o755); err != nil {
 		return -1, fmt.Errorf("make directory %q: %w", name, err)
 	}
+	// The umask of whoever runs bake is no part of an image.
+	if err := unix.Fchmodat(up, path.Base(name), 0o755, 0); err != nil {
+		return -1, fmt.Errorf("make directory %q: change mode: %w", name, err)
+	}
 	return t.existing(name)
 }
 
