@@ -22,9 +22,12 @@ const (
 	// maxStats bounds the number of files remembered; the last used ones stay.
 	maxStats = 200_000
 
-	// racy is how long after its last change a file is not remembered: within
-	// the resolution of file times, a second change might leave them the same.
-	racy = 2 * time.Second
+	// A file is not remembered for some time after its last change: within the
+	// resolution of file times, a second change might leave them the same. File
+	// systems with times of whole seconds need racyCoarse; the others count at
+	// least the ticks of the kernel's clock, of 10 ms.
+	racyCoarse = 2 * time.Second
+	racyFine   = 100 * time.Millisecond
 )
 
 // A StatCache is a plan.FileHasher that remembers digests in the store. It
@@ -108,8 +111,13 @@ func (c *StatCache) hash(abs, path string, today int64) (plan.Digest, error) {
 	}
 	a, ok := statOf(before)
 	b, _ := statOf(after)
-	limit := start.Add(-racy)
-	young := func(s Stamp) bool { return !time.Unix(s.Sec, int64(s.Nsec)).Before(limit) }
+	young := func(s Stamp) bool {
+		racy := racyFine
+		if s.Nsec == 0 {
+			racy = racyCoarse
+		}
+		return !time.Unix(s.Sec, int64(s.Nsec)).Before(start.Add(-racy))
+	}
 	if !ok || !a.same(b) || young(a.mtime) || young(a.ctime) {
 		return d, nil
 	}
