@@ -112,10 +112,8 @@ func (c *Command) interpreter() []string {
 }
 
 // cacheID names the cache of a directory: the same directory is the same cache
-// on all machines of a platform.
-func cacheID(dir string) string {
-	return strings.ReplaceAll(strings.Trim(path.Clean(dir), "/"), "/", "-")
-}
+// on all machines of a platform, and no other is.
+func cacheID(dir string) string { return strings.TrimPrefix(path.Clean(dir), "/") }
 
 func sortedKeys(m map[string]string) []string {
 	keys := make([]string, 0, len(m))

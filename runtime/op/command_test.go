@@ -13,7 +13,7 @@ func TestCommand(t *testing.T) {
 	c := Command{
 		Script: "echo hello\n", Args: []string{"a b"}, Env: map[string]string{"Z": "1", "A": "2"}, User: "app", Workdir: "/srv",
 		Secrets:   []Secret{{Name: "token", Env: "TOKEN"}, {Name: "token", Path: "/run/secrets/t"}},
-		Caches:    []string{"/var/cache/apt/"},
+		Caches:    []string{"/var/cache/apt/", "/var/cache-apt"},
 		NoNetwork: true,
 	}
 	m := &machine{}
@@ -30,7 +30,7 @@ func TestCommand(t *testing.T) {
 			{Path: "/run/bake/step", Data: []byte("echo hello\n"), Mode: 0o755, User: "app"},
 			{Path: "/run/secrets/t", Data: []byte("s3cret"), Mode: 0o400, User: "app"},
 		},
-		Caches: []platforms.Cache{{ID: "var-cache-apt", Dir: "/var/cache/apt/"}},
+		Caches: []platforms.Cache{{ID: "var/cache/apt", Dir: "/var/cache/apt/"}, {ID: "var/cache-apt", Dir: "/var/cache-apt"}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +100,22 @@ func TestTail(t *testing.T) {
 	long.Write([]byte(strings.Repeat("x", 1<<20)))
 	if n := len(long.last()[0]); n > 2*tailWidth || cap(long.part) > 4*tailWidth {
 		t.Errorf("a long line takes %d bytes, %d held", n, cap(long.part))
+	}
+}
+
+func TestLogsArePrivate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "logs", "x.log")
+	l, err := createLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{path, filepath.Dir(path)} {
+		if fi, err := os.Stat(p); err != nil || fi.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
+			t.Errorf("%s: mode %v, %v", p, fi.Mode(), err)
+		}
 	}
 }
 
