@@ -49,12 +49,16 @@ func run(args []string) int {
 	return a.main(ctx, args)
 }
 
-// interruptible returns a context that ends at the first interrupt. A second
+// interruptible returns a context that ends at the first interrupt, or when the
+// terminal goes away. A second
 // one ends the process at once: what it leaves on disk the next start removes.
 func interruptible() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		if s, ok := <-signals; ok {
 			cancel(fmt.Errorf("stopped by signal %v: %w", s, context.Canceled))
