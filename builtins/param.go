@@ -232,6 +232,14 @@ func (p *Param) parseJSON(text json.RawMessage) (any, error) {
 	return nil, fmt.Errorf("%s is not %s", text, article(p.Type))
 }
 
+// Text returns the value as -p takes it.
+func (p *Param) Text() string {
+	if list, ok := p.Value.([]string); ok {
+		return strings.Join(list, ",")
+	}
+	return fmt.Sprint(p.Value)
+}
+
 func toStarlark(x any) starlark.Value {
 	switch x := x.(type) {
 	case string:

@@ -28,6 +28,16 @@ func (o Origin) Decode(v any) error {
 	return json.Unmarshal(o.Options, v)
 }
 
+// An OptionError is an error of Driver.Pin that says that options of the origin
+// are wrong in themselves, whatever can be reached.
+type OptionError struct{ Err error }
+
+// Error implements error.
+func (e *OptionError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *OptionError) Unwrap() error { return e.Err }
+
 // A Pin is the immutable identity of a loose origin. It is kept in bake.lock.
 type Pin struct {
 	ID     string            `json:"id"`               // what is hashed, such as "sha256:…"

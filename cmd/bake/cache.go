@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -12,14 +13,13 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/store"
+	"bake.build/bake/runtime/ui"
 )
 
 func (a *app) cacheCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
 		Short: "look after the layer store",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.cacheLsCommand(), a.cacheDuCommand(), a.cachePruneCommand(), a.cacheVerifyCommand())
 	return cmd
@@ -52,13 +52,22 @@ func (a *app) cacheLsCommand() *cobra.Command {
 				w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(w, "KEY\tSIZE\tUSED\tTOOK\tSTEP")
 				for _, e := range entries {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", e.Key.Short(), platforms.FormatSize(e.Size),
-						ago(e.Used), e.Took.Round(10*time.Millisecond), e.Name)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", e.Key.Short(), ui.Size(e.Size),
+						ago(e.Used), e.Took.Round(10*time.Millisecond), title(e))
 				}
 				return w.Flush()
 			})
 		},
 	}
+}
+
+// title says what a layer is of: the name of its step, and whether that failed
+// and --on-error=keep left what it had done.
+func title(e *store.Entry) string {
+	if strings.HasPrefix(e.Kind, "failed ") {
+		return "failed: " + e.Name
+	}
+	return e.Name
 }
 
 // ago says how long before now t was, in one unit.
@@ -87,10 +96,10 @@ func (a *app) cacheDuCommand() *cobra.Command {
 					return err
 				}
 				w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-				fmt.Fprintf(w, "%s\t layers (%d)\n", platforms.FormatSize(u.Layers), len(u.ByLayer))
-				fmt.Fprintf(w, "%s\t downloads and package caches\n", platforms.FormatSize(u.Caches))
-				fmt.Fprintf(w, "%s\t records, work in progress\n", platforms.FormatSize(u.Other))
-				fmt.Fprintf(w, "%s\t in all, in %s\n", platforms.FormatSize(u.Total()), s.Dir())
+				fmt.Fprintf(w, "%s\t layers (%d)\n", ui.Size(u.Layers), len(u.ByLayer))
+				fmt.Fprintf(w, "%s\t downloads and package caches\n", ui.Size(u.Caches))
+				fmt.Fprintf(w, "%s\t records, work in progress\n", ui.Size(u.Other))
+				fmt.Fprintf(w, "%s\t in all, in %s\n", ui.Size(u.Total()), s.Dir())
 				return w.Flush()
 			})
 		},
@@ -142,12 +151,12 @@ func (a *app) prune(ctx context.Context, s *store.Store, o store.PruneOptions) e
 		verb = "would remove"
 	}
 	for _, e := range pruned.Layers {
-		fmt.Fprintf(a.stdout, "%s %s  %s\n", verb, e.Key.Short(), e.Name)
+		fmt.Fprintf(a.stdout, "%s %s  %s\n", verb, e.Key.Short(), title(e))
 	}
 	for _, c := range pruned.Caches {
 		fmt.Fprintf(a.stdout, "%s cache %s\n", verb, c)
 	}
-	fmt.Fprintf(a.stdout, "%s %d layers, %s\n", verb, len(pruned.Layers), platforms.FormatSize(pruned.Bytes))
+	fmt.Fprintf(a.stdout, "%s %d layers, %s\n", verb, len(pruned.Layers), ui.Size(pruned.Bytes))
 	if pruned.Kept > 0 {
 		fmt.Fprintf(a.stdout, "%d layers are in use and stay\n", pruned.Kept)
 	}

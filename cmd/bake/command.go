@@ -1,12 +1,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"bake.build/bake/internal/spell"
 )
 
 // command returns the root of the command line.
@@ -18,7 +19,6 @@ func (a *app) command() *cobra.Command {
 is a cached layer: what did not change is never run again.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return coded(exitUsage, withHint(err, "bake help lists the commands and their flags"))
@@ -35,23 +35,41 @@ is a cached layer: what did not change is never run again.`,
 		a.doctorCommand(),
 		a.initCommand(),
 		a.versionCommand(),
+		a.completionCommand(),
 	)
-	for _, c := range root.Commands() {
-		usageErrors(c)
-	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	usageErrors(root)
 	return root
 }
 
 // usageErrors makes wrong arguments of c and of its subcommands usage errors.
+// A command that only groups others prints its help when it is given none.
 func usageErrors(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(cmd *cobra.Command, args []string) error {
-			return coded(exitUsage, check(cmd, args))
+	check := c.Args
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case cmd.HasSubCommands() && len(args) > 0:
+			return coded(exitUsage, noCommand(cmd, args[0]))
+		case check != nil && check(cmd, args) != nil:
+			err := fmt.Errorf("%s: wrong number of arguments: %d", cmd.CommandPath(), len(args))
+			return coded(exitUsage, withHint(err, "usage: "+cmd.UseLine()))
 		}
+		return nil
+	}
+	if c.HasSubCommands() {
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	for _, sub := range c.Commands() {
 		usageErrors(sub)
 	}
+}
+
+func noCommand(parent *cobra.Command, name string) error {
+	names := []string{"help"}
+	for _, c := range parent.Commands() {
+		names = append(names, c.Name())
+	}
+	return fmt.Errorf("%s: no command %q%s", parent.CommandPath(), name, spell.Hint(name, "commands", names))
 }
 
 // A hintError has a line that says what to do.
@@ -104,12 +122,4 @@ func (a *app) versionCommand() *cobra.Command {
 			return err
 		},
 	}
-}
-
-// unknownCommand improves cobra's message for a verb that does not exist.
-func unknownCommand(err error) error {
-	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
-		return coded(exitUsage, errors.New(strings.TrimSuffix(strings.SplitN(err.Error(), "\n", 2)[0], " for \"bake\"")))
-	}
-	return err
 }

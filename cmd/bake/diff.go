@@ -10,6 +10,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/ui"
 )
 
 func (a *app) diffCommand() *cobra.Command {
@@ -49,7 +50,7 @@ func (a *app) diff(ctx context.Context, file, from, to string, f *buildFlags) er
 			return err
 		}
 		for _, c := range changes {
-			fmt.Fprintf(a.stdout, "%c %10s  /%s\n", c.what, platforms.FormatSize(c.size), c.path)
+			fmt.Fprintf(a.stdout, "%c %10s  /%s\n", c.what, ui.Size(c.size), c.path)
 		}
 		return nil
 	})

@@ -39,9 +39,10 @@ type codedError struct {
 func (e *codedError) Error() string { return e.err.Error() }
 func (e *codedError) Unwrap() error { return e.err }
 
+// coded gives err an exit code, unless it has one or is nil.
 func coded(code int, err error) error {
-	if err == nil {
-		return nil
+	if c := (*codedError)(nil); err == nil || errors.As(err, &c) {
+		return err
 	}
 	return &codedError{code, err}
 }

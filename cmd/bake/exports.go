@@ -103,7 +103,7 @@ func (s *session) about(n *plan.Node) export.About {
 		Version:    version,
 	}
 	for _, p := range s.def.Params {
-		a.Params[p.Name] = fmt.Sprint(p.Value)
+		a.Params[p.Name] = p.Text()
 	}
 	seen := make(map[*plan.Node]bool)
 	var walk func(n *plan.Node)

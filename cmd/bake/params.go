@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"strings"
 
 	"bake.build/bake/builtins"
 )
@@ -14,6 +16,11 @@ func (a *app) params(f *definitionFlags) (map[string]builtins.Given, error) {
 		var err error
 		if file, err = os.ReadFile(a.abs(f.paramsFile)); err != nil {
 			return nil, err
+		}
+	}
+	for _, p := range f.params {
+		if name, _, ok := strings.Cut(p, "="); !ok || name == "" {
+			return nil, coded(exitUsage, fmt.Errorf("-p %s: want name=value", p))
 		}
 	}
 	return builtins.ReadParams(f.params, f.paramsFile, file, a.environ())

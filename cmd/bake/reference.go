@@ -18,11 +18,10 @@ func (a *app) writeReference(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# Reference\n\nWritten from the code by `make reference`; do not edit.\n\n## Command line\n")
 	for _, cmd := range a.command().Commands() {
-		if !cmd.Hidden && cmd.Name() != "completion" && cmd.Name() != "help" {
+		if !cmd.Hidden && cmd.Name() != "help" {
 			writeCommand(&b, cmd, "bake")
 		}
 	}
-	b.WriteString("\n### bake completion SHELL\n\nPrints a completion script for bash, zsh, fish or powershell.\n")
 	b.WriteString("\n### Exit codes\n\n| code | means |\n|---|---|\n")
 	for _, c := range exitCodes {
 		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.doc)

@@ -15,13 +15,14 @@ import (
 
 // report shows err to the user.
 func (a *app) report(err error) {
-	err = unknownCommand(err)
 	options := diag.Options{Color: a.color()}
 	var src *sourced
+	definition := ""
 	if errors.As(err, &src) && src.project != nil {
 		options.Source = src.project.Source
+		definition = a.rel(src.project.Definition)
 	}
-	if rerr := diag.Render(a.stderr, present(err), options); rerr != nil {
+	if rerr := diag.Render(a.stderr, present(err, definition), options); rerr != nil {
 		fmt.Fprintln(os.Stderr, "bake:", err)
 	}
 	var lack *lackError
@@ -38,21 +39,21 @@ func (a *app) color() bool {
 
 // present turns err into errors that package diag knows how to show: it takes
 // the wrappers off that only carry an exit code, and gives a failed node its
-// position, its log and a hint.
-func present(err error) error {
+// position, its log and a hint. definition is the file that err comes from.
+func present(err error, definition string) error {
 	switch e := err.(type) {
 	case nil:
 		return nil
 	case *codedError:
-		return present(e.err)
+		return present(e.err, definition)
 	case *sourced:
-		return present(e.err)
+		return present(e.err, definition)
 	case *solve.NodeError:
-		return &nodeDiag{e}
+		return &nodeDiag{e, definition}
 	case interface{ Unwrap() []error }:
 		var list []error
 		for _, one := range e.Unwrap() {
-			if one = present(one); one != nil && !idle(one, list) {
+			if one = present(one, definition); one != nil && !idle(one, list) {
 				list = append(list, one)
 			}
 		}
@@ -70,7 +71,10 @@ func idle(err error, list []error) bool {
 }
 
 // A nodeDiag shows a failed node.
-type nodeDiag struct{ *solve.NodeError }
+type nodeDiag struct {
+	*solve.NodeError
+	definition string
+}
 
 func (e *nodeDiag) Error() string { return e.located().Error() }
 func (e *nodeDiag) Unwrap() error { return e.located() }
@@ -85,7 +89,7 @@ func (e *nodeDiag) Log() (tail []string, path string) { return e.Tail, e.LogPath
 // Hint implements diag.Hinter.
 func (e *nodeDiag) Hint() string {
 	if !e.Kept.IsZero() {
-		return fmt.Sprintf("the state at the failure was kept; enter it with: bake shell %s", e.Kept)
+		return fmt.Sprintf("the state at the failure was kept; enter it with: bake shell %s %s", e.definition, e.Kept)
 	}
 	var hint *hintError
 	if errors.As(e.Err, &hint) {

@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"bake.build/bake/builtins"
+	"bake.build/bake/internal/spell"
 )
 
 // secretEnv begins the environment variables that hold secrets.
@@ -17,7 +20,8 @@ type secretSource func() ([]byte, error)
 
 // secretSources returns where the values of secrets come from: the command
 // line's name=env:VARIABLE and name=file:PATH, and otherwise the environment
-// variable that the definition names, BAKE_SECRET_NAME by default. Values are read when a step needs them.
+// variable that the definition names, BAKE_SECRET_NAME by default. Values are read when a step needs
+// them.
 func (a *app) secretSources(flags []string, uses []builtins.SecretUse) (func(name string) ([]byte, error), error) {
 	given := make(map[string]secretSource)
 	for _, f := range flags {
@@ -35,6 +39,9 @@ func (a *app) secretSources(flags []string, uses []builtins.SecretUse) (func(nam
 			return nil, fmt.Errorf("--secret %s=…: want env:VARIABLE or file:PATH, not the value itself", name)
 		}
 	}
+	if err := checkSecretNames(given, uses); err != nil {
+		return nil, err
+	}
 	return func(name string) ([]byte, error) {
 		if source, ok := given[name]; ok {
 			return source()
@@ -51,6 +58,21 @@ func (a *app) secretSources(flags []string, uses []builtins.SecretUse) (func(nam
 		}
 		return v, nil
 	}, nil
+}
+
+// checkSecretNames returns an error for a name that no step uses: a secret that
+// is misspelled would be missed only when its step runs.
+func checkSecretNames(given map[string]secretSource, uses []builtins.SecretUse) error {
+	var names []string
+	for _, u := range uses {
+		names = append(names, u.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("--secret %s: no step of the definition uses a secret of this name%s", name, spell.Hint(name, "secrets", names))
+		}
+	}
+	return nil
 }
 
 func (a *app) secretFromEnv(variable string) ([]byte, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms"
@@ -34,6 +35,7 @@ type session struct {
 	enterErr error // why machines cannot be had, or nil
 
 	suspender ui.Suspender // the live display, or nil
+	repinned  atomic.Int32 // how many pins were made or changed
 
 	mu     sync.Mutex
 	events *event.Stream // of the running build; nil before and after it
@@ -153,12 +155,28 @@ func (s *session) pin(ctx context.Context, f *definitionFlags) error {
 		Changed: s.pinChanged,
 	}
 	if err := s.resolver.Pin(ctx, s.def.Plan); err != nil {
-		if errors.Is(err, lock.ErrLocked) {
-			return coded(exitDefinition, err)
-		}
-		return err
+		return s.notPinned(err)
 	}
 	return s.seal()
+}
+
+// notPinned gives err, of resolving origins, its exit code. Where the cause may
+// be a tool that is missing, all that is missing is told at once.
+func (s *session) notPinned(err error) error {
+	var option *platforms.OptionError
+	if errors.Is(err, lock.ErrLocked) || errors.As(err, &option) {
+		return coded(exitDefinition, err)
+	}
+	var sources []*plan.Node
+	for _, n := range s.def.Plan.Nodes {
+		if _, ok := n.Op.(plan.Source); ok {
+			sources = append(sources, n)
+		}
+	}
+	if lack := s.checkHost(sources); lack != nil {
+		return lack
+	}
+	return err
 }
 
 func (s *session) seal() error {
@@ -180,16 +198,17 @@ func (s *session) confirm(ctx context.Context, nodes []*plan.Node) (moved bool, 
 	return false, nil
 }
 
-func (s *session) pinChanged(name string, old *platforms.Pin, now platforms.Pin) {
+func (s *session) pinChanged(n *plan.Node, old *platforms.Pin, now platforms.Pin) {
+	s.repinned.Add(1)
 	state := short(now.ID)
 	if now.Date != "" {
 		state += " of " + now.Date
 	}
 	if old == nil {
-		s.note(fmt.Sprintf("%s: pinned to %s in %s", name, state, lock.Name))
+		s.note(fmt.Sprintf("%s: pinned to %s in %s", n.Name, state, lock.Name))
 		return
 	}
-	s.note(fmt.Sprintf("%s: %s no longer holds (was %s); now pinned to %s", name, lock.Name, short(old.ID), state))
+	s.note(fmt.Sprintf("%s: the pin %s of %s no longer holds; now pinned to %s", n.Name, short(old.ID), lock.Name, state))
 }
 
 // short cuts a digest for display.

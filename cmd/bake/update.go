@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"bake.build/bake/platforms"
 )
 
 func (a *app) updateCommand() *cobra.Command {
@@ -26,21 +24,16 @@ func (a *app) updateCommand() *cobra.Command {
 
 func (a *app) update(ctx context.Context, file string, f *definitionFlags) error {
 	return a.withSession(ctx, file, f, func(s *session) error {
-		changed := 0
 		s.resolver.Update = true
-		s.resolver.Changed = func(name string, old *platforms.Pin, now platforms.Pin) {
-			changed++
-			s.pinChanged(name, old, now)
-		}
 		if err := s.resolver.Pin(ctx, s.def.Plan); err != nil {
-			return err
+			return s.notPinned(err)
 		}
 		names, err := s.resolver.Names(s.def.Plan)
 		if err != nil {
 			return err
 		}
 		s.resolver.File.Keep(names)
-		if changed == 0 {
+		if s.repinned.Load() == 0 {
 			fmt.Fprintln(a.stdout, "every pin is current")
 		}
 		return nil

@@ -72,8 +72,8 @@ func TestPinIsMadeOnceAndKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), Name)
 	m := &mirror{state: "sha256:one"}
 	r := resolver(t, path, m)
-	var told []string
-	r.Changed = func(name string, _ *platforms.Pin, _ platforms.Pin) { told = append(told, name) }
+	var told []*plan.Node
+	r.Changed = func(n *plan.Node, _ *platforms.Pin, _ platforms.Pin) { told = append(told, n) }
 	p := planOf("bookworm", "bookworm")
 	if err := r.Pin(t.Context(), p); err != nil {
 		t.Fatal(err)
@@ -81,8 +81,8 @@ func TestPinIsMadeOnceAndKept(t *testing.T) {
 	if err := r.File.Save(); err != nil {
 		t.Fatal(err)
 	}
-	if m.asked.Load() != 1 || len(told) != 1 || told[0] != "fake suite bookworm" {
-		t.Fatalf("asked %d times, told %q", m.asked.Load(), told)
+	if m.asked.Load() != 1 || len(told) != 1 || told[0] != p.Nodes[0] || r.File.Get("fake suite bookworm") == nil {
+		t.Fatalf("asked %d times, told %v", m.asked.Load(), told)
 	}
 
 	m.state = "sha256:two"

@@ -25,19 +25,19 @@ type Resolver struct {
 	Update  bool // resolve every origin again, whatever the file says
 	Locked  bool // refuse with ErrLocked rather than change a pin
 
-	// Changed is told of each pin that was made or changed; old is nil for a
-	// new one.
-	Changed func(name string, old *platforms.Pin, now platforms.Pin)
+	// Changed is told of each pin that was made or changed, with a source that
+	// has it; old is nil for a new one.
+	Changed func(n *plan.Node, old *platforms.Pin, now platforms.Pin)
 }
 
 // Pin sets the pin of every source of p, from the file where it has one, and
 // from the driver otherwise. The plan is not sealed by it.
 func (r *Resolver) Pin(ctx context.Context, p *plan.Plan) error {
-	return r.each(ctx, p.Nodes, func(ctx context.Context, d platforms.Driver, name string, o platforms.Origin) (*platforms.Pin, error) {
+	return r.each(ctx, p.Nodes, func(ctx context.Context, d platforms.Driver, name string, n *plan.Node, o platforms.Origin) (*platforms.Pin, error) {
 		if old := r.File.Get(name); old != nil && !r.Update {
 			return old, nil
 		}
-		return r.ask(ctx, d, name, o)
+		return r.ask(ctx, d, name, n, o)
 	})
 }
 
@@ -51,9 +51,9 @@ func (r *Resolver) Confirm(ctx context.Context, nodes []*plan.Node) (moved bool,
 			before[n] = *n.Pin
 		}
 	}
-	err = r.each(ctx, nodes, func(ctx context.Context, d platforms.Driver, name string, o platforms.Origin) (*platforms.Pin, error) {
+	err = r.each(ctx, nodes, func(ctx context.Context, d platforms.Driver, name string, n *plan.Node, o platforms.Origin) (*platforms.Pin, error) {
 		o.Pin = r.File.Get(name)
-		return r.ask(ctx, d, name, o)
+		return r.ask(ctx, d, name, n, o)
 	})
 	for n, old := range before {
 		moved = moved || n.Pin == nil || n.Pin.ID != old.ID
@@ -61,8 +61,8 @@ func (r *Resolver) Confirm(ctx context.Context, nodes []*plan.Node) (moved bool,
 	return moved, err
 }
 
-// ask resolves one origin through its driver and records a change.
-func (r *Resolver) ask(ctx context.Context, d platforms.Driver, name string, o platforms.Origin) (*platforms.Pin, error) {
+// ask resolves the origin of n through its driver and records a change.
+func (r *Resolver) ask(ctx context.Context, d platforms.Driver, name string, n *plan.Node, o platforms.Origin) (*platforms.Pin, error) {
 	pinned, err := d.Pin(ctx, o)
 	if err != nil || pinned.Pin == nil {
 		return nil, err
@@ -72,16 +72,20 @@ func (r *Resolver) ask(ctx context.Context, d platforms.Driver, name string, o p
 		return pinned.Pin, nil
 	}
 	if r.Locked {
-		return nil, fmt.Errorf("%s: %w (run without --locked, or: bake update)", name, ErrLocked)
+		what := "it has no pin of this origin"
+		if old != nil {
+			what = "its pin of this origin no longer holds"
+		}
+		return nil, fmt.Errorf("%w: %s (bake update renews it)", ErrLocked, what)
 	}
 	r.File.Set(name, *pinned.Pin)
 	if r.Changed != nil {
-		r.Changed(name, old, *pinned.Pin)
+		r.Changed(n, old, *pinned.Pin)
 	}
 	return pinned.Pin, nil
 }
 
-type resolveFunc func(ctx context.Context, d platforms.Driver, name string, o platforms.Origin) (*platforms.Pin, error)
+type resolveFunc func(ctx context.Context, d platforms.Driver, name string, n *plan.Node, o platforms.Origin) (*platforms.Pin, error)
 
 // each calls resolve once per distinct origin among the sources of nodes, in
 // parallel, and sets the pins.
@@ -107,7 +111,7 @@ func (r *Resolver) each(ctx context.Context, nodes []*plan.Node, resolve resolve
 	for name, group := range groups {
 		g.Go(func() error {
 			first := group[0]
-			pin, err := resolve(ctx, drivers[name], name, first.Op.(plan.Source).Origin())
+			pin, err := resolve(ctx, drivers[name], name, first, first.Op.(plan.Source).Origin())
 			if err != nil {
 				return &plan.Error{Pos: first.Pos, Err: fmt.Errorf("source: %w", err)}
 			}

@@ -152,7 +152,7 @@ func TestUnits(t *testing.T) {
 		}
 	}
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1048575: "1.0 MiB", 300 << 20: "300 MiB", 3 << 40: "3.0 TiB", 5 << 50: "5 PiB"} {
-		if got := size(n); got != want {
+		if got := Size(n); got != want {
 			t.Errorf("%d is %s, want %s", n, got, want)
 		}
 	}

@@ -73,12 +73,12 @@ const maxTransfer = 28
 
 // line draws a transfer: its name, a bar, how much and how fast.
 func (x *transfer) line(s style, column, width int) string {
-	amount := size(x.done)
+	amount := Size(x.done)
 	if x.total > 0 {
-		amount = percent(x.done, x.total) + "  " + amount + " of " + size(x.total)
+		amount = percent(x.done, x.total) + "  " + amount + " of " + Size(x.total)
 	}
 	if d := x.last.Sub(x.begin); d >= time.Second && x.done > x.first {
-		amount += s.dot() + size(int64(float64(x.done-x.first)/d.Seconds())) + "/s"
+		amount += s.dot() + Size(int64(float64(x.done-x.first)/d.Seconds())) + "/s"
 	}
 	const barWidth = 24
 	name := fit(x.what, column, s.more())

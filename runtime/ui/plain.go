@@ -96,7 +96,7 @@ func (p *plain) build(e event.Event) {
 		p.line("", "warning: %s", oneLine(e.Text))
 	case event.Finished:
 		for _, f := range p.tally.files {
-			p.line("", "%s (%s)", f.path, size(f.size))
+			p.line("", "%s (%s)", f.path, Size(f.size))
 		}
 		if p.tally.ends() > 0 {
 			p.line("", "%s", p.tally.verdict())
@@ -163,9 +163,9 @@ func (p *plain) progress(n *plainNode, e event.Event) {
 	t.last, t.long, t.over = e.Time, true, complete
 	of := ""
 	if e.Total > 0 {
-		of = " of " + size(e.Total)
+		of = " of " + Size(e.Total)
 	}
-	p.line(n.prefix, "%s: %s%s", oneLine(e.Text), size(e.Done), of)
+	p.line(n.prefix, "%s: %s%s", oneLine(e.Text), Size(e.Done), of)
 }
 
 // A told is what is known of one text of a node's Progress events.

@@ -181,8 +181,8 @@ func took(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
 }
 
-// size writes a number of bytes with a binary unit: "812 B", "1.4 MiB".
-func size(n int64) string {
+// Size writes a number of bytes with a binary unit: "812 B", "1.4 MiB".
+func Size(n int64) string {
 	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
 	}

@@ -19,7 +19,7 @@ func Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (platforms.O
 		return o, fmt.Errorf("%s: options: %w", o.Kind, err)
 	}
 	if err := opts.check(o.Kind); err != nil {
-		return o, err
+		return o, &platforms.OptionError{Err: err}
 	}
 	var pin *platforms.Pin
 	var err error
