@@ -70,6 +70,7 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 			Boot:        boot,
 			KernelArgs:  strings.Join(a.KernelArgs, " "),
 			Compression: compression,
+			Writer:      export.Writer,
 		},
 		Platform: a.Layer.node.Platform,
 		Deps:     []*plan.Node{a.Layer.node},

@@ -58,13 +58,13 @@ func Child() {
 }
 
 // Fingerprint implements platforms.Driver. Layers of an ordinary user are in
-// another form, and lack device nodes.
+// another form, and lack device nodes. Another recipe makes other trees.
 func (d *driver) Fingerprint() string {
 	form := "trusted"
 	if d.userNS {
 		form = "user"
 	}
-	return fmt.Sprintf("rootfs/1 %s %s", runtime.GOARCH, form)
+	return fmt.Sprintf("rootfs/1 %s %s recipe:%s", runtime.GOARCH, form, origin.Recipe())
 }
 
 // Pin implements platforms.Driver.

@@ -1,5 +1,10 @@
 package export
 
+// Writer is the version of what writes disks and formats. It is part of an
+// artifact's key, so that artifacts are written again when it rises: whenever
+// the same layer gives other bytes than before.
+const Writer = 1
+
 // An Op writes a layer as an artifact.
 type Op struct {
 	Name        string   `key:"name"`
@@ -8,6 +13,7 @@ type Op struct {
 	Boot        string   `key:"boot"`
 	KernelArgs  string   `key:"kernel_args"`
 	Compression string   `key:"compression"` // "zstd", "zlib" or "none"; "" means what suits the format
+	Writer      int      `key:"writer"`      // Writer
 }
 
 // Kind implements plan.Op.

@@ -3,7 +3,9 @@ package origin
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,6 +30,16 @@ var (
 	//go:embed ssh-host-keys.service
 	sshHostKeys string
 )
+
+// Recipe identifies what of this package decides, beside an origin's options
+// and pin, what is imported.
+func Recipe() string {
+	h := sha256.New()
+	for _, file := range []string{debianScript, initramfsHook, sshHostKeys, diskScript} {
+		fmt.Fprintf(h, "%d\n%s", len(file), file)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
+}
 
 // importDebian installs a suite in tree with mmdebstrap.
 func importDebian(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Sink) error {
