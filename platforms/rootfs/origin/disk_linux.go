@@ -72,7 +72,8 @@ type imageInfo struct {
 }
 
 // outside returns a file that the image refers to beside itself, or "". An
-// image from elsewhere could name any file of this host.
+// image from elsewhere could name any file of this host, and the key of the
+// layer covers the one file only.
 func (i imageInfo) outside(image string) string {
 	for _, name := range []string{i.Backing, i.FormatSpecific.Data.DataFile} {
 		if name != "" {
@@ -80,7 +81,7 @@ func (i imageInfo) outside(image string) string {
 		}
 	}
 	for _, e := range i.FormatSpecific.Data.Extents {
-		if filepath.Dir(e.Filename) != filepath.Dir(image) {
+		if e.Filename != image {
 			return e.Filename
 		}
 	}

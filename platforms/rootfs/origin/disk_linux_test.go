@@ -116,6 +116,8 @@ func TestDiskRefuses(t *testing.T) {
 	if err := os.WriteFile(vmdk, []byte(descriptor), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	split := filepath.Join(h.dir, "split.vmdk")
+	runTool(t, "", "qemu-img", "create", "-q", "-f", "vmdk", "-o", "subformat=twoGbMaxExtentSparse", split, "1M")
 	none := filepath.Join(h.dir, "none")
 	if err := os.Mkdir(none, 0o755); err != nil {
 		t.Fatal(err)
@@ -130,6 +132,7 @@ func TestDiskRefuses(t *testing.T) {
 	for file, want := range map[string]string{
 		overlay:  "is not whole without the file " + raw,
 		vmdk:     "is not whole without the file " + raw,
+		split:    "is not whole without the file " + filepath.Join(h.dir, "split-s001.vmdk"),
 		raw:      "no partition of it holds a file system",
 		rootless: "has no /etc and /usr",
 		lvm:      "inside of LVM",

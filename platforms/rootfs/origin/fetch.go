@@ -50,7 +50,16 @@ type statusError struct {
 }
 
 func (e *statusError) Error() string {
-	return fmt.Sprintf("get %s: %d %s", e.url, e.code, http.StatusText(e.code))
+	return fmt.Sprintf("get %s: %d %s", redacted(e.url), e.code, http.StatusText(e.code))
+}
+
+// redacted returns the URL for messages, without the password in it.
+func redacted(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "a malformed URL" // it may hold one all the same
+	}
+	return u.Redacted()
 }
 
 // passing reports whether it may be otherwise at the next try.
@@ -126,7 +135,7 @@ func (c *client) attempt(ctx context.Context, url string, w io.Writer, done int6
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return n, fmt.Errorf("get %s: %w", url, err)
+		return n, fmt.Errorf("get %s: %w", redacted(url), err)
 	}
 	return n, nil
 }

@@ -36,8 +36,9 @@ type mirror struct {
 	releases map[string][]byte // by URL
 	out      platforms.Sink
 
-	server *http.Server
-	url    string
+	server  *http.Server
+	url     string
+	serving sync.WaitGroup // the listener and its connections
 
 	mu       sync.Mutex
 	busy     map[string]chan struct{} // URLs being downloaded, until closed
@@ -64,12 +65,28 @@ func openMirror(ctx context.Context, c *client, cache string, parts []part, rele
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: time.Minute,
 		ErrorLog:          log.New(io.Discard, "", 0), // broken connections, which apt reports itself
+		ConnState:         m.connState,
 	}
-	go m.server.Serve(l) // returns when the server is closed
+	m.serving.Go(func() { m.server.Serve(l) }) // returns when the server is closed
 	return m, nil
 }
 
-func (m *mirror) close() error { return m.server.Close() }
+func (m *mirror) connState(_ net.Conn, s http.ConnState) {
+	switch s {
+	case http.StateNew:
+		m.serving.Add(1)
+	case http.StateClosed:
+		m.serving.Done()
+	}
+}
+
+// close ends the proxy and waits for what it still does. The context that it
+// was opened with has ended, or soon will.
+func (m *mirror) close() error {
+	err := m.server.Close()
+	m.serving.Wait()
+	return err
+}
 
 // upstream returns the address to ask for what apt asks for at url, or "" when
 // it belongs to none of the archives.
@@ -288,8 +305,10 @@ func (t *tee) restart() error {
 func (m *mirror) prefetch(ctx context.Context, urls []string) {
 	const connections = 3
 	next := make(chan string)
+	var running sync.WaitGroup
+	defer running.Wait()
 	for range connections {
-		go func() {
+		running.Go(func() {
 			for url := range next {
 				if url = m.upstream(url); url == "" || !immutable(url) {
 					continue
@@ -299,7 +318,7 @@ func (m *mirror) prefetch(ctx context.Context, urls []string) {
 					f.Close()
 				}
 			}
-		}()
+		})
 	}
 	defer close(next)
 	for _, url := range urls {

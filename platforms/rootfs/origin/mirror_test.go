@@ -185,10 +185,31 @@ func TestDownloadGivesUp(t *testing.T) {
 	}{{503, 4}, {404, 1}} {
 		code = want.code
 		asked.Store(0)
-		err := c.download(t.Context(), s.URL, io.Discard, func() error { return nil }, nil)
+		address := strings.Replace(s.URL, "http://", "http://user:s3cret@", 1)
+		err := c.download(t.Context(), address, io.Discard, func() error { return nil }, nil)
+		if err != nil && strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("the error holds the password: %v", err)
+		}
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprint(want.code)) || asked.Load() != want.tries {
 			t.Errorf("%d: %v after %d tries", want.code, err, asked.Load())
 		}
+	}
+}
+
+// TestBrokenDownload breaks every download off: the password stays untold.
+func TestBrokenDownload(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		io.WriteString(w, "short")
+	}))
+	defer s.Close()
+	c := newClient()
+	defer c.close()
+	c.pause, c.retries = time.Millisecond, 1
+	address := strings.Replace(s.URL, "http://", "http://user:s3cret@", 1)
+	err := c.download(t.Context(), address, io.Discard, func() error { return nil }, nil)
+	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "user") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -214,4 +235,48 @@ func TestPrune(t *testing.T) {
 	if err := prune(filepath.Join(dir, "none"), now); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestMirrorCloseWaits closes a mirror that is in the middle of a download:
+// nothing of it is left.
+func TestMirrorCloseWaits(t *testing.T) {
+	begun := make(chan struct{}, 2)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		io.WriteString(w, "some")
+		w.(http.Flusher).Flush()
+		begun <- struct{}{}
+		<-r.Context().Done()
+	}))
+	defer s.Close()
+	cache := t.TempDir()
+	c := newClient()
+	defer c.close()
+	ctx, cancel := context.WithCancel(t.Context())
+	m, err := openMirror(ctx, c, cache, []part{{s.URL, "x"}}, nil, new(testSink))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		through(t, m, s.URL+"/pool/a.deb")
+	}()
+	fetched := make(chan struct{})
+	go func() {
+		defer close(fetched)
+		m.prefetch(ctx, []string{s.URL + "/pool/b.deb"})
+	}()
+	<-begun
+	<-begun
+	cancel()
+	<-fetched
+	if err := m.close(); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(filepath.Join(cache, "files"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left after close: %v, %v", left, err)
+	}
+	<-asked
 }

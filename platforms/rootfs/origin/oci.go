@@ -150,7 +150,7 @@ func localImage(ctx context.Context, path string, platform v1.Platform, h platfo
 }
 
 // unpackArchive unpacks an image archive. What it holds is read through names
-// that its own manifest gives, so that no link in it may lead out.
+// that its own manifest gives: see checkFolder.
 func unpackArchive(ctx context.Context, path, dir string) (err error) {
 	f, err := os.Open(path)
 	if err != nil {

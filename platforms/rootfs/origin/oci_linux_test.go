@@ -339,6 +339,36 @@ func TestOCIHostile(t *testing.T) {
 	}
 }
 
+// TestOCIHostileArchive imports archives that name files of the host as their
+// own, or that would never end.
+func TestOCIHostileArchive(t *testing.T) {
+	h := newHost(t)
+	secret := filepath.Join(h.dir, "secret")
+	if err := os.WriteFile(secret, []byte(`{"schemaVersion": 2, "manifests": []}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		h    tar.Header
+		want string
+	}{
+		"absolute link": {tar.Header{Name: "index.json", Typeflag: tar.TypeSymlink, Linkname: secret}, "leads out"},
+		"relative link": {tar.Header{Name: "manifest.json", Typeflag: tar.TypeSymlink, Linkname: "../../secret"}, "leads out"},
+		"pipe":          {tar.Header{Name: "index.json", Typeflag: tar.TypeFifo}, "neither a file nor"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			image := filepath.Join(h.dir, "image.tar")
+			if err := os.WriteFile(image, tarOf(t, c.h), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := importNew(t, originOf(t, "oci", Options{Arch: "amd64"}, map[string]string{"oci": image}), h)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+	checkNothingLeft(t, h)
+}
+
 func TestOCIWrongDiffID(t *testing.T) {
 	h := newHost(t)
 	plain := tarOf(t, tar.Header{Name: "x", Linkname: "1"})

@@ -19,6 +19,9 @@ import (
 // folderImage opens the image in a folder: an OCI layout, or what docker save
 // writes. An archive may be both; the layout has the digests.
 func folderImage(dir string, platform v1.Platform) (v1.Image, error) {
+	if err := checkFolder(dir); err != nil {
+		return nil, err
+	}
 	if _, err := os.Stat(dir + "/index.json"); err == nil {
 		index, err := layout.ImageIndexFromPath(dir)
 		if err != nil {
@@ -35,6 +38,33 @@ func folderImage(dir string, platform v1.Platform) (v1.Image, error) {
 		return nil, errors.Join(err, root.Close())
 	}
 	return img, checkPlatform(img, platform)
+}
+
+// checkFolder makes sure that a folder from elsewhere has nothing but files and
+// directories, and links to them: another link could name any file of this
+// host, and to open a pipe is to wait for ever.
+func checkFolder(dir string) (err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	return fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			info, err = root.Stat(name)
+		}
+		switch {
+		case err != nil:
+			return fmt.Errorf("link that leads out or nowhere: %w", err)
+		case !info.Mode().IsRegular() && !info.IsDir():
+			return fmt.Errorf("%s: neither a file nor a directory", name)
+		}
+		return nil
+	})
 }
 
 // A dockerFolder is an unpacked docker archive: uncompressed layers that the
