@@ -49,9 +49,15 @@ func run(args []string) int {
 	return a.main(ctx, args)
 }
 
+// A stopError says which signal ended the build.
+type stopError struct{ signal os.Signal }
+
+func (e *stopError) Error() string { return fmt.Sprintf("stopped by a signal: %v", e.signal) }
+func (e *stopError) Unwrap() error { return context.Canceled }
+
 // interruptible returns a context that ends at the first interrupt, or when the
-// terminal goes away. A second
-// one ends the process at once: what it leaves on disk the next start removes.
+// terminal goes away. A second one ends the process at once: what it leaves on
+// disk the next start removes.
 func interruptible() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
@@ -61,7 +67,7 @@ func interruptible() (context.Context, func()) {
 	}
 	go func() {
 		if s, ok := <-signals; ok {
-			cancel(fmt.Errorf("stopped by signal %v: %w", s, context.Canceled))
+			cancel(&stopError{s})
 		}
 		if _, ok := <-signals; ok {
 			os.Exit(exitInterrupted)

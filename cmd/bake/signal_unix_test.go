@@ -20,7 +20,7 @@ func TestSignals(t *testing.T) {
 		}
 		select {
 		case <-ctx.Done():
-			if !errors.Is(context.Cause(ctx), context.Canceled) {
+			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) || cause.Error() != "stopped by a signal: "+s.String() {
 				t.Errorf("%v: cause %v", s, context.Cause(ctx))
 			}
 		case <-time.After(10 * time.Second):
