@@ -56,6 +56,13 @@ func (s *scanner) entry(p, name string) (*Entry, error) {
 	switch in.Type() {
 	case TypeRegular:
 		in.Size, in.Stored, in.first = st.Size, st.Blocks*512, p
+		if in.Stored < in.Size {
+			stored, err := dataSize(abs, in.Size)
+			if err != nil {
+				return nil, err
+			}
+			in.Stored = stored
+		}
 	case TypeBlock, TypeChar:
 		in.Major, in.Minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
 	case TypeSymlink:
@@ -119,6 +126,27 @@ func (s *scanner) xattrs(abs string) ([]Xattr, error) {
 	}
 	sortXattrs(list)
 	return list, nil
+}
+
+// dataSize returns how many of the size bytes of a file lie outside of holes.
+// The blocks that it takes do not say that where the file system compresses.
+func dataSize(file string, size int64) (n int64, err error) {
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	for off := int64(0); off < size; {
+		start, end, err := NextData(f, off, size)
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			return 0, err
+		}
+		n += end - start
+		off = end
+	}
+	return n, nil
 }
 
 // Open opens a regular file of the tree that lies on the host.

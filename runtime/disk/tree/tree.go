@@ -36,7 +36,7 @@ type Inode struct {
 	Mode         uint32 // type and permission bits, as of inode(7)
 	UID, GID     uint32
 	Size         int64 // bytes of content of a regular file
-	Stored       int64 // bytes that the host keeps for it; less than Size when it has holes
+	Stored       int64 // bytes of it outside of holes, or a little more
 	Sec          int64 // modification time
 	Nsec         uint32
 	Major, Minor uint32 // of a device
