@@ -53,24 +53,21 @@ type Result struct {
 // Run writes an artifact. Either all of its files appear in r.OutDir, or, on an
 // error, none of them does and an artifact that was there stands. Formats are
 // written in parallel, those from a disk as soon as the disk is made, once.
-func Run(ctx context.Context, r Request) (res *Result, err error) {
+func Run(ctx context.Context, r Request) (*Result, error) {
 	list, err := r.Formats.formats(r.Op.Formats)
 	if err != nil {
-		return nil, fmt.Errorf("export: %w", err)
+		return nil, err
 	}
 	if r.Arch == "" {
 		r.Arch = runtime.GOARCH
 	}
 	for _, p := range r.Formats.Problems(r.Op.Formats, bootMode(r.Op.Boot, r.Arch)) {
-		err = errors.Join(err, fmt.Errorf("export: %s: %s", p.What, p.Fix))
+		err = errors.Join(err, fmt.Errorf("%s: %s", p.What, p.Fix))
 	}
 	if err != nil {
 		return nil, err
 	}
-	if res, err = run(ctx, &r, list); err != nil {
-		return nil, fmt.Errorf("export %s: %w", r.Op.Name, err)
-	}
-	return res, nil
+	return run(ctx, &r, list)
 }
 
 // bootMode is the boot mode of a definition where it is run: the default,
