@@ -3,6 +3,7 @@ package builtins
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -157,7 +158,7 @@ func sourceName(s *op.Source, kwargs []starlark.Tuple) string {
 	var values map[string]json.RawMessage
 	var text string
 	if json.Unmarshal(s.Options, &values) == nil && json.Unmarshal(values[s.Of], &text) == nil {
-		return "source: " + s.Of + " " + text
+		return "source: " + s.Of + " " + redacted(text)
 	}
 	for _, kv := range kwargs {
 		if string(kv[0].(starlark.String)) != s.Of {
@@ -165,7 +166,7 @@ func sourceName(s *op.Source, kwargs []starlark.Tuple) string {
 		}
 		switch v := kv[1].(type) {
 		case starlark.String:
-			return "source: " + s.Of + " " + string(v)
+			return "source: " + s.Of + " " + redacted(string(v))
 		case *Artifact:
 			return "source: " + s.Of + " " + v.name
 		case *Layer:
@@ -173,4 +174,12 @@ func sourceName(s *op.Source, kwargs []starlark.Tuple) string {
 		}
 	}
 	return "source: " + s.Of
+}
+
+// redacted returns an address for displays, without the password in it.
+func redacted(s string) string {
+	if u, err := url.Parse(s); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return s
 }

@@ -60,6 +60,7 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 		},
 		Layers:   j.Chain,
 		OutDir:   filepath.Join(e.out, op.Name),
+		Arch:     archOf(j.Node),
 		CacheDir: cache,
 		About:    e.s.about(j.Node),
 		Sink:     j.Out,
