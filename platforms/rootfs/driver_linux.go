@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 
 	"bake.build/bake/platforms"
@@ -37,7 +36,7 @@ func open(o Options, h platforms.Host) (platforms.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &driver{host: h, limits: l, userNS: inUserNS(), self: sync.OnceValues(openSelf)}
+	d := &driver{host: h, limits: l, userNS: overlay.InUserNamespace(), self: sync.OnceValues(openSelf)}
 	d.groups = newGroups(l)
 	return d, nil
 }
@@ -131,15 +130,4 @@ func lowers(chain []platforms.Layer) ([]string, error) {
 		}
 	}
 	return dirs, nil
-}
-
-// inUserNS reports whether this process lives in a user namespace, where root
-// is not the kernel's.
-func inUserNS() bool {
-	b, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return false // no user namespaces in this kernel
-	}
-	f := strings.Fields(string(b))
-	return len(f) != 3 || f[0] != "0" || f[1] != "0" || f[2] != "4294967295"
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -150,27 +149,4 @@ func firstError(err, other error) error {
 		return err
 	}
 	return other
-}
-
-// ParseSize reads a size as definitions write it: a number of bytes, or one
-// with a binary suffix K, M, G or T.
-func ParseSize(s string) (int64, error) {
-	n, shift := s, 0
-	if len(s) > 0 {
-		switch s[len(s)-1] {
-		case 'K', 'k':
-			n, shift = s[:len(s)-1], 10
-		case 'M', 'm':
-			n, shift = s[:len(s)-1], 20
-		case 'G', 'g':
-			n, shift = s[:len(s)-1], 30
-		case 'T', 't':
-			n, shift = s[:len(s)-1], 40
-		}
-	}
-	v, err := strconv.ParseInt(n, 10, 64)
-	if err != nil || v < 0 || v > (1<<62)>>shift {
-		return 0, fmt.Errorf("parse size %q: want a number with K, M, G or T, such as \"4G\"", s)
-	}
-	return v << shift, nil
 }

@@ -274,16 +274,3 @@ func TestVersionLess(t *testing.T) {
 		t.Error("6.1 is before itself")
 	}
 }
-
-func TestParseSize(t *testing.T) {
-	for in, want := range map[string]int64{"0": 0, "512": 512, "1K": 1 << 10, "4G": 4 << 30, "10m": 10 << 20, "2T": 2 << 40} {
-		if got, err := ParseSize(in); err != nil || got != want {
-			t.Errorf("ParseSize(%q) = %d, %v, want %d", in, got, err, want)
-		}
-	}
-	for _, bad := range []string{"", "G", "-1", "4X", "1.5G", "99999999T"} {
-		if _, err := ParseSize(bad); err == nil {
-			t.Errorf("ParseSize(%q): no error", bad)
-		}
-	}
-}

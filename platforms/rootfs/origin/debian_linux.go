@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/rootfs/overlay"
 )
 
 var (
@@ -197,9 +198,9 @@ func (d debian) mmdebstrap(ctx context.Context, m *mirror) error {
 }
 
 func (d debian) environment(m *mirror) []string {
-	overlay, docs, modules := "", "", d.opts.Initramfs
-	if inUserNamespace() {
-		overlay = ",userxattr"
+	form, docs, modules := "", "", d.opts.Initramfs
+	if overlay.InUserNamespace() {
+		form = ",userxattr"
 	}
 	if d.opts.Docs {
 		docs = "yes"
@@ -208,7 +209,7 @@ func (d debian) environment(m *mirror) []string {
 		modules = "vm"
 	}
 	env := []string{
-		"BAKE_SCRATCH=" + d.scratch, "BAKE_PROXY=" + m.url, "BAKE_OVERLAY=" + overlay,
+		"BAKE_SCRATCH=" + d.scratch, "BAKE_PROXY=" + m.url, "BAKE_OVERLAY=" + form,
 		"BAKE_DOCS=" + docs, "BAKE_MODULES=" + modules, "BAKE_SUITE=" + d.opts.Debian,
 		"BAKE_INCLUDE=" + strings.Join(d.opts.Packages, " "), "BAKE_LINKS=" + mergedDirs(d.opts),
 		"TMPDIR=" + d.scratch,

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/rootfs/overlay"
 )
 
 //go:embed disk.sh
@@ -25,7 +26,7 @@ func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree stri
 	if err != nil {
 		return err
 	}
-	if inUserNamespace() {
+	if overlay.InUserNamespace() {
 		return errors.New("disk: reading a disk image means mounting it, which only root can: run bake as root, or export the disk's tree to a tar archive")
 	}
 	if err := missing(toolProblem("qemu-img", "qemu-utils", "")); err != nil {

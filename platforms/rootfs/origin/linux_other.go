@@ -20,5 +20,3 @@ func importDisk(context.Context, Options, platforms.Origin, string, platforms.Ho
 }
 
 func copyTree(context.Context, string, string, platforms.Sink) error { return errLinux }
-
-func inUserNamespace() bool { return false }

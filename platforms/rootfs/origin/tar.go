@@ -11,6 +11,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/rootfs/archive"
+	"bake.build/bake/platforms/rootfs/overlay"
 )
 
 // importTar unpacks an archive in tree.
@@ -68,5 +69,5 @@ func unpack(ctx context.Context, tree string, r io.Reader, o archive.Options) (e
 // unpackOptions are those of an origin: in a user namespace no device can be
 // made.
 func unpackOptions(w archive.Whiteouts) archive.Options {
-	return archive.Options{Whiteouts: w, NoDevices: inUserNamespace()}
+	return archive.Options{Whiteouts: w, NoDevices: overlay.InUserNamespace()}
 }
