@@ -161,4 +161,9 @@ func TestNames(t *testing.T) {
 	if got := shorten(strings.Repeat("é", 61)); got != strings.Repeat("é", 59)+"…" {
 		t.Errorf("shorten: %q", got)
 	}
+	for _, o := range []StepOptions{{}, {Name: "a \x1b[31mred\r\xff é"}} {
+		if got := o.title("a \x1b[31mred\r\xff é"); got != "a [31mred\uFFFD é" {
+			t.Errorf("title of %+v: %q", o, got)
+		}
+	}
 }

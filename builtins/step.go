@@ -3,6 +3,7 @@ package builtins
 import (
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"bake.build/bake/runtime/plan"
@@ -17,11 +18,19 @@ type StepOptions struct {
 	Always  bool     `arg:"always,keyword" help:"Run the step even when its layer is in the cache." default:"False"`
 }
 
+// title returns the name of a step for displays: the one that it was given, or
+// else auto, cut to a line. What would move a terminal's cursor is left out.
 func (o StepOptions) title(auto string) string {
-	if o.Name != "" {
-		return o.Name
+	title := o.Name
+	if title == "" {
+		title = shorten(auto)
 	}
-	return shorten(auto)
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(title, "\uFFFD"))
 }
 
 func (o StepOptions) run() plan.RunOptions {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -54,7 +55,7 @@ func (a *app) explain(ctx context.Context, args []string, f *definitionFlags) er
 			fmt.Fprintln(a.stdout, "  nothing changed since the last build")
 		}
 		for _, c := range changes {
-			c.write(a.stdout)
+			c.write(a.stdout, a.rel)
 		}
 		return nil
 	})
@@ -162,8 +163,8 @@ func compare(old, now plan.Preimage) []fieldChange {
 	return changes
 }
 
-// write prints the change for people.
-func (c *change) write(w io.Writer) {
+// write prints the change for people; rel writes a path as they know it.
+func (c *change) write(w io.Writer, rel func(string) string) {
 	place := ""
 	if len(c.node.Pos) > 0 {
 		place = plan.Place(c.node.Pos).String() + ": "
@@ -178,8 +179,8 @@ func (c *change) write(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  %s%s\n", place, c.node.Name)
 	for _, f := range c.fields {
-		if path := c.input(f.now); path != "" {
-			fmt.Fprintf(w, "    the content of %s changed\n", path)
+		if path := inputOf(c.node, f.now); path != "" {
+			fmt.Fprintf(w, "    the content of %s changed\n", rel(path))
 			continue
 		}
 		f.name = plain(f.name)
@@ -187,9 +188,9 @@ func (c *change) write(w io.Writer) {
 	}
 }
 
-// input returns the path of the node's input that has the digest, or "".
-func (c *change) input(digest string) string {
-	r, ok := c.node.Op.(plan.Reader)
+// inputOf returns the path of n's input that has the digest, or "".
+func inputOf(n *plan.Node, digest string) string {
+	r, ok := n.Op.(plan.Reader)
 	if !ok || digest == "" {
 		return ""
 	}
@@ -250,7 +251,11 @@ func (b *pastBuild) reason(d *builtins.Definition, n *plan.Node) string {
 	}
 	var names []string
 	for _, f := range compare(was.Preimage, n.Preimage) {
-		names = append(names, plain(f.name))
+		name := plain(f.name)
+		if path := inputOf(n, f.now); path != "" {
+			name = filepath.Base(path)
+		}
+		names = append(names, name)
 	}
 	if len(names) == 0 {
 		return "its parent changed"
