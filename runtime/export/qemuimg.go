@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+
+	"bake.build/bake/internal/tool"
 )
 
 // convert lets qemu-img make out from the raw disk. It writes in order, not
@@ -22,7 +24,7 @@ func convert(ctx context.Context, j *Job, out, format string, args ...string) er
 	cmd.Stdout = &percent{tell: func(done float64) {
 		j.Progress(format, int64(done/100*float64(j.diskSize)), j.diskSize)
 	}}
-	if err := cmd.Run(); err != nil {
+	if err := tool.Run(cmd); err != nil {
 		return fmt.Errorf("qemu-img: %w: %s", errors.Join(err, ctx.Err()), strings.TrimSpace(stderr.String()))
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"bake.build/bake/internal/tool"
 	"bake.build/bake/runtime/disk/tree"
 )
 
@@ -37,7 +38,7 @@ var squashfs = Format{
 			}
 			var output bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &output, &output
-			if err := cmd.Run(); err != nil {
+			if err := tool.Run(cmd); err != nil {
 				return fmt.Errorf("mksquashfs: %w: %s", errors.Join(err, ctx.Err()), strings.TrimSpace(output.String()))
 			}
 			return nil

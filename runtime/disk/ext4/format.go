@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bake.build/bake/internal/tool"
 )
 
 const (
@@ -40,7 +42,7 @@ type Options struct {
 // Format makes an empty file system in the size bytes at offset of the file
 // image, which must be zeros. It runs mke2fs.
 func Format(ctx context.Context, image string, offset, size int64, o Options) error {
-	tool, err := Tool("mke2fs")
+	mke2fs, err := Tool("mke2fs")
 	if err != nil {
 		return err
 	}
@@ -64,11 +66,11 @@ func Format(ctx context.Context, image string, offset, size int64, o Options) er
 		"-E", fmt.Sprintf("offset=%d,hash_seed=%s,root_owner=0:0,nodiscard,lazy_itable_init=0,lazy_journal_init=1", offset, o.HashSeed),
 		image, strconv.FormatInt(blocks, 10),
 	}
-	cmd := exec.CommandContext(ctx, tool, args...)
+	cmd := exec.CommandContext(ctx, mke2fs, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.Env = append(os.Environ(), "LC_ALL=C", noConfig, "E2FSPROGS_FAKE_TIME="+strconv.FormatInt(max(o.Epoch.Unix(), 1), 10))
-	if err := cmd.Run(); err != nil {
+	if err := tool.Run(cmd); err != nil {
 		return fmt.Errorf("mke2fs: %w: %s", errors.Join(err, ctx.Err()), strings.TrimSpace(out.String()))
 	}
 	return nil

@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"bake.build/bake/internal/tool"
 )
 
 // A Target is a firmware that a core image is made for.
@@ -106,7 +108,7 @@ func (t Target) mkimage(ctx context.Context) (image []byte, err error) {
 	cmd := exec.CommandContext(ctx, "grub-mkimage", append(args, strings.Fields(t.modules)...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	if err := cmd.Run(); err != nil {
+	if err := tool.Run(cmd); err != nil {
 		return nil, fmt.Errorf("grub-mkimage: %w: %s", errors.Join(err, ctx.Err()), strings.TrimSpace(stderr.String()))
 	}
 	return os.ReadFile(out)

@@ -1,0 +1,11 @@
+// Package tool runs programs of the host that work for bake, so that they go
+// when bake goes and stop when bake says so.
+package tool
+
+import "os/exec"
+
+// Run is cmd.Run of a program that the terminal's Ctrl-C does not reach, since
+// it is for bake to act on, and that the kernel kills when bake dies, where the
+// kernel can do that. It starts the program on the calling goroutine's thread,
+// and keeps the thread until the end. cmd.SysProcAttr is replaced.
+func Run(cmd *exec.Cmd) error { return run(cmd) }
