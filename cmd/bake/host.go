@@ -61,7 +61,7 @@ func (s *session) why() func(*plan.Node) string {
 		if past == nil {
 			var err error
 			if past, err = s.past(); err != nil {
-				s.note(err.Error())
+				s.warn(err.Error())
 				past = &pastBuild{}
 			}
 		}

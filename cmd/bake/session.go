@@ -39,7 +39,7 @@ type session struct {
 
 	mu     sync.Mutex
 	events *event.Stream // of the running build; nil before and after it
-	notes  []string      // what to tell the user, while there are no events
+	notes  []event.Event // what to tell the user, while nothing takes events
 }
 
 // evaluate reads a definition. Its errors have the code exitDefinition.
@@ -208,7 +208,7 @@ func (s *session) pinChanged(n *plan.Node, old *platforms.Pin, now platforms.Pin
 		s.note(fmt.Sprintf("%s: pinned to %s in %s", n.Name, state, lock.Name))
 		return
 	}
-	s.note(fmt.Sprintf("%s: the pin %s of %s no longer holds; now pinned to %s", n.Name, short(old.ID), lock.Name, state))
+	s.warn(fmt.Sprintf("%s: the pin %s of %s no longer holds; now pinned to %s", n.Name, short(old.ID), lock.Name, state))
 }
 
 // short cuts a digest for display.
@@ -220,17 +220,20 @@ func short(id string) string {
 	return id
 }
 
-// note tells the user something besides the build itself. It may be called
-// from any goroutine.
-func (s *session) note(text string) {
+// note tells the user something besides the build itself, and warn what needs
+// attention. Both may be called from any goroutine.
+func (s *session) note(text string) { s.send(event.Event{Type: event.Note, Text: text}) }
+func (s *session) warn(text string) { s.send(event.Event{Type: event.Warning, Text: text}) }
+
+func (s *session) send(e event.Event) {
 	s.mu.Lock()
 	events := s.events
 	if events == nil {
-		s.notes = append(s.notes, text)
+		s.notes = append(s.notes, e)
 	}
 	s.mu.Unlock()
 	if events != nil {
-		events.Send(event.Event{Type: event.Warning, Text: text})
+		events.Send(e)
 	}
 }
 
@@ -245,8 +248,8 @@ func (s *session) stream(events *event.Stream) {
 	if events == nil {
 		return
 	}
-	for _, n := range notes {
-		events.Send(event.Event{Type: event.Warning, Text: n})
+	for _, e := range notes {
+		events.Send(e)
 	}
 }
 
@@ -254,8 +257,11 @@ func (s *session) stream(events *event.Stream) {
 func (s *session) tell() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, n := range s.notes {
-		fmt.Fprintln(s.stderr, n)
+	for _, e := range s.notes {
+		if e.Type == event.Warning {
+			fmt.Fprint(s.stderr, "warning: ")
+		}
+		fmt.Fprintln(s.stderr, e.Text)
 	}
 	s.notes = nil
 }

@@ -23,7 +23,8 @@ const (
 	Failed   Type = "failed"   // the node failed with Err
 	Canceled Type = "canceled" // the node was stopped before its end
 	Skipped  Type = "skipped"  // the node did not run since Text
-	Warning  Type = "warning"  // Text is for the user; Node may be nil
+	Note     Type = "note"     // Text is for the user to know; Node is nil
+	Warning  Type = "warning"  // Text is for the user to heed; Node may be nil
 	Artifact Type = "artifact" // a file of the finished artifact: Text is its path, Total its bytes
 	Finished Type = "finished" // the last event of a build
 )

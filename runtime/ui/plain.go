@@ -92,6 +92,8 @@ func (p *plain) line(prefix, format string, args ...any) {
 // build tells what concerns the whole build.
 func (p *plain) build(e event.Event) {
 	switch e.Type {
+	case event.Note:
+		p.line("", "%s", oneLine(e.Text))
 	case event.Warning:
 		p.line("", "warning: %s", oneLine(e.Text))
 	case event.Finished:

@@ -156,8 +156,11 @@ func (t *tty) Event(e event.Event) {
 	t.changed = true
 	t.tally.event(e)
 	if e.Node == nil {
-		if e.Type == event.Warning {
-			t.warn("", e.Text)
+		switch e.Type {
+		case event.Note:
+			t.say(signCached, "", e.Text)
+		case event.Warning:
+			t.say(signWarning, "", e.Text)
 		}
 		return
 	}
@@ -172,7 +175,7 @@ func (t *tty) Event(e event.Event) {
 		t.running = append(t.running, n)
 		t.waiting = without(t.waiting, n.id)
 	case event.Warning:
-		t.warn(t.name(e.Node), e.Text)
+		t.say(signWarning, t.name(e.Node), e.Text)
 	case event.Cached:
 		t.cached = append(t.cached, t.name(e.Node))
 	case event.Skipped:
@@ -264,11 +267,11 @@ func (t *tty) tell(e event.Event) {
 	}
 }
 
-func (t *tty) warn(name, text string) {
+func (t *tty) say(s sign, name, text string) {
 	if name != "" {
 		name += ": "
 	}
-	line := t.style.sign(signWarning) + " " + name + t.style.text(text)
+	line := t.style.sign(s) + " " + name + t.style.text(text)
 	t.later(func(int) string { return line })
 }
 
