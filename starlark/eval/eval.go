@@ -62,7 +62,7 @@ func Run(ctx context.Context, cfg Config) (starlark.StringDict, error) {
 		cfg.MaxMemory = DefaultMaxMemory
 	}
 	r := &run{cfg: cfg, modules: map[string]*module{}}
-	guarded := starlark.StringDict{"range": starlark.NewBuiltin("range", guardedRange), countName: newCount()}
+	guarded := starlark.StringDict{"range": starlark.NewBuiltin("range", guardedRange), countName: newCount(), addedName: newAdded()}
 	for name, v := range cfg.Predeclared {
 		guarded[name] = v
 	}

@@ -207,10 +207,10 @@ func TestGarbage(t *testing.T) {
 // out of the way. Each has to be stopped long before.
 func TestMemory(t *testing.T) {
 	for name, text := range map[string]string{
-		"doubling":     "def f():\n    x = [0]\n    for i in range(40):\n        x = x + x\nf()\n",
+		"extended":     "def f():\n    x = [0]\n    for i in range(40):\n        x.extend(x)\nf()\n",
 		"strings":      "x = []\nfor i in range(100):\n    x.append('x' * 50000000)\n",
 		"comprehended": "x = [[0] * 1000 for i in range(10000000)]\n",
-		"joined":       "def f():\n    x = 'x'\n    for i in range(40):\n        x = x + x\nf()\n",
+		"joined":       "def f():\n    x = 'x'\n    for i in range(40):\n        x = x.join([x, x])\nf()\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			const limit = 32 << 20
