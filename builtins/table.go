@@ -1,7 +1,6 @@
 package builtins
 
 import (
-	starlarkjson "go.starlark.net/lib/json"
 	"go.starlark.net/lib/math"
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
@@ -48,7 +47,7 @@ type Arg struct {
 func (c *Context) Predeclared(table []Builtin) starlark.StringDict {
 	names := starlark.StringDict{
 		"struct": starlark.NewBuiltin("struct", starlarkstruct.Make),
-		"json":   starlarkjson.Module,
+		"json":   jsonModule(),
 		"math":   math.Module,
 	}
 	for _, b := range table {

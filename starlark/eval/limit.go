@@ -3,7 +3,9 @@ package eval
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"runtime/metrics"
+	"strings"
 	"time"
 
 	"bake.build/bake/runtime/plan"
@@ -33,7 +35,7 @@ func (e *LimitError) Error() string {
 // or the heap grows beyond the limit.
 func (r *run) limited(ctx context.Context, evaluate func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- r.cause(evaluate()) }()
+	go func() { done <- r.cause(r.bounded(evaluate)) }()
 
 	base := readHeap()
 	tick := time.NewTicker(samplePeriod)
@@ -50,6 +52,24 @@ func (r *run) limited(ctx context.Context, evaluate func() error) error {
 			}
 		}
 	}
+}
+
+// bounded calls evaluate. A value that is too large for any memory, as of one
+// text in place of each letter of another, is a panic of the Go runtime: it
+// becomes an error.
+func (r *run) bounded(evaluate func() error) (err error) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		e, ok := v.(runtime.Error)
+		if !ok || !strings.Contains(e.Error(), "makeslice") && !strings.Contains(e.Error(), "growslice") {
+			panic(v) // a bug of bake
+		}
+		err = fmt.Errorf("%s: %w", r.cfg.Project.Show(r.cfg.Project.Definition), &LimitError{What: "memory", Limit: r.cfg.MaxMemory})
+	}()
+	return evaluate()
 }
 
 // abandon stops the thread for the reason why. An operation that does not
