@@ -67,7 +67,7 @@ func ReadManifest(dir string) (*Manifest, error) {
 		return nil, fmt.Errorf("read manifest %s: schema %q is not %q", filepath.Join(dir, ManifestName), m.Schema, Schema)
 	}
 	for _, f := range m.Files {
-		if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
+		if p := filepath.FromSlash(f.Path); !filepath.IsLocal(p) || filepath.Clean(p) == "." {
 			return nil, fmt.Errorf("read manifest %s: file %q is not in the artifact", filepath.Join(dir, ManifestName), f.Path)
 		}
 	}
