@@ -63,12 +63,24 @@ func packagesOf(problems []platforms.Problem) (packages []string, others []strin
 // A writer takes lines; it is what fmt.Fprintf needs.
 type writer interface{ Write([]byte) (int, error) }
 
-// writeProblems lists problems and, after them, the commands that mend them.
+// writeProblems lists problems, each once with all that needs it, and after
+// them the commands that mend them.
 func writeProblems(w writer, problems []platforms.Problem) {
+	var order []string
+	needs := make(map[string][]string)
 	for _, p := range problems {
-		fmt.Fprintf(w, "missing: %s", p.What)
+		if _, told := needs[p.What]; !told {
+			order = append(order, p.What)
+			needs[p.What] = nil
+		}
 		if p.Need != "" {
-			fmt.Fprintf(w, " (needed for %s)", p.Need)
+			needs[p.What] = append(needs[p.What], p.Need)
+		}
+	}
+	for _, what := range order {
+		fmt.Fprintf(w, "missing: %s", what)
+		if len(needs[what]) > 0 {
+			fmt.Fprintf(w, " (needed for %s)", strings.Join(needs[what], ", "))
 		}
 		fmt.Fprintln(w)
 	}
