@@ -57,6 +57,9 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.onlyDisks(formats); err != nil {
+		return nil, err
+	}
 	artifact := &Artifact{layer: a.Layer, name: a.Name, target: a.Name, formats: formats}
 	if err := c.checkArtifact(artifact); err != nil {
 		return nil, err
@@ -91,6 +94,21 @@ func oneOf(option, s string, choices []string) (string, error) {
 		return "", fmt.Errorf("%s: %q is not a choice%s", option, s, spell.Hint(s, "choices", choices))
 	}
 	return s, nil
+}
+
+// onlyDisks refuses options of disks where no format is made from one.
+func (c *Call) onlyDisks(formats []string) error {
+	for _, f := range c.Formats {
+		if f.From == export.FromDisk && slices.Contains(formats, f.Name) {
+			return nil
+		}
+	}
+	for _, option := range []string{"size", "boot", "kernel_args"} {
+		if c.Given(option) {
+			return fmt.Errorf("%s: none of the formats %s is a disk", option, strings.Join(formats, ", "))
+		}
+	}
+	return nil
 }
 
 func checkFormats(formats, known []string) ([]string, error) {

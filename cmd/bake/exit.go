@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"syscall"
 )
 
 // The exit codes of bake. They are part of its interface.
@@ -57,6 +58,8 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.As(err, &c):
 		return c.code
+	case errors.Is(err, syscall.ENOSPC):
+		return exitHost
 	}
 	return exitFailed
 }

@@ -227,7 +227,15 @@ func writeField(w io.Writer, f fieldChange) {
 func plain(field string) string {
 	field = strings.TrimPrefix(field, "command.")
 	field, _, _ = strings.Cut(field, "[")
-	return strings.TrimSuffix(field, "#")
+	switch field = strings.TrimSuffix(field, "#"); field {
+	case "platform":
+		return "the platform's driver (another bake)"
+	case "writer":
+		return "the writer of artifacts (another bake)"
+	case "pin":
+		return "the pin of the origin"
+	}
+	return field
 }
 
 func quoted(s string) string {
