@@ -224,7 +224,7 @@ export(m, "x", formats = ["tar"])
 	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
 		t.Errorf("exit code %d (%v), want %d\n%s", code, err, exitInterrupted, seen.String())
 	}
-	if took := time.Since(begin); took > 10*time.Second {
+	if took := time.Since(begin); took > time.Minute {
 		t.Errorf("took %v to stop", took)
 	}
 	if err := leftovers(filepath.Join(dir, "cache")); err != nil {

@@ -140,10 +140,12 @@ func newJob(r *Request, dir string, list []Format) *Job {
 func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	diskReady := make(chan struct{})
+	var diskErr error // set before diskReady is closed
 	if slices.ContainsFunc(list, func(f Format) bool { return f.From == FromDisk }) {
 		g.Go(func() error {
 			defer close(diskReady)
-			return j.makeDisk(ctx)
+			diskErr = j.makeDisk(ctx)
+			return diskErr
 		})
 	}
 	results := make([][]File, len(list))
@@ -151,6 +153,9 @@ func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, 
 		g.Go(func() error {
 			if f.From == FromDisk {
 				<-diskReady
+				if diskErr != nil {
+					return nil // told already
+				}
 			}
 			if err := ctx.Err(); err != nil {
 				return err

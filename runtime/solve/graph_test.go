@@ -165,14 +165,14 @@ func TestLargePlan(t *testing.T) {
 	if res := w.must(targets...); res.Ran != 3001 {
 		t.Errorf("%d ran", res.Ran)
 	}
-	if took := time.Since(begin); took > 30*time.Second {
+	if took := time.Since(begin); took > 5*time.Minute {
 		t.Errorf("3,000 steps took %v", took)
 	}
 	begin = time.Now()
 	if res := w.must(targets...); res.Ran != 0 || res.Cached != 3001 {
 		t.Errorf("%+v", res)
 	}
-	if took := time.Since(begin); took > 10*time.Second {
+	if took := time.Since(begin); took > 2*time.Minute {
 		t.Errorf("3,000 cached steps took %v", took)
 	}
 }

@@ -199,7 +199,7 @@ func TestDeafStepIsStopped(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "timed out after 1ms") {
 		t.Errorf("error %v", err)
 	}
-	if d := time.Since(begin); d > 4*time.Second {
+	if d := time.Since(begin); d > time.Minute {
 		t.Errorf("it took %v", d)
 	}
 }

@@ -224,7 +224,7 @@ func TestMemory(t *testing.T) {
 			if !IsLimit(err) || !strings.Contains(err.Error(), "more than 32 MiB of memory") {
 				t.Errorf("error %v, want that memory ran out", err)
 			}
-			if took := time.Since(start); took > 20*time.Second {
+			if took := time.Since(start); took > 3*time.Minute {
 				t.Errorf("it took %v", took)
 			}
 		})
@@ -259,7 +259,7 @@ func TestCancel(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v, want the context's", err)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 	if pos := where(err); !strings.HasPrefix(pos, "images.star:") {

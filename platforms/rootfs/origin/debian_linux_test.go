@@ -141,7 +141,7 @@ func TestDebianCancel(t *testing.T) {
 	if err := Import(ctx, o, dir, h, new(testSink)); err == nil || !strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
 		t.Errorf("cancelled import: %v", err)
 	}
-	if took := time.Since(start); took > 12*time.Second {
+	if took := time.Since(start); took > 2*time.Minute {
 		t.Errorf("took %v to stop", took)
 	}
 	checkNothingLeft(t, h)
