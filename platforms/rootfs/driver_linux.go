@@ -71,6 +71,9 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 	return origin.Pin(ctx, o, d.host)
 }
 
+// PinName implements platforms.PinNamer.
+func (d *driver) PinName(o platforms.Origin) string { return origin.PinName(o) }
+
 // Import implements platforms.Driver.
 func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (string, error) {
 	return "", origin.Import(ctx, o, dir, d.host, out)
