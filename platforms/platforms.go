@@ -132,7 +132,7 @@ type Sheller interface {
 // A PinNamer names what the pin of an origin depends on. Origins of the same
 // name share one pin and one line of bake.lock.
 type PinNamer interface {
-	// PinName returns such as "debian bookworm amd64", or "" for an origin that
+	// PinName returns such as "debian bookworm", or "" for an origin that
 	// has no name of its own.
 	PinName(o Origin) string
 }

@@ -11,7 +11,7 @@
 //	{
 //	  "version": 1,
 //	  "pins": {
-//	    "rootfs debian bookworm amd64": {"id": "sha256:…", "date": "2026-11-01T10:00:00Z"}
+//	    "rootfs debian bookworm": {"id": "sha256:…", "date": "2026-11-01T10:00:00Z"}
 //	  }
 //	}
 package lock
