@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
 )
 
 // A Driver makes machines on one platform and knows where their disks live.
@@ -80,6 +81,15 @@ type Cmd struct {
 
 	// NoNetwork cuts the command off from every network but its own loopback.
 	NoNetwork bool
+
+	// ExpectDisconnect says that the command may end the connection to the
+	// machine, as a reboot does. Run then returns without an error once the
+	// machine can be used again.
+	ExpectDisconnect bool
+
+	// Secret says that Env, Files or Stdin hold a secret. A machine that ran
+	// such a command keeps nothing of its memory.
+	Secret bool
 }
 
 // A File is a file that exists in memory while a command runs.
@@ -123,6 +133,78 @@ type Treer interface {
 	Tree(ctx context.Context, chain []Layer, use func(dir string) error) error
 }
 
+// A Disker makes disks of chains.
+type Disker interface {
+	// Disk writes the disk of the chain to the new file dst, as a raw image with
+	// holes: shut down in order, and without anything that was put there for the
+	// build.
+	Disk(ctx context.Context, chain []Layer, dst string, out Sink) error
+}
+
+// A Launcher starts finished images.
+type Launcher interface {
+	// Launch opens a throw-away machine on an image. The image's files do not
+	// change.
+	Launch(ctx context.Context, i Image, out Sink) (Machine, error)
+}
+
+// An Image is one file of a finished artifact that a machine can start from.
+type Image struct {
+	Path   string // absolute
+	Format string // "qcow2", "raw", "vmdk", "vdi" or "vhd"
+	Arch   string // as Go names it; "" means the host's
+	UEFI   bool   // it boots by UEFI only
+
+	// NoLogin says that nothing will run in the machine: it is started and
+	// watched. Launch does not wait until it can be reached, and Run fails.
+	NoLogin bool
+
+	// Forward are ports of this host's loopback that lead into the machine.
+	Forward []Forward
+
+	// Changes, if not "", is a new file that takes what the machine writes, as a
+	// qcow2 image on top of Path. It stays when the machine is closed.
+	Changes string
+
+	// ConsoleLog, if not "", is a new file that takes what the machine writes to
+	// its console.
+	ConsoleLog string
+}
+
+// A Forward leads a TCP port of this host's loopback to one of a machine.
+type Forward struct {
+	Host  int // 0 means a free one
+	Guest int
+}
+
+// A Rebooter is a Machine that can be restarted.
+type Rebooter interface {
+	// Reboot restarts the machine and returns when it can be used again.
+	Reboot(ctx context.Context) error
+}
+
+// A PortWaiter is a Machine whose ports can be looked at from outside of it.
+type PortWaiter interface {
+	// WaitPort returns when something in the machine accepts connections on the
+	// TCP port, or the cause of ctx's end.
+	WaitPort(ctx context.Context, port int) error
+}
+
+// A Consoler is a Machine with a console.
+type Consoler interface {
+	// WaitConsole returns when a line or the unfinished last line of what the
+	// console has shown since the machine started matches, or the cause of
+	// ctx's end.
+	WaitConsole(ctx context.Context, match *regexp.Regexp) error
+
+	// ConsoleTail returns the last lines that the console has shown.
+	ConsoleTail() []string
+
+	// AttachConsole connects the console to in and out until in ends, ctx ends or
+	// the machine stops; the last is no error.
+	AttachConsole(ctx context.Context, in io.Reader, out io.Writer) error
+}
+
 // A Sheller opens an interactive session in a machine, on the terminal of the
 // calling process.
 type Sheller interface {
@@ -140,6 +222,23 @@ type PinNamer interface {
 // A Limiter bounds how many of the platform's machines run at once.
 type Limiter interface {
 	MaxMachines() int
+}
+
+// A Sizer says what one of the driver's machines takes of this host.
+type Sizer interface {
+	MachineSize() Resources
+}
+
+// Resources are what a machine takes of this host for as long as it is open.
+type Resources struct {
+	Memory int64 // bytes
+	CPUs   int
+}
+
+// A Closer is a Driver that holds something, such as idle machines, until no
+// more is asked of it.
+type Closer interface {
+	Close() error
 }
 
 // A Checker says what the driver lacks on this host, before anything starts.

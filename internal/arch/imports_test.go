@@ -108,14 +108,16 @@ func platformImport(from, to string) string {
 	switch {
 	case from == "platforms":
 		return "it imports no other package of the project"
-	case to == "platforms" || under(to, "platforms/ssh"):
+	case to == "platforms":
 		return ""
+	case under(to, "platforms/ssh") || under(to, "platforms/image"):
+		return "" // shared by platforms
 	case from == "platforms/all" && under(to, "platforms"):
 		return ""
 	case len(parts) > 1 && under(to, "platforms/"+parts[1]):
 		return ""
 	}
-	return "a platform imports platforms, platforms/ssh and its own folders"
+	return "a platform imports platforms, what platforms share and its own folders"
 }
 
 func TestForbidden(t *testing.T) {
@@ -129,6 +131,7 @@ func TestForbidden(t *testing.T) {
 		{"runtime/plan", "platforms", true},
 		{"platforms/rootfs", "platforms/rootfs/origin", true},
 		{"platforms/aws", "platforms/ssh", true},
+		{"platforms/rootfs/origin", "platforms/image", true},
 		{"platforms/all", "platforms/rootfs", true},
 		{"runtime/plan", "runtime/store", false},
 		{"runtime/solve", "platforms/rootfs", false},
