@@ -2,6 +2,7 @@ package tool
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,14 +22,43 @@ func TestMain(m *testing.M) {
 	}
 	cmd := exec.Command("sh", "-c", "echo $$; exec sleep 600")
 	cmd.Stdout = os.Stdout
-	fmt.Println(Run(cmd))
+	if os.Getenv(roleEnv) == "run" {
+		fmt.Println(Run(cmd))
+		return
+	}
+	ended, err := Start(cmd)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(<-ended)
 }
 
-// TestRun kills a program that runs a tool: the tool ends as well. It is in
-// another group of processes than bake, so that no Ctrl-C reaches it.
-func TestRun(t *testing.T) {
+// TestGoesWithItsCaller kills a program that runs a tool: the tool ends as well.
+// It is in another group of processes than bake, so that no Ctrl-C reaches it.
+func TestGoesWithItsCaller(t *testing.T) {
+	for _, role := range []string{"run", "start"} {
+		t.Run(role, func(t *testing.T) { killCaller(t, role) })
+	}
+}
+
+func TestStart(t *testing.T) {
+	if _, err := Start(exec.Command("/nowhere/program")); err == nil {
+		t.Error("a program that does not exist was started")
+	}
+	ended, err := Start(exec.Command("sh", "-c", "exit 3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exit := (*exec.ExitError)(nil)
+	if err := <-ended; !errors.As(err, &exit) || exit.ExitCode() != 3 {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+func killCaller(t *testing.T, role string) {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), roleEnv+"=run")
+	cmd.Env = append(os.Environ(), roleEnv+"="+role)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

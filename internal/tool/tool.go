@@ -9,3 +9,17 @@ import "os/exec"
 // kernel can do that. It starts the program on the calling goroutine's thread,
 // and keeps the thread until the end. cmd.SysProcAttr is replaced.
 func Run(cmd *exec.Cmd) error { return run(cmd) }
+
+// Start is cmd.Start of such a program, on a thread of its own. ended gets what
+// cmd.Wait returns, once, and is then closed: the caller does not call cmd.Wait.
+func Start(cmd *exec.Cmd) (ended <-chan error, err error) {
+	started, end := make(chan error), make(chan error, 1)
+	go func() {
+		defer close(end)
+		end <- startAndWait(cmd, started)
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return end, nil
+}
