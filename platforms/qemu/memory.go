@@ -1,0 +1,219 @@
+package qemu
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Files of a kept memory.
+const (
+	ramName   = "ram"   // what the guest's memory holds, with holes
+	stateName = "state" // the devices, as QEMU's migration writes them
+	metaName  = "meta.json"
+)
+
+// Bounds of what is kept.
+const (
+	keptPerMachine = 2
+	keptStates     = 8
+	keptBytes      = 8 << 30
+	keptFor        = 7 * 24 * time.Hour
+)
+
+// A memoryMeta says what a kept memory fits to.
+type memoryMeta struct {
+	Subject string `json:"subject"`
+	Frozen  bool   `json:"frozen"` // the guest agent has to thaw its file systems
+}
+
+// subject names what a kept memory depends on. The memory is written without
+// waiting for the disk, so that it is of no use after the host has crashed.
+func (hw hardware) keptSubject() string { return hw.subject() + "\n" + bootID() }
+
+// cause of not resuming that is not worth a word.
+var errNotKept = errors.New("no memory is kept of this layer")
+
+// migrated waits until QEMU has sent or received the state of the devices.
+func (v *vm) migrated(ctx context.Context) error {
+	for {
+		var m struct {
+			Status string `json:"status"`
+			Desc   string `json:"error-desc"`
+		}
+		if err := v.qmp.Run(ctx, "query-migrate", nil, &m); err != nil {
+			return errors.Join(err, v.alive())
+		}
+		switch m.Status {
+		case "completed":
+			return nil
+		case "failed", "cancelled":
+			return fmt.Errorf("migrate: %s", cmp.Or(m.Desc, m.Status))
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-v.ended:
+			return v.alive()
+		}
+	}
+}
+
+// migrate moves the state of the devices to or from f. The memory is not part of
+// it: it is shared.
+func (v *vm) migrate(ctx context.Context, command string, f *os.File) error {
+	capability := []map[string]any{{"capability": "x-ignore-shared", "state": true}}
+	if err := v.qmp.Run(ctx, "migrate-set-capabilities", map[string]any{"capabilities": capability}, nil); err != nil {
+		return err
+	}
+	if err := v.qmp.SendFile(ctx, "state", f); err != nil {
+		return err
+	}
+	if err := v.qmp.Run(ctx, command, map[string]any{"uri": "fd:state"}, nil); err != nil {
+		return err
+	}
+	return v.migrated(ctx)
+}
+
+// saveMemory writes the memory and the devices of the stopped machine to the
+// new directory dir.
+func (v *vm) saveMemory(ctx context.Context, dir string, frozen bool) (err error) {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	state, err := os.OpenFile(filepath.Join(dir, stateName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(v.migrate(ctx, "migrate", state), state.Close())
+	if err != nil {
+		return err
+	}
+	ram, err := os.OpenFile(filepath.Join(dir, ramName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(copySparse(ram, v.hw.ram), ram.Close()); err != nil {
+		return err
+	}
+	meta, err := json.Marshal(memoryMeta{Subject: v.hw.keptSubject(), Frozen: frozen})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, metaName), meta, 0o600)
+}
+
+// keepMemory moves a saved memory to where it is found by the reference of its
+// layer, and forgets the older ones of this machine.
+func (m *machine) keepMemory(dir, ref string) error {
+	cache, err := m.d.memoryDir()
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(dir, filepath.Join(cache, ref)); err != nil {
+		return err
+	}
+	m.kept = append(m.kept, ref)
+	if extra := len(m.kept) - keptPerMachine; extra > 0 {
+		for _, old := range m.kept[:extra] {
+			if err := os.RemoveAll(filepath.Join(cache, old)); err != nil {
+				return err
+			}
+		}
+		m.kept = slices.Clone(m.kept[extra:])
+	}
+	return pruneMemory(cache, time.Now())
+}
+
+func (d *driver) memoryDir() (string, error) { return d.host.CacheDir("qemu-memory") }
+
+// pruneMemory removes what was not used for long, and the oldest beyond the
+// bounds.
+func pruneMemory(cache string, now time.Time) error {
+	entries, err := os.ReadDir(cache)
+	if err != nil {
+		return err
+	}
+	type kept struct {
+		path string
+		used time.Time
+		size int64
+	}
+	var all []kept
+	for _, e := range entries {
+		path := filepath.Join(cache, e.Name())
+		fi, err := os.Stat(filepath.Join(path, metaName))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // another process removes it
+		} else if err != nil {
+			return err
+		}
+		size, err := allocated(filepath.Join(path, ramName))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		all = append(all, kept{path, fi.ModTime(), size})
+	}
+	slices.SortFunc(all, func(a, b kept) int { return b.used.Compare(a.used) })
+	var total int64
+	for i, k := range all {
+		total += k.size
+		if i < keptStates && total <= keptBytes && now.Sub(k.used) < keptFor {
+			continue
+		}
+		if err := os.RemoveAll(k.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A keptMemory is a kept memory that is being used. Another process may remove
+// its files meanwhile.
+type keptMemory struct {
+	meta       memoryMeta
+	ram, state *os.File
+}
+
+// findMemory opens the kept memory of the layer ref. It gives errNotKept when
+// there is none that fits.
+func (d *driver) findMemory(ref string, hw hardware) (_ *keptMemory, err error) {
+	cache, err := d.memoryDir()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(cache, ref)
+	data, err := os.ReadFile(filepath.Join(dir, metaName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, errNotKept
+	} else if err != nil {
+		return nil, err
+	}
+	k := &keptMemory{}
+	if err := json.Unmarshal(data, &k.meta); err != nil {
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, metaName), err)
+	}
+	if k.meta.Subject != hw.keptSubject() {
+		return nil, errNotKept
+	}
+	if k.state, err = os.Open(filepath.Join(dir, stateName)); err != nil {
+		return nil, err
+	}
+	if k.ram, err = os.Open(filepath.Join(dir, ramName)); err != nil {
+		return nil, errors.Join(err, k.state.Close())
+	}
+	now := time.Now()
+	if err := os.Chtimes(filepath.Join(dir, metaName), now, now); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, errors.Join(err, k.close())
+	}
+	return k, nil
+}
+
+func (k *keptMemory) close() error { return errors.Join(k.state.Close(), k.ram.Close()) }

@@ -1,0 +1,177 @@
+package qemu
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"bake.build/bake/platforms"
+)
+
+// Name is the platform's name in definitions.
+const Name = "qemu"
+
+// Options are the options of qemu().
+type Options struct {
+	Memory      string   `bake:"memory,size" json:"memory,omitempty" help:"The memory of a machine." default:"1G"`
+	CPUs        int      `bake:"cpus" json:"cpus,omitempty" help:"How many virtual CPUs a machine has." default:"2"`
+	Arch        string   `bake:"arch" json:"arch,omitempty" help:"The architecture of the machines." default:"the host's" choices:"amd64|arm64"`
+	Accel       string   `bake:"accel" json:"accel,omitempty" help:"How the virtual CPUs run. auto runs a few instructions with the host's accelerator and takes software emulation (tcg), with a warning, when that does not work." default:"auto" choices:"auto|kvm|hvf|whpx|tcg"`
+	CPU         string   `bake:"cpu" json:"cpu,omitempty" help:"The model of the virtual CPUs, as QEMU names it." default:"host with an accelerator, max without"`
+	Machine     string   `bake:"machine" json:"machine,omitempty" help:"The type of the machine, as QEMU names it." default:"pc with bios, q35 with uefi, virt on arm64"`
+	Firmware    string   `bake:"firmware,ref" json:"firmware,omitempty" help:"bios, uefi, or the path of a UEFI firmware image." default:"bios on amd64, uefi on arm64"`
+	Variables   string   `bake:"firmware_variables,path" json:"firmware_variables,omitempty" help:"The variable store that goes with a UEFI firmware given by its path: the template that each machine gets a copy of."`
+	DiskSize    string   `bake:"disk_size,size" json:"disk_size,omitempty" help:"The size of the disk. A disk origin that is smaller grows to it; the partitions are the image's own business." default:"the origin's, 8G for an installer"`
+	Disks       []string `bake:"disks" json:"disks,omitempty" help:"The sizes of further disks, which are empty at first. They are part of the layers, and not of artifacts."`
+	Bridge      string   `bake:"bridge" json:"bridge,omitempty" help:"A bridge of the host that a second network card is connected to, by QEMU's bridge helper. Steps always have QEMU's own network, through which bake reaches the machine."`
+	TPM         bool     `bake:"tpm" json:"tpm,omitempty" help:"Give each machine a new TPM 2.0, emulated by swtpm."`
+	User        string   `bake:"user" json:"user,omitempty" help:"Who to log in as. Another than root has to be allowed to use sudo." default:"root"`
+	BootTimeout string   `bake:"boot_timeout,duration" json:"boot_timeout,omitempty" help:"How long a machine may take until steps can run in it." default:"10m"`
+	Resume      string   `bake:"resume" json:"resume,omitempty" help:"What a machine on a layer starts from: memory resumes the one that made the layer, where its memory was kept, and boot always boots." default:"memory" choices:"memory|boot"`
+	Args        []string `bake:"args" json:"args,omitempty" help:"Further arguments for QEMU."`
+}
+
+// settings are the options as they hold.
+type settings struct {
+	memory   int64 // bytes
+	cpus     int
+	arch     string
+	accel    string
+	cpu      string // "" means the accelerator's default
+	machine  string
+	firmware firmware
+	diskSize int64 // bytes; 0 means the origin's
+	disks    []int64
+	bridge   string
+	tpm      bool
+	user     string
+	patience time.Duration
+	resume   bool
+	args     []string
+}
+
+func (o Options) settings() (settings, error) {
+	s := settings{
+		memory: 1 << 30, cpus: o.CPUs, arch: cmp.Or(o.Arch, runtime.GOARCH), accel: cmp.Or(o.Accel, "auto"),
+		cpu: o.CPU, machine: o.Machine, bridge: o.Bridge, tpm: o.TPM, user: cmp.Or(o.User, "root"),
+		patience: 10 * time.Minute, resume: o.Resume != "boot", args: o.Args,
+	}
+	switch {
+	case s.arch != "amd64" && s.arch != "arm64":
+		return s, fmt.Errorf("option arch: machines of %s are not known: give amd64 or arm64", s.arch)
+	case o.CPUs < 0:
+		return s, fmt.Errorf("option cpus: %d is less than zero", o.CPUs)
+	case o.CPUs == 0:
+		s.cpus = 2
+	}
+	var err error
+	if s.memory, err = sizeOr(o.Memory, s.memory); err != nil {
+		return s, fmt.Errorf("option memory: %w", err)
+	}
+	if s.memory < 64<<20 || s.memory%(2<<20) != 0 {
+		return s, errors.New("option memory: want a multiple of 2M, and 64M at least")
+	}
+	if s.diskSize, err = sizeOr(o.DiskSize, 0); err != nil {
+		return s, fmt.Errorf("option disk_size: %w", err)
+	}
+	if s.diskSize%512 != 0 {
+		return s, errors.New("option disk_size: want a multiple of 512 bytes")
+	}
+	for _, text := range o.Disks {
+		n, err := platforms.ParseSize(text)
+		if err != nil {
+			return s, fmt.Errorf("option disks: %w", err)
+		}
+		s.disks = append(s.disks, n)
+	}
+	if o.BootTimeout != "" {
+		if s.patience, err = platforms.ParseDuration(o.BootTimeout); err != nil {
+			return s, fmt.Errorf("option boot_timeout: %w", err)
+		}
+	}
+	if s.firmware, err = o.firmware(s.arch); err != nil {
+		return s, err
+	}
+	if s.machine == "" {
+		s.machine = defaultMachine(s.arch, s.firmware.uefi)
+	}
+	return s, nil
+}
+
+func (o Options) firmware(arch string) (firmware, error) {
+	name := cmp.Or(o.Firmware, "bios")
+	if arch == "arm64" {
+		name = cmp.Or(o.Firmware, "uefi")
+	}
+	switch {
+	case name == "bios" && arch == "arm64":
+		return firmware{}, errors.New("option firmware: machines of arm64 have no bios")
+	case name != "bios" && name != "uefi" && !strings.ContainsAny(name, `/\`):
+		return firmware{}, fmt.Errorf("option firmware: %q is neither bios nor uefi nor a path", name)
+	case name == "bios" || name == "uefi":
+		if o.Variables != "" {
+			return firmware{}, errors.New("option firmware_variables: belongs to a firmware given by its path")
+		}
+		return firmware{uefi: name == "uefi"}, nil
+	case o.Variables == "":
+		return firmware{}, errors.New("option firmware: a firmware given by its path needs firmware_variables beside it")
+	}
+	return firmware{uefi: true, code: name, vars: o.Variables}, nil
+}
+
+func defaultMachine(arch string, uefi bool) string {
+	switch {
+	case arch == "arm64":
+		return "virt"
+	case uefi:
+		return "q35"
+	}
+	return "pc"
+}
+
+func sizeOr(text string, n int64) (int64, error) {
+	if text == "" {
+		return n, nil
+	}
+	return platforms.ParseSize(text)
+}
+
+// fingerprint names what of the options can change the bytes of a layer: the
+// hardware that the guest sees and installs for. How fast and how large it is
+// does not count.
+func (s settings) fingerprint() (string, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "qemu/1 %s %s uefi:%t", s.arch, s.machine, s.firmware.uefi)
+	for _, path := range []string{s.firmware.code, s.firmware.vars} {
+		if path == "" {
+			continue
+		}
+		digest, err := digestOf(path)
+		if err != nil {
+			return "", fmt.Errorf("option firmware: %w", err)
+		}
+		fmt.Fprintf(&b, " %s", digest)
+	}
+	fmt.Fprintf(&b, " cpu:%s disk:%d disks:%d bridge:%t tpm:%t args:%q", s.cpu, s.diskSize, s.disks, s.bridge != "", s.tpm, s.args)
+	return b.String(), nil
+}
+
+func digestOf(path string) (digest string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
