@@ -159,7 +159,7 @@ func (d *driver) resume(ctx context.Context, chain []platforms.Layer) (_ *machin
 // assemble makes what a machine on the chain needs. out is told of a slow
 // accelerator; it may be nil.
 func (d *driver) assemble(ctx context.Context, chain []platforms.Layer, out io.Writer) (_ *machine, err error) {
-	m, err := d.newMachine(ctx, out)
+	m, err := d.newMachine(ctx, d.settings, out)
 	if err != nil {
 		return nil, err
 	}
@@ -193,8 +193,8 @@ func (d *driver) assemble(ctx context.Context, chain []platforms.Layer, out io.W
 }
 
 // newMachine makes a machine that has no disk yet.
-func (d *driver) newMachine(ctx context.Context, out io.Writer) (*machine, error) {
-	hw := hardware{settings: d.settings}
+func (d *driver) newMachine(ctx context.Context, s settings, out io.Writer) (*machine, error) {
+	hw := hardware{settings: s}
 	var err error
 	if hw.binary, err = exec.LookPath(binaryName(hw.arch)); err != nil {
 		return nil, fmt.Errorf("QEMU is not installed: %w", err)

@@ -1,0 +1,89 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/qemu/seed"
+)
+
+// shutdownPatience is how long a machine may take to shut down.
+const shutdownPatience = 3 * time.Minute
+
+// Disk implements platforms.Disker. The machine that was left on the chain's
+// last layer, or a new one, removes the traces of the build and shuts down;
+// what it wrote is part of the disk and of no layer.
+func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, out platforms.Sink) (err error) {
+	out.Progress("shut the machine down", 0, 0)
+	m, err := d.open(ctx, chain, out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.end()) }()
+	if err := m.shutDown(ctx); err != nil {
+		return err
+	}
+	top := *m.hw.overlays[0]
+	top.Name, top.ReadOnly = "", true
+	source, err := top.locator()
+	if err != nil {
+		return err
+	}
+	out.Progress("copy the disk", 0, m.sizes[0])
+	return qemuImg(ctx, nil, "convert", "-O", "raw", "--", source, dst)
+}
+
+// shutDown removes what the build has left in the machine, and shuts it down.
+func (m *machine) shutDown(ctx context.Context) error {
+	var said said
+	err := m.ssh.Run(ctx, platforms.Cmd{
+		Args: []string{"sh"}, Stdin: strings.NewReader(seed.Clean()), Stdout: &said, Stderr: &said,
+	})
+	if err != nil {
+		return fmt.Errorf("remove the traces of the build: %w: %s", err, said.why(err))
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, shutdownPatience, fmt.Errorf("the machine does not shut down within %v", shutdownPatience))
+	defer cancel()
+	// The command may not live to tell that it ended.
+	down := make(chan error, 1)
+	go func() { down <- m.ssh.Run(ctx, platforms.Cmd{Args: []string{"sh", "-c", shutDownScript}}) }()
+	if err := m.vm.awaitEnd(ctx); err != nil {
+		return fmt.Errorf("shut down: %w%s", err, tailText(m.vm.console.tail()))
+	}
+	<-down // the machine is gone, whatever it says
+	return nil
+}
+
+// shutDownScript ends the machine in order.
+const shutDownScript = `if command -v systemctl >/dev/null; then systemctl --no-block poweroff
+elif command -v poweroff >/dev/null; then poweroff
+else shutdown -h now; fi`
+
+// tailText shows the last lines of a console in an error.
+func tailText(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return "\nthe console's last lines:\n  " + strings.Join(lines, "\n  ")
+}
+
+// shortened returns disk i of the chain, with a merged image in place of its
+// lower layers where there is one.
+func (d *driver) shortened(chain []platforms.Layer, i int) (*node, error) {
+	from, merged, err := d.merged(chain, i)
+	if err != nil || merged == nil {
+		return sealed(chain, i)
+	}
+	top := merged
+	for _, l := range chain[from:] {
+		below := top
+		top = image("qcow2", filepath.Join(l.Dir, diskName(i)))
+		top.Backing = below
+	}
+	return top, nil
+}

@@ -1,0 +1,181 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/qemu/seed"
+)
+
+// blockDrivers are the names of image formats in QEMU.
+var blockDrivers = map[string]string{"qcow2": "qcow2", "raw": "raw", "vmdk": "vmdk", "vdi": "vdi", "vhd": "vpc"}
+
+// Launch implements platforms.Launcher. The machine writes to an overlay.
+func (d *driver) Launch(ctx context.Context, i platforms.Image, out platforms.Sink) (_ platforms.Machine, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	format, ok := blockDrivers[i.Format]
+	if !ok {
+		return nil, fmt.Errorf("launch: QEMU does not start from the format %q", i.Format)
+	}
+	m, err := d.launcher(ctx, i, out)
+	if err != nil {
+		return nil, fmt.Errorf("launch: %w", err)
+	}
+	if err = m.prepareLaunch(ctx, i, format); err == nil {
+		err = m.runLaunched(ctx, i, out)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("launch %s: %w", filepath.Base(i.Path), err), m.end())
+	}
+	return m, nil
+}
+
+// launcher returns a machine of the image's kind.
+func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.Sink) (*machine, error) {
+	s := d.settings
+	if i.Arch != "" && i.Arch != s.arch {
+		return nil, fmt.Errorf("the image is for %s, and the platform's machines are %s", i.Arch, s.arch)
+	}
+	if i.UEFI && !s.firmware.uefi {
+		s.firmware.uefi = true
+		s.machine = defaultMachine(s.arch, true)
+	}
+	s.resume, s.disks = false, nil
+	m, err := d.newMachine(ctx, s, out)
+	if err != nil {
+		return nil, err
+	}
+	m.launched = true
+	return m, nil
+}
+
+// prepareLaunch makes the overlay and all else that the machine starts with.
+func (m *machine) prepareLaunch(ctx context.Context, i platforms.Image, format string) (err error) {
+	below := image(format, i.Path)
+	path := filepath.Join(m.dir, "disk.qcow2")
+	args := []string{"create", "-q", "-f", "qcow2"}
+	if i.Changes != "" {
+		path = i.Changes
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			return errors.Join(err, fmt.Errorf("%s exists", path))
+		}
+	}
+	if err := qemuImg(ctx, nil, append(args, "-F", format, "-b", i.Path, "--", path)...); err != nil {
+		return err
+	}
+	m.hw.overlays = []*node{overlay("disk0-0", path, below)}
+	if i.Changes != "" {
+		m.hw.overlays[0].Cache = nil
+	}
+	m.hw.forward = i.Forward
+	if m.hw.firmware.uefi {
+		if err := m.hw.firmware.copyTo(m.dir, ""); err != nil {
+			return err
+		}
+	}
+	if i.ConsoleLog != "" {
+		if m.hw.consoleLog, err = os.OpenFile(i.ConsoleLog, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+			return err
+		}
+	}
+	if i.NoLogin {
+		return nil
+	}
+	return m.addLogin(seed.Testing)
+}
+
+// runLaunched starts the machine and, unless nobody logs in, waits for it.
+func (m *machine) runLaunched(ctx context.Context, i platforms.Image, out platforms.Sink) error {
+	if err := m.start(ctx); err != nil {
+		return err
+	}
+	if err := m.vm.qmp.Run(ctx, "cont", nil, nil); err != nil || i.NoLogin {
+		return err
+	}
+	return m.login(ctx, out)
+}
+
+// Forwarded returns the address on this host that leads to a port of the machine
+// that was asked for with platforms.Image.Forward.
+func (m *machine) Forwarded(ctx context.Context, port int) (string, error) {
+	return m.vm.forwardedTo(ctx, strconv.Itoa(port))
+}
+
+// portPause is the time between two tries to connect.
+const portPause = 200 * time.Millisecond
+
+// WaitPort implements platforms.PortWaiter. QEMU's network accepts a connection
+// before it knows whether the guest does; its table tells what became of it.
+func (m *machine) WaitPort(ctx context.Context, port int) error {
+	guest := strconv.Itoa(port)
+	address, err := m.vm.forwardedTo(ctx, guest)
+	if err != nil {
+		if _, err := m.vm.qmp.Human(ctx, "hostfwd_add net0 tcp:127.0.0.1:0-:"+guest); err != nil {
+			return fmt.Errorf("forward the port %d: %w", port, err)
+		}
+		if address, err = m.vm.forwardedTo(ctx, guest); err != nil {
+			return err
+		}
+	}
+	for {
+		open, err := m.vm.accepts(ctx, address, guest)
+		if err == nil && open {
+			return nil
+		}
+		if alive := m.vm.alive(); alive != nil {
+			return fmt.Errorf("port %d: %w", port, alive)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("port %d: %w", port, context.Cause(ctx))
+		case <-time.After(portPause):
+		}
+	}
+}
+
+// accepts reports whether the guest accepts a connection to a port, within a
+// second or two.
+func (v *vm) accepts(ctx context.Context, address, guest string) (open bool, err error) {
+	conn, err := v.dial(ctx, address)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	_, local, err := net.SplitHostPort(conn.LocalAddr().String())
+	if err != nil {
+		return false, err
+	}
+	for range 20 {
+		list, err := v.usernet(ctx)
+		if err != nil {
+			return false, err
+		}
+		known := false
+		for _, f := range list {
+			if f.toPort != guest || f.fromPort != local {
+				continue
+			}
+			if known = true; f.state == "ESTABLISHED" {
+				return true, nil
+			}
+		}
+		if !known {
+			return false, nil // the guest has refused it
+		}
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return false, nil
+}

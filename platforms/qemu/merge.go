@@ -1,0 +1,128 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"bake.build/bake/platforms"
+)
+
+// Bounds of chains. Each image of a chain costs a look-up for every block that
+// is read, so that a chain longer than longChain gets its lower layers, but for
+// the newest recentLayers, merged into one image.
+const (
+	longChain    = 16
+	recentLayers = 4
+	mergedFor    = 30 * 24 * time.Hour // that a merged image is kept without use
+)
+
+func (d *driver) mergedDir() (string, error) { return d.host.CacheDir("qemu-merged") }
+
+// mergedName is a merged image of disk i, up to the layer ref.
+func mergedName(ref string, i int) string { return fmt.Sprintf("%s-%d.qcow2", ref, i) }
+
+// merged returns the merged image of the most layers of the chain, and how many
+// it holds; nil when there is none.
+func (d *driver) merged(chain []platforms.Layer, i int) (layers int, n *node, err error) {
+	if len(chain) <= longChain {
+		return 0, nil, nil
+	}
+	dir, err := d.mergedDir()
+	if err != nil {
+		return 0, nil, err
+	}
+	for k := len(chain); k > 1; k-- {
+		path := filepath.Join(dir, mergedName(chain[k-1].Ref, i))
+		now := time.Now()
+		if err := os.Chtimes(path, now, now); err == nil {
+			return k, image("qcow2", path), nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return 0, nil, err
+		}
+	}
+	return 0, nil, nil
+}
+
+// mergeLater merges the lower layers of a long chain in the background, for the
+// next machines on it. wait ends it and returns its failure.
+func (d *driver) mergeLater(chain []platforms.Layer) (wait func() error) {
+	if k, _, err := d.merged(chain, 0); err != nil || len(chain) <= longChain || len(chain)-k <= longChain {
+		return func() error { return err }
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	lower := chain[:len(chain)-recentLayers]
+	go func() { ended <- d.merge(ctx, lower) }()
+	return func() error {
+		cancel()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			return fmt.Errorf("merge layers: %w", err)
+		}
+		return nil
+	}
+}
+
+// merge makes the merged images of the chain.
+func (d *driver) merge(ctx context.Context, chain []platforms.Layer) error {
+	dir, err := d.mergedDir()
+	if err != nil {
+		return err
+	}
+	if err := pruneMerged(dir, time.Now().Add(-mergedFor)); err != nil {
+		return err
+	}
+	for i := range 1 + len(d.settings.disks) {
+		if err := d.mergeDisk(ctx, chain, i, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *driver) mergeDisk(ctx context.Context, chain []platforms.Layer, i int, dir string) (err error) {
+	n, err := d.shortened(chain, i)
+	if err != nil {
+		return err
+	}
+	source, err := n.locator()
+	if err != nil {
+		return err
+	}
+	scratch, remove, err := d.host.TempDir("merge")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	path := filepath.Join(scratch, "merged.qcow2")
+	if err := qemuImg(ctx, nil, "convert", "-O", "qcow2", "--", source, path); err != nil {
+		return err
+	}
+	return os.Rename(path, filepath.Join(dir, mergedName(chain[len(chain)-1].Ref, i)))
+}
+
+// pruneMerged removes images that were last used before a time.
+func pruneMerged(dir string, before time.Time) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		fi, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if fi.ModTime().Before(before) {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
