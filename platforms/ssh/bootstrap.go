@@ -72,7 +72,11 @@ func (p *process) script(c platforms.Cmd, files []platforms.File) string {
 		b.WriteString(" " + quote(a))
 	}
 	b.WriteString(`; case "$1" in */*) [ -e "$1" ];; *) command -v "$1" >/dev/null 2>&1;; esac || fail notfound "$1"; printf "%s\n" "$_t begin" >&2; `)
-	b.WriteString(`eval "exec $_lo $_as \"\$@\""`)
+	merge := ""
+	if c.Stdout != nil && c.Stdout == c.Stderr {
+		merge = " 2>&1" // on two streams, what is written would lose its order
+	}
+	fmt.Fprintf(&b, `eval "exec $_lo $_as \"\$@\""%s`, merge)
 	return b.String()
 }
 

@@ -28,13 +28,14 @@ import (
 // directory. They listen on loopback addresses.
 
 // startScript makes the root directory and becomes its SSH server. It runs in
-// new namespaces; $1 is a directory for all of it, $2 the lower directories, $3
-// the address.
+// new namespaces; $1 is a directory for all of it, $2 what the overlay's upper
+// directory holds at first or "", $3 the address.
 const startScript = `set -e
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/up" "$1/work" "$1/root"
-mount -t overlay -o "lowerdir=$2,upperdir=$1/up,workdir=$1/work" overlay "$1/root"
+[ -z "$2" ] || cp -a "$2/." "$1/up"
+mount -t overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" overlay "$1/root"
 cd "$1/root"
 mount -t proc proc proc
 mount -t tmpfs tmpfs run
@@ -71,7 +72,7 @@ type server struct {
 	t       testing.TB
 	dir     string
 	address string
-	lower   string
+	upper   string // see startScript
 	setup   string // shell that runs before the server starts, in its root directory
 	key     *Key
 	cmd     *exec.Cmd
@@ -83,18 +84,18 @@ var addresses atomic.Int32
 // newServer starts a machine. setup is shell for its root directory.
 func newServer(t testing.TB, setup string) *server {
 	t.Helper()
-	return startServer(t, []string{"/"}, setup)
+	return startServer(t, "", setup)
 }
 
-func startServer(t testing.TB, lower []string, setup string) *server {
+func startServer(t testing.TB, upper, setup string) *server {
 	t.Helper()
 	need.Root(t)
-	need.Tool(t, "sshd", "unshare", "ssh-keygen")
+	need.Tool(t, "sshd", "unshare", "nsenter", "ssh-keygen")
 	key, err := NewKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, dir: t.TempDir(), key: key, setup: setup, lower: strings.Join(lower, ":")}
+	s := &server{t: t, dir: t.TempDir(), key: key, setup: setup, upper: upper}
 	n := addresses.Add(1)
 	s.address = fmt.Sprintf("127.83.%d.%d:%d", os.Getpid()%250+1, n%250+1, 2000+n/250)
 	if err := os.WriteFile(s.path("key.pub"), []byte(key.Authorized()+"\n"), 0o600); err != nil {
@@ -131,7 +132,7 @@ func (s *server) start() {
 		s.t.Fatal(err)
 	}
 	s.cmd = exec.Command("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "sh", "-c", startScript, "sh",
-		base, s.lower, host+":"+port, s.path("key.pub"), s.path("host"), s.setup)
+		base, s.upper, host+":"+port, s.path("key.pub"), s.path("host"), s.setup)
 	out, w, err := os.Pipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -219,7 +220,7 @@ func run(t testing.TB, m *Machine, script string, changes ...func(*platforms.Cmd
 }
 
 // A driver is a platform of such machines, for the conformance suite. A layer is
-// a copy of the overlay's upper directory.
+// a copy of the overlay's upper directory, with all that the layers below hold.
 type driver struct{ t *testing.T }
 
 func (d driver) Fingerprint() string { return "ssh-test/1" }
@@ -234,11 +235,7 @@ func (d driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	var lower []string
-	for _, l := range chain {
-		lower = append([]string{filepath.Join(l.Dir, "up")}, lower...)
-	}
-	s := startServer(d.t, append(lower, "/"), "")
+	s := startServer(d.t, filepath.Join(chain[len(chain)-1].Dir, "up"), "")
 	c := s.config()
 	c.Caches = filepath.Join(os.TempDir(), fmt.Sprintf("bake-ssh-test-%d", os.Getpid()))
 	if err := os.MkdirAll(c.Caches, 0o700); err != nil {
@@ -262,8 +259,9 @@ func (m *machine) Commit(ctx context.Context, dir string) (string, error) {
 	if err := m.Run(ctx, platforms.Cmd{Args: []string{"sync"}}); err != nil {
 		return "", err
 	}
-	up := fmt.Sprintf("/proc/%d/root%s/up", m.s.child(), m.s.path("base"))
-	if out, err := exec.Command("cp", "-a", up, filepath.Join(dir, "up")).CombinedOutput(); err != nil {
+	// The upper directory lies on a mount of the machine's namespace.
+	cp := exec.Command("nsenter", "-m", "-t", fmt.Sprint(m.s.child()), "cp", "-a", m.s.path("base")+"/up", filepath.Join(dir, "up"))
+	if out, err := cp.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return "", nil
