@@ -63,8 +63,8 @@ func imageFile(path string) *fileNode {
 	return &fileNode{Driver: "file", Path: path, Locking: "off", Discard: "unmap"}
 }
 
-// image is an image that is only read.
-func image(format, path string) *node {
+// sealedImage is an image that is only read.
+func sealedImage(format, path string) *node {
 	return &node{Driver: format, ReadOnly: true, File: imageFile(path)}
 }
 
@@ -87,7 +87,7 @@ func sealed(chain []platforms.Layer, i int) (*node, error) {
 			return nil, fmt.Errorf("layer %s: %w", l.Key, err)
 		}
 		below := top
-		top = image("qcow2", path)
+		top = sealedImage("qcow2", path)
 		top.Backing = below
 	}
 	return top, nil

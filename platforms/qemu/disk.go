@@ -82,7 +82,7 @@ func (d *driver) shortened(chain []platforms.Layer, i int) (*node, error) {
 	top := merged
 	for _, l := range chain[from:] {
 		below := top
-		top = image("qcow2", filepath.Join(l.Dir, diskName(i)))
+		top = sealedImage("qcow2", filepath.Join(l.Dir, diskName(i)))
 		top.Backing = below
 	}
 	return top, nil

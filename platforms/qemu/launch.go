@@ -60,7 +60,7 @@ func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.
 
 // prepareLaunch makes the overlay and all else that the machine starts with.
 func (m *machine) prepareLaunch(ctx context.Context, i platforms.Image, format string) (err error) {
-	below := image(format, i.Path)
+	below := sealedImage(format, i.Path)
 	path := filepath.Join(m.dir, "disk.qcow2")
 	args := []string{"create", "-q", "-f", "qcow2"}
 	if i.Changes != "" {

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"sync"
 	"time"
+
+	xssh "golang.org/x/crypto/ssh"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/ssh"
@@ -135,12 +138,13 @@ func (m *machine) login(ctx context.Context, out platforms.Sink) error {
 	}
 	m.ssh, err = ssh.Connect(ctx, ssh.Config{
 		Address:   address,
-		Dial:      m.dialer(address),
+		Dial:      func(ctx context.Context) (net.Conn, error) { return m.vm.dial(ctx, address) },
 		User:      m.d.settings.user,
-		Signers:   []ssh.Signer{key.Signer()},
+		Signers:   []xssh.Signer{key.Signer()},
 		Caches:    caches,
 		Console:   m.vm.console.tail,
 		Alive:     m.vm.alive,
+		Restarts:  m.vm.resets,
 		Timeout:   m.d.settings.patience,
 		CloudInit: true,
 	}, out)

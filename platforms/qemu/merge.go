@@ -40,7 +40,7 @@ func (d *driver) merged(chain []platforms.Layer, i int) (layers int, n *node, er
 		path := filepath.Join(dir, mergedName(chain[k-1].Ref, i))
 		now := time.Now()
 		if err := os.Chtimes(path, now, now); err == nil {
-			return k, image("qcow2", path), nil
+			return k, sealedImage("qcow2", path), nil
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return 0, nil, err
 		}

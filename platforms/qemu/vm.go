@@ -34,6 +34,8 @@ type vm struct {
 	closed  bool
 	failure error // why the machine is of no more use
 	conns   map[net.Conn]bool
+	resetN  int // how often the guest has started anew
+	process *exec.Cmd
 }
 
 // startPatience is how long QEMU may take to speak.
@@ -81,9 +83,10 @@ func startVM(ctx context.Context, hw hardware) (_ *vm, err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start QEMU: %w", err), monitor.Close())
 	}
+	v.process = cmd
 	go v.await(cmd, ended, said)
 	if err := a.close(); err != nil {
-		return nil, errors.Join(err, monitor.Close(), kill(cmd))
+		return nil, errors.Join(err, monitor.Close())
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, errors.New("QEMU does not answer"))
 	defer cancel()
@@ -93,7 +96,7 @@ func startVM(ctx context.Context, hw hardware) (_ *vm, err error) {
 		case <-v.ended:
 			return nil, v.alive()
 		case <-time.After(time.Second):
-			return nil, errors.Join(fmt.Errorf("start QEMU: %w", err), monitor.Close(), kill(cmd))
+			return nil, errors.Join(fmt.Errorf("start QEMU: %w", err), monitor.Close())
 		}
 	}
 	return v, nil
@@ -180,12 +183,20 @@ func (v *vm) alive() error {
 	return v.failure
 }
 
+// resets counts how often the guest has started anew.
+func (v *vm) resets() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.resetN
+}
+
 // event takes QEMU's events.
 func (v *vm) event(e qmp.Event) {
 	switch e.Name {
 	case "RESET":
 		// The guest's own connections end with its reset, and nobody tells.
 		v.mu.Lock()
+		v.resetN++
 		v.dropConns()
 		v.mu.Unlock()
 	case "GUEST_PANICKED":
@@ -263,16 +274,8 @@ func (v *vm) close() error {
 	v.closed = true
 	v.mu.Unlock()
 	var errs []error
-	if v.qmp != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		_ = v.qmp.Run(ctx, "quit", nil, nil) // it may have ended; see below
-		cancel()
-		select {
-		case <-v.ended:
-		case <-time.After(5 * time.Second):
-			errs = append(errs, v.killProcess())
-		}
-		_ = v.qmp.Close() // closed by QEMU, as a rule
+	if v.process != nil && v.process.Process != nil {
+		errs = append(errs, v.quit())
 	}
 	if v.console != nil {
 		errs = append(errs, v.console.Close())
@@ -291,6 +294,24 @@ func (v *vm) close() error {
 		errs = append(errs, v.tpm.close())
 	}
 	return errors.Join(errs...)
+}
+
+// quit ends the process, if it still runs.
+func (v *vm) quit() error {
+	if v.qmp != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		_ = v.qmp.Run(ctx, "quit", nil, nil) // one that does not is killed
+		cancel()
+		defer func() { _ = v.qmp.Close() }() // closed by QEMU, as a rule
+		select {
+		case <-v.ended:
+			return nil
+		case <-time.After(5 * time.Second):
+		}
+	}
+	err := kill(v.process)
+	<-v.ended
+	return err
 }
 
 func (v *vm) path(name string) string { return filepath.Join(v.hw.dir, name) }

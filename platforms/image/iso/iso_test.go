@@ -18,7 +18,7 @@ func sample() map[string]string {
 	files := map[string]string{
 		"user-data": "#cloud-config\n", "meta-data": "instance-id: x\n", "empty": "",
 		"sub/deep/er/Long name, with spaces.txt": strings.Repeat("text\n", 1000),
-		"sub/a.tar.gz": "a",
+		"sub/a.tar.gz":                           "a",
 	}
 	for i := range 120 {
 		files[fmt.Sprintf("many/file-with-a-long-name-%03d.txt", i)] = fmt.Sprint(i)

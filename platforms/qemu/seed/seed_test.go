@@ -60,7 +60,7 @@ func TestNoTrace(t *testing.T) {
 	for name, before := range map[string]string{"no keys": "", "a key": "ssh-rsa AAAA somebody\n"} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
-			shell(t, root, "mkdir -p bin etc/ssh root run var/lib/cloud/instances/x var/log proc && cp /bin/busybox bin/ && for a in $(bin/busybox --list); do ln -sf busybox bin/$a; done; echo root:x:0:0::/root:/bin/sh >etc/passwd; echo 0123 >etc/machine-id")
+			shell(t, root, "mkdir -p bin etc/ssh root run var/lib/cloud/instances/x var/log proc && cp /bin/busybox bin/ && for a in $(bin/busybox --list | grep -vx busybox); do ln -s busybox bin/$a; done; mkdir dev; mknod dev/null c 1 3; echo root:x:0:0::/root:/bin/sh >etc/passwd; echo 0123 >etc/machine-id")
 			keys := filepath.Join(root, "root/.ssh/authorized_keys")
 			if before != "" {
 				shell(t, root, "mkdir -p root/.ssh")

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"bake.build/bake/platforms/image/fetch"
 )
 
 // The Debian archive's own addresses, which lead to a mirror nearby.
@@ -109,7 +111,7 @@ func mirrorURL(option, s string) (string, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("%s: %w", option, withoutURL(err))
+		return "", fmt.Errorf("%s: %w", option, fetch.WithoutURL(err))
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return "", fmt.Errorf("%s %q: want an http or https URL", option, s)
 	case u.User != nil:

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/fetch"
 	"bake.build/bake/platforms/rootfs/overlay"
 )
 
@@ -70,8 +71,8 @@ func importDebian(ctx context.Context, opts Options, o platforms.Origin, tree st
 	if err != nil {
 		err = fmt.Errorf("debian %s: %w", opts.Debian, err)
 	}
-	return errors.Join(err, remove(), prune(filepath.Join(cache, "files"), time.Now().Add(-keepUnused)),
-		prune(filepath.Join(cache, "release"), time.Now().Add(-keepUnused)))
+	return errors.Join(err, remove(), fetch.Prune(filepath.Join(cache, "files"), time.Now().Add(-fetch.KeepUnused)),
+		fetch.Prune(filepath.Join(cache, "release"), time.Now().Add(-fetch.KeepUnused)))
 }
 
 // A debian is one installation.
@@ -93,9 +94,9 @@ func (d debian) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := newClient()
-	defer c.close()
-	c.useProxy(readHostApt(ctx, "/").proxy)
+	c := fetch.NewClient()
+	defer c.Close()
+	c.UseProxy(readHostApt(ctx, "/").proxy)
 	m, err := openMirror(ctx, c, d.cache, partsOf(d.pin), releases, d.out)
 	if err != nil {
 		return err
@@ -117,9 +118,9 @@ func (d debian) releases(ctx context.Context) (map[string][]byte, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return files, err
 	}
-	p := pinner{client: newClient(), keyring: d.keyring, cache: d.cache}
-	defer p.client.close()
-	p.client.useProxy(readHostApt(ctx, "/").proxy)
+	p := pinner{client: fetch.NewClient(), keyring: d.keyring, cache: d.cache}
+	defer p.client.Close()
+	p.client.UseProxy(readHostApt(ctx, "/").proxy)
 	now, err := p.pin(ctx, partsOf(d.pin))
 	if err != nil {
 		return nil, err

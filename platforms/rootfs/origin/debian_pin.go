@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/fetch"
 )
 
 // pinDebian pins a suite to the release files of its parts. The pin names the
@@ -35,22 +36,22 @@ func pinDebian(ctx context.Context, opts Options, o platforms.Origin, h platform
 		return nil, err
 	}
 	p := pinner{
-		client:  newClient(),
+		client:  fetch.NewClient(),
 		keyring: opts.keyringPath(o),
 		cache:   cache,
 		// What is fetched from a snapshot is out of date by intent.
 		checkDates: opts.Snapshot == "" && !host.skipDates,
 		now:        time.Now(),
 	}
-	defer p.client.close()
-	p.client.useProxy(host.proxy)
+	defer p.client.Close()
+	p.client.UseProxy(host.proxy)
 	pin, err := p.pin(ctx, parts)
 	if err == nil {
 		return pin, nil
 	}
 	// Without a network, what is pinned can be had as long as the cache holds
 	// it; Import says so if some of it is missing.
-	if status := (*statusError)(nil); o.Pin != nil && ctx.Err() == nil && errors.Is(err, errUnreachable) && !errors.As(err, &status) {
+	if status := (*fetch.StatusError)(nil); o.Pin != nil && ctx.Err() == nil && errors.Is(err, errUnreachable) && !errors.As(err, &status) {
 		if _, cacheErr := pinnedReleases(cache, o.Pin); cacheErr == nil {
 			return o.Pin, nil
 		}
@@ -94,7 +95,7 @@ var errUnreachable = errors.New("mirror cannot be reached")
 
 // A pinner fetches and verifies release files.
 type pinner struct {
-	client     *client
+	client     *fetch.Client
 	keyring    string
 	cache      string
 	checkDates bool
@@ -137,7 +138,7 @@ func hasUpdates(r release) bool { return strings.Contains(r.suite, "stable") && 
 func (p pinner) fetch(ctx context.Context, part part) (release, error) {
 	data, err := p.read(ctx, part.release())
 	if err != nil {
-		if status := (*statusError)(nil); errors.As(err, &status) && status.code == http.StatusNotFound {
+		if status := (*fetch.StatusError)(nil); errors.As(err, &status) && status.Code == http.StatusNotFound {
 			return release{}, fmt.Errorf("%s has no suite %s: %w", part.uri, part.suite, err)
 		}
 		return release{}, fmt.Errorf("%w: %w", errUnreachable, err)
@@ -159,7 +160,7 @@ func (p pinner) fetch(ctx context.Context, part part) (release, error) {
 func (p pinner) read(ctx context.Context, url string) ([]byte, error) {
 	var buf limitedBuffer
 	restart := func() error { buf.data = nil; return nil }
-	err := p.client.download(ctx, url, &buf, restart, nil)
+	err := p.client.Download(ctx, url, &buf, restart, nil)
 	return buf.data, err
 }
 
@@ -211,7 +212,7 @@ func pinnedReleases(cache string, pin *platforms.Pin) (map[string][]byte, error)
 	files := make(map[string][]byte)
 	for suite, line := range pin.Detail {
 		uri, digest, ok := strings.Cut(line, " sha256:")
-		if !ok || !isSHA256(digest) {
+		if !ok || !fetch.IsSHA256(digest) {
 			return nil, fmt.Errorf("read pin: %s: %q does not name a release file", suite, line)
 		}
 		data, err := os.ReadFile(releaseFile(cache, digest))
@@ -234,7 +235,7 @@ func writeFileAtomic(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix)
+	f, err := os.CreateTemp(filepath.Dir(path), fetch.TempPrefix)
 	if err != nil {
 		return err
 	}
@@ -247,6 +248,3 @@ func writeFileAtomic(path string, data []byte) error {
 	}
 	return nil
 }
-
-// tempPrefix begins the names of files of a cache that are being written.
-const tempPrefix = ".tmp-"

@@ -4,16 +4,15 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image"
 	"bake.build/bake/platforms/rootfs/overlay"
 )
 
@@ -22,7 +21,7 @@ var diskScript string
 
 // importDisk copies the root file system of a disk image to tree.
 func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Sink) (err error) {
-	s, err := sourceOf(opts, o)
+	s, err := opts.file(o)
 	if err != nil {
 		return err
 	}
@@ -32,16 +31,12 @@ func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree stri
 	if err := missing(toolProblem("qemu-img", "qemu-utils", "")); err != nil {
 		return fmt.Errorf("disk: %w", err)
 	}
-	path, err := s.local(ctx, h, out)
+	path, err := s.Local(ctx, h, out)
 	if err != nil {
 		return err
 	}
-	if s.digest != "" {
-		if found, err := hashFile(ctx, path); err != nil {
-			return fmt.Errorf("disk: %w", err)
-		} else if found != s.digest {
-			return s.mismatch(found)
-		}
+	if err := s.Verify(ctx, path); err != nil {
+		return err
 	}
 	scratch, remove, err := h.TempDir("disk")
 	if err != nil {
@@ -53,63 +48,22 @@ func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree stri
 		err = copyRoot(ctx, raw, tree, scratch, out)
 	}
 	if err != nil {
-		return fmt.Errorf("disk %s: %w", s.name, errors.Join(ctx.Err(), err))
+		return fmt.Errorf("disk %s: %w", s.Name, errors.Join(ctx.Err(), err))
 	}
 	return stripOverlay(tree)
 }
 
-// An imageInfo is what qemu-img info says of an image.
-type imageInfo struct {
-	Format         string `json:"format"`
-	Backing        string `json:"backing-filename"`
-	FormatSpecific struct {
-		Data struct {
-			DataFile string `json:"data-file"`
-			Extents  []struct {
-				Filename string `json:"filename"`
-			} `json:"extents"`
-		} `json:"data"`
-	} `json:"format-specific"`
-}
-
-// outside returns a file that the image refers to beside itself, or "". An
-// image from elsewhere could name any file of this host, and the key of the
-// layer covers the one file only.
-func (i imageInfo) outside(image string) string {
-	for _, name := range []string{i.Backing, i.FormatSpecific.Data.DataFile} {
-		if name != "" {
-			return name
-		}
-	}
-	for _, e := range i.FormatSpecific.Data.Extents {
-		if e.Filename != image {
-			return e.Filename
-		}
-	}
-	return ""
-}
-
 // rawDisk returns the path of the image as a raw disk, converted when need be.
-func rawDisk(ctx context.Context, image, scratch string, out platforms.Sink) (string, error) {
-	data, err := exec.CommandContext(ctx, "qemu-img", "info", "--output=json", "--", image).Output()
+func rawDisk(ctx context.Context, path, scratch string, out platforms.Sink) (string, error) {
+	info, err := image.Probe(ctx, path)
 	if err != nil {
-		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-			return "", fmt.Errorf("qemu-img: %s: %w", lastLine(string(exit.Stderr), err), err)
-		}
 		return "", err
 	}
-	var info imageInfo
-	if err := json.Unmarshal(data, &info); err != nil {
-		return "", fmt.Errorf("read what qemu-img says: %w", err)
-	}
-	if file := info.outside(image); file != "" {
-		return "", fmt.Errorf("is not whole without the file %s: flatten it with qemu-img convert", file)
-	}
 	if info.Format == "raw" {
-		return image, nil
+		return path, nil
 	}
 	raw := filepath.Join(scratch, "disk.raw")
-	cmd := isolated(ctx, "qemu-img", "convert", "-f", info.Format, "-O", "raw", "--", image, raw)
+	cmd := isolated(ctx, "qemu-img", "convert", "-f", info.Format, "-O", "raw", "--", path, raw)
 	log := &tail{to: out}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := run(cmd); err != nil {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/fetch"
 )
 
 // A mirror is a caching HTTP proxy on the loopback for the archives of one
@@ -30,7 +31,7 @@ import (
 // apt speaks to it in plain HTTP, whatever the archive's own scheme is.
 type mirror struct {
 	ctx      context.Context
-	client   *client
+	client   *fetch.Client
 	dir      string // of the cached files
 	parts    []part
 	releases map[string][]byte // by URL
@@ -47,7 +48,7 @@ type mirror struct {
 }
 
 // openMirror starts the proxy. It ends with ctx or by close.
-func openMirror(ctx context.Context, c *client, cache string, parts []part, releases map[string][]byte, out platforms.Sink) (*mirror, error) {
+func openMirror(ctx context.Context, c *fetch.Client, cache string, parts []part, releases map[string][]byte, out platforms.Sink) (*mirror, error) {
 	m := &mirror{
 		ctx: ctx, client: c, dir: filepath.Join(cache, "files"), parts: parts, releases: releases, out: out,
 		busy: make(map[string]chan struct{}), used: make(map[string]bool),
@@ -118,8 +119,8 @@ func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f, err := m.file(r.Context(), url, w)
 	if err != nil {
 		code := http.StatusBadGateway
-		if status := (*statusError)(nil); errors.As(err, &status) {
-			code = status.code
+		if status := (*fetch.StatusError)(nil); errors.As(err, &status) {
+			code = status.Code
 		}
 		http.Error(w, err.Error(), code)
 		return
@@ -139,11 +140,11 @@ func immutable(url string) bool {
 
 // pass hands on what is not kept.
 func (m *mirror) pass(w http.ResponseWriter, r *http.Request, url string) {
-	body, _, size, err := m.client.get(r.Context(), url, 0)
+	body, _, size, err := m.client.Get(r.Context(), url, 0)
 	if err != nil {
 		code := http.StatusBadGateway
-		if status := (*statusError)(nil); errors.As(err, &status) {
-			code = status.code
+		if status := (*fetch.StatusError)(nil); errors.As(err, &status) {
+			code = status.Code
 		}
 		http.Error(w, err.Error(), code)
 		return
@@ -215,7 +216,7 @@ func (m *mirror) cached(url string) (*os.File, error) {
 			if _, err := f.Seek(0, io.SeekStart); err != nil {
 				return nil, errors.Join(err, f.Close())
 			}
-			now := time.Now() // the time of its last use: see prune
+			now := time.Now() // the time of its last use: see fetch.Prune
 			m.use(name)
 			return f, os.Chtimes(name, now, now)
 		}
@@ -234,14 +235,14 @@ func (m *mirror) use(name string) {
 
 // fill downloads url to the cache and, while it comes, to w.
 func (m *mirror) fill(url string, w http.ResponseWriter) (err error) {
-	f, err := os.CreateTemp(m.dir, tempPrefix)
+	f, err := os.CreateTemp(m.dir, fetch.TempPrefix)
 	if err != nil {
 		return err
 	}
 	t := &tee{file: f, hash: sha256.New(), client: w}
 	var before int64
 	// The download goes on when apt hangs up: the next build needs it.
-	err = m.client.download(m.ctx, url, t, t.restart, func(done, total int64) {
+	err = m.client.Download(m.ctx, url, t, t.restart, func(done, total int64) {
 		if w != nil && before == 0 && total > 0 {
 			w.Header().Set("Content-Length", fmt.Sprint(total))
 		}
@@ -342,30 +343,4 @@ func (m *mirror) distrust() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// prune removes what was not used since the time given, and what dead
-// processes left.
-func prune(dir string, since time.Time) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	var errs []error
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			continue // removed by another process
-		}
-		old := info.ModTime().Before(since)
-		if strings.HasPrefix(e.Name(), tempPrefix) {
-			old = time.Since(info.ModTime()) > 24*time.Hour
-		}
-		if old {
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
-				errs = append(errs, err)
-			}
-		}
-	}
-	return errors.Join(append(errs, err)...)
 }

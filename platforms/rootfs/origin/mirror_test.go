@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"bake.build/bake/platforms/image/fetch"
 )
 
 // through asks the mirror for a URL as apt does.
@@ -40,13 +42,13 @@ func through(t *testing.T, m *mirror, target string) (int, string) {
 
 func openTestMirror(t *testing.T, cache string, parts []part, releases map[string][]byte) *mirror {
 	t.Helper()
-	c := newClient()
-	c.pause = time.Millisecond
+	c := fetch.NewClient()
+	c.Pause = time.Millisecond
 	m, err := openMirror(t.Context(), c, cache, parts, releases, new(testSink))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.close(); c.close() })
+	t.Cleanup(func() { m.close(); c.Close() })
 	return m
 }
 
@@ -176,9 +178,9 @@ func TestDownloadGivesUp(t *testing.T) {
 		http.Error(w, "no", code)
 	}))
 	defer s.Close()
-	c := newClient()
-	defer c.close()
-	c.pause = time.Millisecond
+	c := fetch.NewClient()
+	defer c.Close()
+	c.Pause = time.Millisecond
 	for _, want := range []struct {
 		code  int
 		tries int32
@@ -186,7 +188,7 @@ func TestDownloadGivesUp(t *testing.T) {
 		code = want.code
 		asked.Store(0)
 		address := strings.Replace(s.URL, "http://", "http://user:s3cret@", 1)
-		err := c.download(t.Context(), address, io.Discard, func() error { return nil }, nil)
+		err := c.Download(t.Context(), address, io.Discard, func() error { return nil }, nil)
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("the error holds the password: %v", err)
 		}
@@ -203,11 +205,11 @@ func TestBrokenDownload(t *testing.T) {
 		io.WriteString(w, "short")
 	}))
 	defer s.Close()
-	c := newClient()
-	defer c.close()
-	c.pause, c.retries = time.Millisecond, 1
+	c := fetch.NewClient()
+	defer c.Close()
+	c.Pause, c.Retries = time.Millisecond, 1
 	address := strings.Replace(s.URL, "http://", "http://user:s3cret@", 1)
-	err := c.download(t.Context(), address, io.Discard, func() error { return nil }, nil)
+	err := c.Download(t.Context(), address, io.Discard, func() error { return nil }, nil)
 	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "user") {
 		t.Errorf("got %v", err)
 	}
@@ -216,7 +218,7 @@ func TestBrokenDownload(t *testing.T) {
 func TestPrune(t *testing.T) {
 	dir := t.TempDir()
 	old, now := time.Now().Add(-48*time.Hour), time.Now()
-	for name, at := range map[string]time.Time{"old": old, "new": now, tempPrefix + "dead": old, tempPrefix + "alive": now} {
+	for name, at := range map[string]time.Time{"old": old, "new": now, fetch.TempPrefix + "dead": old, fetch.TempPrefix + "alive": now} {
 		p := filepath.Join(dir, name)
 		if err := os.WriteFile(p, nil, 0o644); err != nil {
 			t.Fatal(err)
@@ -225,14 +227,14 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := prune(dir, now.Add(-time.Hour)); err != nil {
+	if err := fetch.Prune(dir, now.Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	left, err := os.ReadDir(dir)
-	if err != nil || len(left) != 2 || left[0].Name() != tempPrefix+"alive" || left[1].Name() != "new" {
+	if err != nil || len(left) != 2 || left[0].Name() != fetch.TempPrefix+"alive" || left[1].Name() != "new" {
 		t.Errorf("left %v, %v", left, err)
 	}
-	if err := prune(filepath.Join(dir, "none"), now); err != nil {
+	if err := fetch.Prune(filepath.Join(dir, "none"), now); err != nil {
 		t.Error(err)
 	}
 }
@@ -250,8 +252,8 @@ func TestMirrorCloseWaits(t *testing.T) {
 	}))
 	defer s.Close()
 	cache := t.TempDir()
-	c := newClient()
-	defer c.close()
+	c := fetch.NewClient()
+	defer c.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	m, err := openMirror(ctx, c, cache, []part{{s.URL, "x"}}, nil, new(testSink))
 	if err != nil {

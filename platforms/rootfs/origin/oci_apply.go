@@ -15,6 +15,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/fetch"
 	"bake.build/bake/platforms/rootfs/archive"
 )
 
@@ -85,7 +86,7 @@ func (a applier) layer(ctx context.Context, l v1.Layer, diffID v1.Hash) (err err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	id := diffID.String()
-	plain, err := decompress(ctx, &meter{r: &ctxReader{ctx, r}, total: size, tell: func(done, total int64) {
+	plain, err := decompress(ctx, &fetch.Meter{R: &fetch.Reader{Ctx: ctx, R: r}, Total: size, Tell: func(done, total int64) {
 		a.blobs.out.Progress("unpack "+short(id), done, total)
 	}})
 	if err != nil {
@@ -151,11 +152,11 @@ func (b blobs) fetch(ctx context.Context, l v1.Layer) error {
 	if d.Algorithm != "sha256" {
 		return fmt.Errorf("layer %s: digests other than sha256 are not known", d)
 	}
-	if found, err := hashFile(ctx, b.path(d)); err == nil && found == d.Hex {
+	if found, err := fetch.HashFile(ctx, b.path(d)); err == nil && found == d.Hex {
 		now := time.Now()
 		return os.Chtimes(b.path(d), now, now)
 	}
-	if err := prune(b.dir, time.Now().Add(-keepUnused)); err != nil {
+	if err := fetch.Prune(b.dir, time.Now().Add(-fetch.KeepUnused)); err != nil {
 		return err
 	}
 	pause := time.Second
@@ -183,15 +184,15 @@ func (b blobs) download(ctx context.Context, l v1.Layer, d v1.Hash) (err error) 
 		return fmt.Errorf("layer %s: %w", d, err)
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	f, err := os.CreateTemp(b.dir, tempPrefix)
+	f, err := os.CreateTemp(b.dir, fetch.TempPrefix)
 	if err != nil {
 		return err
 	}
-	w := &hashingFile{file: f, hash: sha256.New()}
-	_, err = io.Copy(w, &meter{r: &ctxReader{ctx, r}, total: size, tell: func(done, total int64) {
+	w := &fetch.HashingFile{File: f, Hash: sha256.New()}
+	_, err = io.Copy(w, &fetch.Meter{R: &fetch.Reader{Ctx: ctx, R: r}, Total: size, Tell: func(done, total int64) {
 		b.out.Progress("download "+short(d.String()), done, total)
 	}})
-	found := hex.EncodeToString(w.hash.Sum(nil))
+	found := hex.EncodeToString(w.Hash.Sum(nil))
 	if err == nil && found != d.Hex {
 		err = fmt.Errorf("what came has the digest sha256:%s", found)
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image"
+	"bake.build/bake/platforms/image/fetch"
 )
 
 // Pin makes o immutable, as platforms.Driver documents it. It is safe for
@@ -29,7 +31,10 @@ func Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (platforms.O
 	case "oci":
 		pin, err = pinOCI(ctx, opts, o)
 	case "tar", "disk":
-		pin, err = pinFile(ctx, opts, o, h)
+		var f image.File
+		if f, err = opts.file(o); err == nil {
+			pin, err = f.Pin(ctx, o, opts.SHA256, h)
+		}
 	case "scratch", "layer":
 	default:
 		err = fmt.Errorf("origin %q: not one of this platform", o.Kind)
@@ -78,6 +83,15 @@ func Import(ctx context.Context, o platforms.Origin, dir string, h platforms.Hos
 	return fmt.Errorf("origin %q: not one of this platform", o.Kind)
 }
 
+// file returns the file that a tar or disk origin names.
+func (o Options) file(origin platforms.Origin) (image.File, error) {
+	location := o.Tar
+	if origin.Kind == "disk" {
+		location = o.Disk
+	}
+	return image.FileOf(origin, location, o.SHA256)
+}
+
 // check finds options that mean nothing for the kind of origin.
 func (o Options) check(kind string) error {
 	debian, file := kind == "debian", kind == "tar" || kind == "disk"
@@ -102,7 +116,7 @@ func (o Options) check(kind string) error {
 			return fmt.Errorf("origin %s: the option %s means nothing here", kind, c.name)
 		}
 	}
-	if o.SHA256 != "" && !isSHA256(o.SHA256) {
+	if o.SHA256 != "" && !fetch.IsSHA256(o.SHA256) {
 		return errors.New("option sha256: want 64 hex digits")
 	}
 	return nil

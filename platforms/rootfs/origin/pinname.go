@@ -1,6 +1,9 @@
 package origin
 
-import "bake.build/bake/platforms"
+import (
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/fetch"
+)
 
 // PinName names what the pin of o depends on, or returns "" for an origin that
 // has none. What is installed from a suite does not change which release files
@@ -13,13 +16,13 @@ func PinName(o platforms.Origin) string {
 	var parts []string
 	switch o.Kind {
 	case "debian":
-		parts = []string{opts.Debian, redacted(opts.Mirror), redacted(opts.SecurityMirror), opts.Snapshot}
+		parts = []string{opts.Debian, fetch.Redacted(opts.Mirror), fetch.Redacted(opts.SecurityMirror), opts.Snapshot}
 	case "oci":
 		parts = []string{opts.OCI, opts.Arch}
 	case "tar":
-		parts = []string{redacted(opts.Tar)}
+		parts = []string{fetch.Redacted(opts.Tar)}
 	case "disk":
-		parts = []string{redacted(opts.Disk)}
+		parts = []string{fetch.Redacted(opts.Disk)}
 	}
 	name := o.Kind
 	for _, p := range parts {

@@ -128,11 +128,6 @@ func hexDigest(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func isSHA256(s string) bool {
-	b, err := hex.DecodeString(s)
-	return err == nil && len(b) == sha256.Size
-}
-
 // lastLine returns the last line of a program's output that says something, or
 // else the error.
 func lastLine(output string, err error) string {

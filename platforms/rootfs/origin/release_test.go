@@ -18,6 +18,7 @@ import (
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/fetch"
 )
 
 // A signer has a key of its own.
@@ -182,9 +183,9 @@ func TestPinDebianRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a.set("/debian/dists/"+c.suite+"/InRelease", c.data)
-			p := pinner{client: newClient(), keyring: c.keyring, cache: t.TempDir(), checkDates: true,
+			p := pinner{client: fetch.NewClient(), keyring: c.keyring, cache: t.TempDir(), checkDates: true,
 				now: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
-			p.client.pause = time.Millisecond
+			p.client.Pause = time.Millisecond
 			_, err := p.pin(t.Context(), []part{{a.URL + "/debian", c.suite}})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)

@@ -10,17 +10,18 @@ import (
 	"os"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/fetch"
 	"bake.build/bake/platforms/rootfs/archive"
 	"bake.build/bake/platforms/rootfs/overlay"
 )
 
 // importTar unpacks an archive in tree.
 func importTar(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Sink) (err error) {
-	s, err := sourceOf(opts, o)
+	s, err := opts.file(o)
 	if err != nil {
 		return err
 	}
-	path, err := s.local(ctx, h, out)
+	path, err := s.Local(ctx, h, out)
 	if err != nil {
 		return err
 	}
@@ -34,19 +35,19 @@ func importTar(ctx context.Context, opts Options, o platforms.Origin, tree strin
 		return fmt.Errorf("tar: %w", err)
 	}
 	sum := sha256.New()
-	r := io.TeeReader(&meter{r: &ctxReader{ctx, f}, total: info.Size(), tell: func(done, total int64) {
-		out.Progress("unpack "+s.name, done, total)
+	r := io.TeeReader(&fetch.Meter{R: &fetch.Reader{Ctx: ctx, R: f}, Total: info.Size(), Tell: func(done, total int64) {
+		out.Progress("unpack "+s.Name, done, total)
 	}}, sum)
 	unpackErr := unpack(ctx, tree, r, unpackOptions(archive.WhiteoutKeep))
 	// What follows the archive is part of the file: padding, signatures.
 	if _, err := io.Copy(io.Discard, r); err != nil {
-		return fmt.Errorf("tar %s: %w", s.name, errors.Join(unpackErr, err))
+		return fmt.Errorf("tar %s: %w", s.Name, errors.Join(unpackErr, err))
 	}
-	if found := hex.EncodeToString(sum.Sum(nil)); s.digest != "" && found != s.digest {
-		return s.mismatch(found) // which explains an archive that cannot be read, too
+	if found := hex.EncodeToString(sum.Sum(nil)); s.Digest != "" && found != s.Digest {
+		return s.Mismatch(found) // which explains an archive that cannot be read, too
 	}
 	if unpackErr != nil {
-		return fmt.Errorf("tar %s: %w", s.name, unpackErr)
+		return fmt.Errorf("tar %s: %w", s.Name, unpackErr)
 	}
 	return nil
 }

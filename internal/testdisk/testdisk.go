@@ -1,0 +1,79 @@
+// Package testdisk makes the disk that tests of virtual machines boot: Debian
+// with an SSH server, as the rootfs platform builds it from packages. It is made
+// once for all tests of a machine.
+package testdisk
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/gofrs/flock"
+
+	"bake.build/bake/internal/need"
+)
+
+//go:embed images.star
+var definition string
+
+// Path returns the path of the disk, a qcow2 image, and makes it when it is
+// missing. In the disk are the users ann, who may use sudo, and bob, who is asked
+// for his password, "secret", both with uids from 1000 on. It must not be changed.
+func Path(t testing.TB) string {
+	t.Helper()
+	need.Root(t)
+	need.Tool(t, "mmdebstrap", "qemu-img", "mke2fs")
+	sum := sha256.Sum256([]byte(definition))
+	dir := filepath.Join(os.TempDir(), "bake-test-disk-"+hex.EncodeToString(sum[:6]))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	lock := flock.New(filepath.Join(dir, "lock"))
+	if err := lock.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := lock.Unlock(); err != nil {
+			t.Error(err)
+		}
+	}()
+	disk := filepath.Join(dir, "base.qcow2")
+	if _, err := os.Stat(disk); err == nil {
+		return disk
+	} else if !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	build(t, dir)
+	if err := os.Rename(filepath.Join(dir, "out", "base", "base.qcow2"), disk); err != nil {
+		t.Fatal(err)
+	}
+	return disk
+}
+
+// build runs bake, as it is in this checkout.
+func build(t testing.TB, dir string) {
+	t.Helper()
+	bin := filepath.Join(dir, "bake")
+	if out, err := exec.Command("go", "build", "-o", bin, "bake.build/bake/cmd/bake").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "images.star"), []byte(definition), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "build", "--progress", "plain")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "BAKE_CACHE_DIR="+filepath.Join(dir, "cache"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the test disk: %v\n%s", err, out)
+	}
+	for _, name := range []string{"cache", "bake"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

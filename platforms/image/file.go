@@ -1,0 +1,168 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/fetch"
+)
+
+// A File is the file that an origin names.
+type File struct {
+	What   string // the kind of origin, such as "disk"
+	Name   string // for messages
+	Path   string // of a local file; "" for one to be downloaded
+	URL    string // "" for a local file of the project
+	Digest string // SHA-256 that it must have, in hex; "" for any
+}
+
+// FileOf returns the file that the origin names with the option of its kind.
+// location is that option's value, and digest the SHA-256 that the definition
+// gives; "" for none.
+func FileOf(o platforms.Origin, location, digest string) (File, error) {
+	f := File{What: o.Kind, Path: o.Paths[o.Kind], Digest: strings.ToLower(digest)}
+	if f.Path != "" {
+		f.Name = f.Path
+		return f, nil
+	}
+	f.URL = location
+	u, err := url.Parse(f.URL)
+	if err != nil {
+		return f, fmt.Errorf("%s: %w", o.Kind, fetch.WithoutURL(err))
+	}
+	f.Name = u.Redacted()
+	switch u.Scheme {
+	case "http", "https":
+	case "file":
+		f.Path = filepath.FromSlash(u.Path)
+	default:
+		return f, fmt.Errorf("%s %q: want a path or an http, https or file URL", o.Kind, f.Name)
+	}
+	if f.Digest == "" && o.Pin != nil {
+		digest, ok := strings.CutPrefix(o.Pin.ID, "sha256:")
+		if !ok || !fetch.IsSHA256(digest) {
+			return f, fmt.Errorf("%s: pin %q: not a digest", o.Kind, o.Pin.ID)
+		}
+		f.Digest = digest
+	}
+	return f, nil
+}
+
+// Pin pins a URL to the digest of its content: the one that the definition
+// gives, or else the one that is found when it is first downloaded. A local file
+// needs no pin: it is an input of the plan.
+func (f File) Pin(ctx context.Context, o platforms.Origin, given string, h platforms.Host) (*platforms.Pin, error) {
+	if f.URL == "" {
+		return nil, nil
+	}
+	if given != "" {
+		return &platforms.Pin{ID: "sha256:" + f.Digest}, nil
+	}
+	cache, err := h.CacheDir("downloads")
+	if err != nil {
+		return nil, err
+	}
+	if o.Pin != nil && f.Path == "" {
+		if _, err := os.Stat(filepath.Join(cache, f.Digest)); err == nil {
+			return o.Pin, nil
+		}
+	}
+	var found string
+	if f.Path != "" {
+		found, err = fetch.HashFile(ctx, f.Path)
+	} else {
+		found, err = f.download(ctx, cache, nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.What, err)
+	}
+	if o.Pin != nil && o.Pin.ID == "sha256:"+found {
+		return o.Pin, nil
+	}
+	return &platforms.Pin{ID: "sha256:" + found, Date: time.Now().UTC().Format(time.RFC3339)}, nil
+}
+
+// Local returns the path of the file, downloaded when need be. The content of a
+// file that was there already is not checked: see Verify.
+func (f File) Local(ctx context.Context, h platforms.Host, out platforms.Sink) (string, error) {
+	if f.Path != "" {
+		return f.Path, nil
+	}
+	if f.Digest == "" {
+		return "", errors.New(f.What + ": the origin was not pinned")
+	}
+	cache, err := h.CacheDir("downloads")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(cache, f.Digest)
+	if found, err := fetch.HashFile(ctx, path); err == nil && found == f.Digest {
+		now := time.Now()
+		return path, os.Chtimes(path, now, now)
+	}
+	if err := fetch.Prune(cache, time.Now().Add(-fetch.KeepUnused)); err != nil {
+		return "", err
+	}
+	found, err := f.download(ctx, cache, out)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", f.What, err)
+	}
+	if found != f.Digest {
+		return "", errors.Join(f.Mismatch(found), os.Remove(filepath.Join(cache, found)))
+	}
+	return path, nil
+}
+
+// Verify compares the digest of the file at path, which Local has returned, with
+// the one that it must have.
+func (f File) Verify(ctx context.Context, path string) error {
+	if f.Digest == "" {
+		return nil
+	}
+	found, err := fetch.HashFile(ctx, path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.What, err)
+	}
+	if found != f.Digest {
+		return f.Mismatch(found)
+	}
+	return nil
+}
+
+// Mismatch is the error of a file that has the digest found.
+func (f File) Mismatch(found string) error {
+	return fmt.Errorf("%s %s: has the SHA-256 %s, wanted %s", f.What, f.Name, found, f.Digest)
+}
+
+// download fetches the file to cache, where its name is its digest.
+func (f File) download(ctx context.Context, cache string, out platforms.Sink) (digest string, err error) {
+	file, err := os.CreateTemp(cache, fetch.TempPrefix)
+	if err != nil {
+		return "", err
+	}
+	c := fetch.NewClient()
+	defer c.Close()
+	w := &fetch.HashingFile{File: file, Hash: sha256.New()}
+	err = c.Download(ctx, f.URL, w, w.Restart, func(done, total int64) {
+		if out != nil {
+			out.Progress("download "+f.Name, done, total)
+		}
+	})
+	digest = hex.EncodeToString(w.Hash.Sum(nil))
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), filepath.Join(cache, digest))
+	}
+	if err != nil {
+		return "", errors.Join(err, os.Remove(file.Name()))
+	}
+	return digest, nil
+}

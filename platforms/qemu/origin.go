@@ -1,0 +1,221 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image"
+	"bake.build/bake/platforms/image/fetch"
+)
+
+// Origin are the options of source() on this platform.
+type Origin struct {
+	Disk   string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image, as qcow2, raw, vmdk, vdi or vhd: a path, a URL, or an artifact of this definition."`
+	ISO    string `bake:"iso,path,origin" json:"iso,omitempty" help:"An installer: the path or the URL of its ISO image. It is started, told what to do by boot_command, and has done its work when it shuts the machine down or restarts it."`
+	SHA256 string `bake:"sha256" json:"sha256,omitempty" help:"The SHA-256 that the file must have, in hex."`
+
+	BootCommand    []string `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed when the installer's boot menu shows. Names in angle brackets are keys, such as <enter>, <esc>, <tab>, <f2> or <leftCtrl+x>; <wait>, <wait5> or <wait1m30s> pauses; <http> is the address of the folder http. iso only."`
+	BootWait       string   `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"How long after the start of the machine the typing begins. iso only." default:"10s"`
+	HTTP           string   `bake:"http,path" json:"http,omitempty" help:"A folder that is served to the installer over HTTP, and to nobody else. iso only."`
+	CDFiles        string   `bake:"cd_files,path" json:"cd_files,omitempty" help:"A file, or a folder whose content is put, on a second CD. iso only."`
+	CDLabel        string   `bake:"cd_label" json:"cd_label,omitempty" help:"The label of the second CD. iso only." default:"cidata"`
+	FloppyFiles    string   `bake:"floppy_files,path" json:"floppy_files,omitempty" help:"A folder that the installer sees as a floppy disk. iso only."`
+	InstallTimeout string   `bake:"install_timeout,duration" json:"install_timeout,omitempty" help:"How long the installation may take. iso only." default:"1h"`
+}
+
+// check finds options that mean nothing for the kind of origin.
+func (o Origin) check(kind string, paths map[string]string) error {
+	for _, c := range []struct {
+		name  string
+		given bool
+	}{
+		{"boot_command", len(o.BootCommand) > 0},
+		{"boot_wait", o.BootWait != ""},
+		{"http", o.HTTP != "" || paths["http"] != ""},
+		{"cd_files", o.CDFiles != "" || paths["cd_files"] != ""},
+		{"cd_label", o.CDLabel != ""},
+		{"floppy_files", o.FloppyFiles != "" || paths["floppy_files"] != ""},
+		{"install_timeout", o.InstallTimeout != ""},
+	} {
+		if c.given && kind != "iso" {
+			return fmt.Errorf("origin %s: the option %s means nothing here", kind, c.name)
+		}
+	}
+	if o.SHA256 != "" && !fetch.IsSHA256(o.SHA256) {
+		return errors.New("option sha256: want 64 hex digits")
+	}
+	for _, name := range []string{"http", "cd_files", "floppy_files"} {
+		given := map[string]string{"http": o.HTTP, "cd_files": o.CDFiles, "floppy_files": o.FloppyFiles}[name]
+		if given != "" && paths[name] == "" {
+			return fmt.Errorf("option %s: want a local path, not %q", name, given)
+		}
+	}
+	_, err := parseKeys(o.BootCommand, "http://10.0.2.2/")
+	return err
+}
+
+// decode returns the options of o, and the file that it names.
+func decode(o platforms.Origin) (opts Origin, f image.File, err error) {
+	if err := o.Decode(&opts); err != nil {
+		return opts, f, fmt.Errorf("%s: options: %w", o.Kind, err)
+	}
+	if err := opts.check(o.Kind, o.Paths); err != nil {
+		return opts, f, &platforms.OptionError{Err: err}
+	}
+	location := opts.Disk
+	if o.Kind == "iso" {
+		location = opts.ISO
+	}
+	f, err = image.FileOf(o, location, opts.SHA256)
+	return opts, f, err
+}
+
+// Pin implements platforms.Driver.
+func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin, error) {
+	opts, f, err := decode(o)
+	if err != nil {
+		return o, err
+	}
+	o.Pin, err = f.Pin(ctx, o, opts.SHA256, d.host)
+	return o, err
+}
+
+// PinName implements platforms.PinNamer.
+func (d *driver) PinName(o platforms.Origin) string {
+	var opts Origin
+	if err := o.Decode(&opts); err != nil {
+		return ""
+	}
+	switch {
+	case o.Kind == "disk" && opts.Disk != "":
+		return "disk " + fetch.Redacted(opts.Disk)
+	case o.Kind == "iso" && opts.ISO != "":
+		return "iso " + fetch.Redacted(opts.ISO)
+	}
+	return ""
+}
+
+// Import implements platforms.Driver.
+func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (ref string, err error) {
+	opts, f, err := decode(o)
+	if err != nil {
+		return "", err
+	}
+	path, err := f.Local(ctx, d.host, out)
+	if err != nil {
+		return "", err
+	}
+	if err := f.Verify(ctx, path); err != nil {
+		return "", err
+	}
+	if o.Kind == "iso" {
+		err = d.install(ctx, opts, o, path, dir, out)
+	} else {
+		err = d.importDisk(ctx, path, dir, out)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", o.Kind, f.Name, err)
+	}
+	return newRef(), nil
+}
+
+// importDisk makes the images of a first layer.
+func (d *driver) importDisk(ctx context.Context, path, dir string, out platforms.Sink) error {
+	info, err := image.Probe(ctx, path)
+	if err != nil {
+		return err
+	}
+	if info.Format == "raw" {
+		if err := looksLikeDisk(path); err != nil {
+			return err
+		}
+	}
+	size := d.settings.diskSize
+	if size != 0 && size < info.VirtualSize {
+		return fmt.Errorf("the disk has %s, which does not fit in disk_size = %q", platforms.FormatSize(info.VirtualSize), platforms.FormatSize(size))
+	}
+	dst := filepath.Join(dir, diskName(0))
+	out.Progress("copy the disk", 0, info.VirtualSize)
+	if info.Format == "qcow2" {
+		err = copyWhole(ctx, dst, path)
+	} else {
+		err = qemuImg(ctx, nil, "convert", "-f", info.Format, "-O", "qcow2", "--", path, dst)
+	}
+	if err != nil {
+		return err
+	}
+	if size > info.VirtualSize {
+		if err := qemuImg(ctx, nil, "resize", "-q", "-f", "qcow2", "--", dst, strconv.FormatInt(size, 10)); err != nil {
+			return err
+		}
+	}
+	return d.addDisks(ctx, dir)
+}
+
+// addDisks makes the further, empty disks of a first layer, and its variable
+// store.
+func (d *driver) addDisks(ctx context.Context, dir string) error {
+	for i, size := range d.settings.disks {
+		if err := createImage(ctx, filepath.Join(dir, diskName(i+1)), size); err != nil {
+			return err
+		}
+	}
+	if !d.settings.firmware.uefi || exists(filepath.Join(dir, varsName)) {
+		return nil
+	}
+	f, err := d.settings.firmware.find(d.settings.arch)
+	if err != nil {
+		return err
+	}
+	return f.copyTo(dir, "")
+}
+
+// looksLikeDisk fails for what qemu-img takes for a raw disk since it is nothing
+// else.
+func looksLikeDisk(path string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	sector := make([]byte, 512)
+	if _, err := io.ReadFull(f, sector); err != nil {
+		return errors.New("is no disk image: it is shorter than a sector")
+	}
+	if sector[510] != 0x55 || sector[511] != 0xaa {
+		return errors.New("is no disk image: it has no boot sector and no partition table")
+	}
+	return nil
+}
+
+// copyWhole copies a file, sharing its blocks where the file system can.
+func copyWhole(ctx context.Context, dst, src string) (err error) {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	const step = 64 << 20
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		// The kernel copies, from file to file.
+		if n, err := io.CopyN(out, in, step); err == io.EOF || n < step && err == nil {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
