@@ -28,7 +28,8 @@ type driver struct {
 	accelMu sync.Mutex
 	accel   *accelerator // nil until it is chosen
 
-	parked parking
+	parked  parking
+	merging merging
 }
 
 var (
@@ -70,7 +71,7 @@ func (d *driver) MachineSize() platforms.Resources {
 }
 
 // Close implements platforms.Closer.
-func (d *driver) Close() error { return d.parked.close() }
+func (d *driver) Close() error { return errors.Join(d.parked.close(), d.merging.close()) }
 
 // Boot implements platforms.Driver.
 func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
@@ -88,6 +89,9 @@ func (d *driver) open(ctx context.Context, chain []platforms.Layer, out platform
 	}
 	if len(chain) == 0 {
 		return nil, errors.New("the chain has no layers")
+	}
+	if err := d.mergeLater(chain); err != nil {
+		return nil, err
 	}
 	ref := chain[len(chain)-1].Ref
 	if m, err := d.parked.take(ref); m != nil || err != nil {
@@ -152,7 +156,7 @@ func (d *driver) resume(ctx context.Context, chain []platforms.Layer) (_ *machin
 	if err = errors.Join(err, kept.close()); err != nil {
 		return nil, errors.Join(err, m.end())
 	}
-	m.at, m.kept = ref, []string{ref}
+	m.at = ref
 	return m, nil
 }
 

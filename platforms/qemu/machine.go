@@ -271,8 +271,8 @@ func (m *machine) seal(ctx context.Context, next []*node, ref string) (memory st
 	}
 	if frozen {
 		defer func() { err = errors.Join(err, thaw()) }()
-	} else if err := m.ssh.Run(ctx, platforms.Cmd{Args: []string{"sync"}}); err != nil {
-		return "", fmt.Errorf("sync: %w", err)
+	} else if err := m.ssh.Sync(ctx); err != nil {
+		return "", err
 	}
 	keep, err := m.keepable(ctx)
 	if err != nil {

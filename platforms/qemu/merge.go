@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"bake.build/bake/platforms"
@@ -48,23 +49,61 @@ func (d *driver) merged(chain []platforms.Layer, i int) (layers int, n *node, er
 	return 0, nil, nil
 }
 
+// A merging is the work on merged images that goes on beside machines.
+type merging struct {
+	mu     sync.Mutex
+	known  map[string]bool // layers up to which it was begun
+	cancel []context.CancelFunc
+	ended  []<-chan error
+}
+
+// mergePatience is how long the end of a driver waits for a merge.
+const mergePatience = 10 * time.Second
+
 // mergeLater merges the lower layers of a long chain in the background, for the
-// next machines on it. wait ends it and returns its failure.
-func (d *driver) mergeLater(chain []platforms.Layer) (wait func() error) {
-	if k, _, err := d.merged(chain, 0); err != nil || len(chain) <= longChain || len(chain)-k <= longChain {
-		return func() error { return err }
+// next machines on it.
+func (d *driver) mergeLater(chain []platforms.Layer) error {
+	k, _, err := d.merged(chain, 0)
+	if err != nil || len(chain)-k <= longChain {
+		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
 	lower := chain[:len(chain)-recentLayers]
-	go func() { ended <- d.merge(ctx, lower) }()
-	return func() error {
-		cancel()
-		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			return fmt.Errorf("merge layers: %w", err)
-		}
+	ref := lower[len(lower)-1].Ref
+	d.merging.mu.Lock()
+	defer d.merging.mu.Unlock()
+	if d.merging.known[ref] {
 		return nil
 	}
+	if d.merging.known == nil {
+		d.merging.known = map[string]bool{}
+	}
+	d.merging.known[ref] = true
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	d.merging.cancel = append(d.merging.cancel, cancel)
+	d.merging.ended = append(d.merging.ended, ended)
+	go func() { ended <- d.merge(ctx, lower) }()
+	return nil
+}
+
+// close waits a little for what goes on, and then ends it.
+func (m *merging) close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	timer := time.AfterFunc(mergePatience, func() {
+		for _, cancel := range m.cancel {
+			cancel()
+		}
+	})
+	defer timer.Stop()
+	var errs []error
+	for _, ended := range m.ended {
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			errs = append(errs, fmt.Errorf("merge layers: %w", err))
+		}
+	}
+	m.ended = nil
+	return errors.Join(errs...)
 }
 
 // merge makes the merged images of the chain.

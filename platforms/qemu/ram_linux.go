@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -36,16 +37,15 @@ func dup(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// extent is what a file holds data in.
-type extent struct{ start, end int64 }
-
-// Sizes of copying memory: what one call moves, and how many move at once.
+// Sizes of copying memory. Guests touch their memory in many places, so that
+// small holes are copied with what is around them.
 const (
 	copyChunk   = 4 << 20
 	copyWorkers = 4
+	smallHole   = 128 << 10
 )
 
-// copySparse copies what src holds to the empty file dst, with the same holes.
+// copySparse copies what src holds to the empty file dst, with its large holes.
 func copySparse(dst, src *os.File) error {
 	size, err := src.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -54,30 +54,69 @@ func copySparse(dst, src *os.File) error {
 	if err := dst.Truncate(size); err != nil {
 		return err
 	}
+	var next atomic.Int64
 	var g errgroup.Group
-	g.SetLimit(copyWorkers)
-	for at := int64(0); at < size; {
-		start, err := unix.Seek(int(src.Fd()), at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			break // no more data
-		} else if err != nil {
-			return errors.Join(err, g.Wait())
-		}
-		end, err := unix.Seek(int(src.Fd()), start, unix.SEEK_HOLE)
-		if err != nil {
-			return errors.Join(err, g.Wait())
-		}
-		for from := start; from < end; from += copyChunk {
-			e := extent{from, min(from+copyChunk, end)}
-			g.Go(func() error { return copyExtent(dst, src, e) })
-		}
-		at = end
+	for range copyWorkers {
+		g.Go(func() error {
+			buf := make([]byte, copyChunk)
+			for {
+				start := next.Add(copyChunk) - copyChunk
+				if start >= size {
+					return nil
+				}
+				if err := copyRange(dst, src, start, min(start+copyChunk, size), buf); err != nil {
+					return err
+				}
+			}
+		})
 	}
 	return g.Wait()
 }
 
-func copyExtent(dst, src *os.File, e extent) error {
-	_, err := io.CopyBuffer(struct{ io.Writer }{io.NewOffsetWriter(dst, e.start)},
-		struct{ io.Reader }{io.NewSectionReader(src, e.start, e.end-e.start)}, make([]byte, 1<<20))
-	return err
+// copyRange copies the data of src between two offsets, which lie as far apart
+// as buf is long at most.
+func copyRange(dst, src *os.File, from, end int64, buf []byte) error {
+	for from < end {
+		start, stop, err := nextData(src, from, end)
+		if err != nil || start == end {
+			return err
+		}
+		part := buf[:stop-start]
+		if _, err := src.ReadAt(part, start); err != nil {
+			return err
+		}
+		if _, err := dst.WriteAt(part, start); err != nil {
+			return err
+		}
+		from = stop
+	}
+	return nil
+}
+
+// nextData finds the data from an offset on, up to end. start is end when there
+// is none.
+func nextData(f *os.File, from, end int64) (start, stop int64, err error) {
+	// The offset of f is not used by anybody else's reads or writes.
+	start, err = unix.Seek(int(f.Fd()), from, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) {
+		return end, end, nil
+	} else if err != nil {
+		return 0, 0, err
+	}
+	if start >= end {
+		return end, end, nil
+	}
+	for stop = start; stop < end; {
+		if stop, err = unix.Seek(int(f.Fd()), stop, unix.SEEK_HOLE); err != nil {
+			return 0, 0, err
+		}
+		again, err := unix.Seek(int(f.Fd()), stop, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) || err == nil && again-stop > smallHole {
+			break
+		} else if err != nil {
+			return 0, 0, err
+		}
+		stop = again
+	}
+	return start, min(stop, end), nil
 }

@@ -47,11 +47,12 @@ func (p *process) script(c platforms.Cmd, files []platforms.File) string {
 	for _, f := range files {
 		p.file(&b, f)
 	}
-	user, group, _ := strings.Cut(c.User, ":")
-	if user == "" {
-		user = "0"
+	if isRoot(c.User) {
+		b.WriteString("_as=; _name=root; _home=/root; ")
+	} else {
+		lookUp(&b, c.User)
+		b.WriteString(become + "; ")
 	}
-	fmt.Fprintf(&b, `_u=%s; _g=%s; %s; %s; `, quote(user), quote(group), findUser, become)
 	if c.NoNetwork {
 		b.WriteString(noNetwork + "; ")
 	} else {
@@ -73,8 +74,8 @@ func (p *process) script(c platforms.Cmd, files []platforms.File) string {
 	}
 	b.WriteString(`; case "$1" in */*) [ -e "$1" ];; *) command -v "$1" >/dev/null 2>&1;; esac || fail notfound "$1"; printf "%s\n" "$_t begin" >&2; `)
 	merge := ""
-	if c.Stdout != nil && c.Stdout == c.Stderr {
-		merge = " 2>&1" // on two streams, what is written would lose its order
+	if merged(c) {
+		merge = " 2>&1"
 	}
 	fmt.Fprintf(&b, `eval "exec $_lo $_as \"\$@\""%s`, merge)
 	return b.String()
@@ -84,14 +85,23 @@ func (p *process) script(c platforms.Cmd, files []platforms.File) string {
 // already.
 func (p *process) file(b *strings.Builder, f platforms.File) {
 	name := path.Clean(f.Path)
-	makeFile := fmt.Sprintf(`mkdir -p %s && `, quote(path.Dir(name)))
+	makeFile := fmt.Sprintf(`{ [ -d %[1]s ] || mkdir -p %[1]s; } && `, quote(path.Dir(name)))
 	if f.Data != nil {
-		makeFile += fmt.Sprintf(`rm -f %[1]s && (umask 077; printf %%b '%[2]s' >%[1]s) && `, quote(name), encode(f.Data))
+		makeFile += fmt.Sprintf(`{ [ ! -e %[1]s ] || rm -f %[1]s; } && umask 077 && printf %%b '%[2]s' >%[1]s && umask 022 && `, quote(name), encode(f.Data))
 	}
 	fmt.Fprintf(b, `{ %schmod %o %s; } 2>/dev/null || fail file "make the file "%s; `, makeFile, f.Mode, quote(name), quote(name))
-	user, group, _ := strings.Cut(f.User, ":")
-	if user == "" || user == "root" && group == "" {
+	if isRoot(f.User) {
 		return
 	}
-	fmt.Fprintf(b, `_u=%s; _g=%s; %s; chown "$_uid:$_gid" %s || fail file "change the owner of "%s; `, quote(user), quote(group), findUser, quote(name), quote(name))
+	lookUp(b, f.User)
+	fmt.Fprintf(b, `chown "$_uid:$_gid" %s || fail file "change the owner of "%s; `, quote(name), quote(name))
+}
+
+// isRoot reports whether a user is root, whom nobody has to look up.
+func isRoot(user string) bool { return user == "" || user == "root" || user == "0" }
+
+// lookUp adds what finds the numbers of "name", "name:group" or "uid:gid".
+func lookUp(b *strings.Builder, spec string) {
+	user, group, _ := strings.Cut(spec, ":")
+	fmt.Fprintf(b, `_u=%s; _g=%s; %s; `, quote(user), quote(group), findUser)
 }

@@ -43,6 +43,9 @@ type link struct {
 	bootID  string        // of the machine; "" when it does not tell
 
 	restarts int // of the machine, when the connection began
+
+	mu   sync.Mutex
+	next *standby // for the next command; may be nil
 }
 
 func (l *link) alive() bool {
@@ -120,6 +123,7 @@ func (m *Machine) furnish(ctx context.Context, l *link) (err error) {
 	}
 	id, err := l.janitor.do(ctx, "cat /proc/sys/kernel/random/boot_id 2>/dev/null || true")
 	l.bootID = strings.TrimSpace(id)
+	m.prepare(l)
 	return err
 }
 
@@ -249,6 +253,18 @@ type quiet struct{}
 func (quiet) Write(p []byte) (int, error)   { return len(p), nil }
 func (quiet) Progress(string, int64, int64) {}
 
+// Sync makes the machine write all that it holds to its disks.
+func (m *Machine) Sync(ctx context.Context) error {
+	l, err := m.current(ctx)
+	if err == nil {
+		_, err = l.janitor.do(ctx, "sync")
+	}
+	if err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
+
 // SetSigners sets what later connections prove who one is with.
 func (m *Machine) SetSigners(signers ...xssh.Signer) {
 	m.keyMu.Lock()
@@ -268,6 +284,17 @@ func (m *Machine) Reconnect(ctx context.Context) error {
 	m.drop()
 	_, err := m.current(ctx)
 	return err
+}
+
+// dropLink ends a connection that is of no more use.
+func (m *Machine) dropLink(l *link) {
+	m.mu.Lock()
+	if m.link == l {
+		m.link = nil
+	}
+	m.mu.Unlock()
+	_ = l.client.Close() // it may have broken already
+	<-l.gone
 }
 
 // drop ends the connection.

@@ -14,10 +14,11 @@ import (
 	"sync"
 	"time"
 
-	xssh "golang.org/x/crypto/ssh"
-
 	"bake.build/bake/platforms"
 )
+
+// leftovers is how long the output of a command may stay open after its end.
+const leftovers = 200 * time.Millisecond
 
 // grace is how long a command has between SIGTERM and SIGKILL, in seconds.
 const grace = 2
@@ -40,6 +41,16 @@ func (m *Machine) Run(ctx context.Context, c platforms.Cmd) error {
 		return fmt.Errorf("%s: %w", verb, err)
 	}
 	err = m.run(ctx, l, c)
+	if errors.Is(err, errNotBegun) {
+		// The connection had broken before; nobody had noticed yet.
+		m.dropLink(l)
+		if l, err = m.current(ctx); err == nil {
+			err = m.run(ctx, l, c)
+		}
+		if errors.Is(err, errNotBegun) {
+			err = m.broke(ctx, l, err)
+		}
+	}
 	if releaseErr := release(err == nil || isExit(err)); releaseErr != nil {
 		err = errors.Join(err, releaseErr)
 	}
@@ -48,6 +59,9 @@ func (m *Machine) Run(ctx context.Context, c platforms.Cmd) error {
 	}
 	return fmt.Errorf("%s: %w", verb, err)
 }
+
+// errNotBegun says that the connection broke before the command began.
+var errNotBegun = errors.New("the connection to the machine had broken")
 
 func isExit(err error) bool {
 	exit := (*platforms.ExitError)(nil)
@@ -82,43 +96,57 @@ func (m *Machine) run(ctx context.Context, l *link, c platforms.Cmd) error {
 				return err
 			}
 			f.Data = nil
+		} else if f.Data == nil {
+			f.Data = []byte{}
 		}
 		files = append(files, f)
 	}
-	s, err := l.client.NewSession()
+	b, err := m.standbyOf(l)
 	if err != nil {
-		return m.broke(ctx, l, err)
+		return fmt.Errorf("%w: %w", errNotBegun, err)
 	}
-	defer func() { _ = s.Close() }() // it has ended, as a rule
+	defer b.abandon()
 	p := &process{token: rand.Text(), ready: make(chan struct{})}
-	line, input := m.asRoot(bootstrap)
-	script := p.script(c, files)
-	var head io.Reader = strings.NewReader(input + script + "\n")
-	if c.Stdin != nil {
-		head = io.MultiReader(head, c.Stdin)
-	}
-	stdin, err := s.StdinPipe()
-	if err != nil {
-		return err
-	}
+	_, input := m.asRoot(bootstrap)
+	head := input + p.script(c, files) + "\n"
 	out := &syncWriter{w: cmp.Or[io.Writer](c.Stdout, io.Discard)}
 	errs := &syncWriter{w: cmp.Or[io.Writer](c.Stderr, io.Discard)}
-	if c.Stdout != nil && c.Stdout == c.Stderr {
+	if merged(c) {
 		errs = out
 	}
-	s.Stdout = out
-	s.Stderr = &preamble{p: p, w: errs}
-	if err := s.Start(line); err != nil {
-		return m.broke(ctx, l, err)
-	}
 	go func() {
-		_, _ = io.Copy(stdin, head) // a command need not read its input
-		_ = stdin.Close()
+		_, _ = io.WriteString(b, head) // its answer tells
+		if c.Stdin != nil {
+			select {
+			case <-p.ready:
+				_, _ = io.Copy(b, c.Stdin) // a command need not read its input
+			case <-b.ended:
+			}
+		}
+		_ = b.CloseWrite()
 	}()
-	ended := make(chan error, 1)
-	go func() { ended <- s.Wait() }()
-	err = m.await(ctx, l, s, p, ended)
-	m.tidyUp(l, p, files)
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		var both sync.WaitGroup
+		both.Go(func() { _, _ = io.Copy(out, b) }) // out keeps its error
+		both.Go(func() { _, _ = io.Copy(&preamble{p: p, w: errs}, b.Stderr()) })
+		both.Wait()
+	}()
+	end := m.await(ctx, l, b, p)
+	select {
+	case <-read:
+		m.tidyUp(l, p, files)
+	case <-time.After(leftovers):
+		// A process that outlived the command holds its output open.
+		m.tidyUp(l, p, files)
+		select {
+		case <-read:
+		case <-time.After(grace * time.Second):
+			out.cut()
+			errs.cut()
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -127,21 +155,28 @@ func (m *Machine) run(ctx context.Context, l *link, c platforms.Cmd) error {
 	case errs.err() != nil:
 		return fmt.Errorf("write the output: %w", errs.err())
 	}
-	return m.outcome(ctx, l, c, p, err)
+	return m.outcome(ctx, l, c, p, end)
+}
+
+// merged reports whether both streams go to one writer. Such a command has one
+// stream in the machine, too: on two, what is written would lose its order.
+func merged(c platforms.Cmd) (same bool) {
+	defer func() { _ = recover() }() // writers that cannot be compared are not the same
+	return c.Stdout != nil && c.Stdout == c.Stderr
 }
 
 // await waits for the end of a command, and stops it when ctx ends.
-func (m *Machine) await(ctx context.Context, l *link, s *xssh.Session, p *process, ended <-chan error) error {
+func (m *Machine) await(ctx context.Context, l *link, b *standby, p *process) ending {
 	select {
-	case err := <-ended:
-		return err
+	case <-b.ended:
+		return b.end
 	case <-ctx.Done():
 	}
 	// Its number comes with its first words.
 	select {
 	case <-p.ready:
-	case err := <-ended:
-		return err
+	case <-b.ended:
+		return b.end
 	case <-time.After(grace * time.Second):
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*grace*time.Second)
@@ -149,12 +184,12 @@ func (m *Machine) await(ctx context.Context, l *link, s *xssh.Session, p *proces
 	if group := p.group(); group != "" {
 		_, _ = l.janitor.do(stop, endGroup(group)) // else the end of the session does it
 	}
-	_ = s.Close()
+	b.abandon()
 	select {
-	case err := <-ended:
-		return err
+	case <-b.ended:
+		return b.end
 	case <-stop.Done():
-		return context.Cause(ctx)
+		return ending{}
 	}
 }
 
@@ -177,7 +212,7 @@ func (m *Machine) tidyUp(l *link, p *process, files []platforms.File) {
 	if group := p.group(); group != "" {
 		fmt.Fprintf(&line, "kill -KILL -- -%[1]s; pkill -KILL -s %[1]s; ", group)
 	}
-	if line.Len() == 0 || !l.alive() {
+	if !l.alive() {
 		return
 	}
 	done := make(chan struct{})
@@ -189,32 +224,29 @@ func (m *Machine) tidyUp(l *link, p *process, files []platforms.File) {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		_, _ = l.janitor.do(ctx, line.String()+"true") // a connection that breaks ends it all
+		m.prepare(l)
 	}()
 }
 
 // outcome turns the end of a session into that of the command.
-func (m *Machine) outcome(ctx context.Context, l *link, c platforms.Cmd, p *process, err error) error {
-	exit, missing := (*xssh.ExitError)(nil), (*xssh.ExitMissingError)(nil)
+func (m *Machine) outcome(ctx context.Context, l *link, c platforms.Cmd, p *process, end ending) error {
 	switch kind, text := p.failure(); {
 	case kind == "notfound":
 		return &platforms.ExitError{Code: 127, Reason: text + ": not found"}
 	case kind != "":
 		return errors.New(text)
-	case c.ExpectDisconnect && (err == nil || !errors.As(err, &exit)):
-		return m.afterDisconnect(ctx, l)
-	case err == nil:
-		return nil
-	case errors.As(err, &exit) && exit.Signal() != "":
-		if c.ExpectDisconnect {
-			return m.afterDisconnect(ctx, l) // the machine ended it on its way down
-		}
-		return &platforms.ExitError{Code: -1, Signal: signalName(exit.Signal())}
-	case errors.As(err, &exit):
-		return &platforms.ExitError{Code: exit.ExitStatus(), Reason: exitReason(exit.ExitStatus(), c)}
-	case errors.As(err, &missing), errors.Is(err, io.EOF):
-		return m.broke(ctx, l, err)
+	case !end.known && !p.begun():
+		return errNotBegun
+	case c.ExpectDisconnect && (!end.known || end.signal != "" || end.code == 0):
+		return m.afterDisconnect(ctx, l) // or the machine ended the command on its way down
+	case !end.known:
+		return m.broke(ctx, l, io.ErrUnexpectedEOF)
+	case end.signal != "":
+		return &platforms.ExitError{Code: -1, Signal: signalName(end.signal)}
+	case end.code != 0:
+		return &platforms.ExitError{Code: end.code, Reason: exitReason(end.code, c)}
 	}
-	return m.broke(ctx, l, err)
+	return nil
 }
 
 // exitReason says what a shell's status tells of the command's name.
@@ -257,6 +289,13 @@ func (p *process) failure() (kind, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.kind, p.text
+}
+
+// begun reports whether the machine has answered.
+func (p *process) begun() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen || p.groupID != ""
 }
 
 // take reads a line of the preamble:
@@ -333,6 +372,13 @@ func (s *syncWriter) Write(p []byte) (int, error) {
 		_, s.failed = s.w.Write(p)
 	}
 	return len(p), nil
+}
+
+// cut drops all that comes from now on.
+func (s *syncWriter) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.w = io.Discard
 }
 
 func (s *syncWriter) err() error {
