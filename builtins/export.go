@@ -25,7 +25,7 @@ type exportArgs struct {
 	Layer       *Layer         `arg:"layer,required" help:"The layer to write."`
 	Name        string         `arg:"name,required" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"."`
 	Formats     Paths          `arg:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"]"`
-	Size        Size           `arg:"size,keyword" help:"Size of the disk, such as \"4G\"." default:"what its files need, with room to spare"`
+	Size        Size           `arg:"size,keyword" help:"Size of the disk, such as \"4G\". On platforms whose machines have a disk, it can only grow; the machine's partitions are left as they are." default:"what its files need, with room to spare, or that of the machine's disk"`
 	Boot        string         `arg:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
 	KernelArgs  Words          `arg:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
 	Compression string         `arg:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
@@ -58,6 +58,9 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 		return nil, err
 	}
 	if err := c.onlyDisks(formats); err != nil {
+		return nil, err
+	}
+	if err := c.ownDisk(a.Layer.platform); err != nil {
 		return nil, err
 	}
 	artifact := &Artifact{layer: a.Layer, name: a.Name, target: a.Name, formats: formats}
@@ -106,6 +109,20 @@ func (c *Call) onlyDisks(formats []string) error {
 	for _, option := range []string{"size", "boot", "kernel_args"} {
 		if c.Given(option) {
 			return fmt.Errorf("%s: none of the formats %s is a disk", option, strings.Join(formats, ", "))
+		}
+	}
+	return nil
+}
+
+// ownDisk refuses options of how a disk is made for a layer that has one.
+func (c *Call) ownDisk(p *Platform) error {
+	spec, err := c.spec(p.plan.Name)
+	if err != nil || !spec.Boots {
+		return err
+	}
+	for _, option := range []string{"boot", "kernel_args"} {
+		if c.Given(option) {
+			return fmt.Errorf("%s: a layer of %s leaves as the disk that it is: steps say how it boots", option, spec.Name)
 		}
 	}
 	return nil

@@ -1,6 +1,8 @@
 package builtins
 
 import (
+	"fmt"
+
 	"bake.build/bake/runtime/op"
 	"go.starlark.net/starlark"
 )
@@ -15,7 +17,7 @@ Where the same step ran before on an equal layer, its layer is taken from the ca
 type shellArgs struct {
 	Layer *Layer `arg:"layer,required" help:"The layer to change."`
 	commandArgs
-	ExpectDisconnect bool `arg:"expect_disconnect,keyword" help:"The script may end the connection to the machine, as a reboot does. It matters on platforms that reach their machines over a network." default:"False"`
+	ExpectDisconnect bool `arg:"expect_disconnect,keyword" help:"The script may end the connection to the machine, as a reboot does. For platforms whose machines have a kernel of their own, such as qemu()." default:"False"`
 	StepOptions
 }
 
@@ -23,6 +25,11 @@ func shell(c *Call, a *shellArgs) (starlark.Value, error) {
 	cmd, title, err := a.data(c)
 	if err != nil {
 		return nil, err
+	}
+	if a.ExpectDisconnect {
+		if err := c.needsBoot(a.Layer.platform, "nothing can end the connection to them"); err != nil {
+			return nil, fmt.Errorf("expect_disconnect: %w", err)
+		}
 	}
 	return c.Step(a.Layer, &op.Shell{Command: cmd, ExpectDisconnect: a.ExpectDisconnect}, a.StepOptions, "shell: "+title), nil
 }

@@ -13,6 +13,7 @@ func Table() []Builtin {
 		shellBuiltin(),
 		copyBuiltin(),
 		writeBuiltin(),
+		rebootBuiltin(),
 		exportBuiltin(),
 		testBuiltin(),
 		paramBuiltin(),

@@ -13,6 +13,12 @@ type Spec struct {
 	Doc     string // one paragraph for the reference
 	Options []Option
 	Origin  []Option // the options of source() on this platform
+
+	// Boots says that its machines have a kernel and a disk of their own: they
+	// can be restarted, a layer leaves as the disk that it is, and no machine
+	// needs rights on this host.
+	Boots bool
+
 	// New makes a driver from the canonical JSON of the constructor's options.
 	New func(options json.RawMessage, h Host) (Driver, error)
 }

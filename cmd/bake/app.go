@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -99,4 +100,18 @@ func (t *driverTable) fingerprint(p *plan.Platform) (string, error) {
 		return "", err
 	}
 	return d.Fingerprint(), nil
+}
+
+// Close ends what the drivers hold, such as idle machines.
+func (t *driverTable) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs []error
+	for _, d := range t.open {
+		if c, ok := d.(platforms.Closer); ok {
+			errs = append(errs, c.Close())
+		}
+	}
+	t.open = nil
+	return errors.Join(errs...)
 }

@@ -23,6 +23,7 @@ type buildFlags struct {
 	progress  string
 	onError   string
 	jobs      int
+	maxMemory string
 	keepGoing bool
 }
 
@@ -33,6 +34,7 @@ func (f *buildFlags) addTo(cmd *cobra.Command) {
 	flags.StringVar(&f.progress, "progress", "auto", "how to show progress: auto, tty, plain or json")
 	flags.StringVar(&f.onError, "on-error", "cleanup", "what to do with a machine in which a step failed: cleanup, keep or shell")
 	flags.IntVarP(&f.jobs, "jobs", "j", 0, "how many machines may run at once (default: one for each CPU, two at least)")
+	flags.StringVar(&f.maxMemory, "max-memory", "", "how much memory machines may take together, as a `size` such as 8G (default: four fifths of the host's)")
 	flags.BoolVarP(&f.keepGoing, "keep-going", "k", false, "run what does not depend on a failed step")
 }
 
@@ -44,6 +46,9 @@ func (f *buildFlags) check() error {
 	choices := []solve.OnError{solve.Cleanup, solve.Keep, solve.Shell}
 	if !slices.Contains(choices, solve.OnError(f.onError)) {
 		return coded(exitUsage, fmt.Errorf("--on-error %s: want one of cleanup, keep, shell", f.onError))
+	}
+	if _, err := f.memoryLimit(); err != nil {
+		return err
 	}
 	if f.jobs < 0 {
 		return coded(exitUsage, fmt.Errorf("--jobs %d: want a positive number", f.jobs))
@@ -114,7 +119,7 @@ func (s *session) build(ctx context.Context, targets []builtins.Target, f *build
 
 	cfg := s.solveConfig(f, events)
 	nodes := targetNodes(targets)
-	if err := s.ready(ctx, cfg, nodes); err != nil {
+	if err := s.ready(ctx, cfg, nodes, f); err != nil {
 		return err
 	}
 	result, err := solve.Run(ctx, cfg, s.def.Plan, nodes)
@@ -124,7 +129,7 @@ func (s *session) build(ctx context.Context, targets []builtins.Target, f *build
 // ready makes sure that what targets need can be run here: that the origins to
 // be imported can still be had as they are pinned, and that the tools are
 // there.
-func (s *session) ready(ctx context.Context, cfg solve.Config, targets []*plan.Node) error {
+func (s *session) ready(ctx context.Context, cfg solve.Config, targets []*plan.Node, f *buildFlags) error {
 	for {
 		schedule, err := solve.Decide(ctx, cfg, s.def.Plan, targets)
 		if err != nil {
@@ -141,7 +146,7 @@ func (s *session) ready(ctx context.Context, cfg solve.Config, targets []*plan.N
 		} else if moved {
 			continue
 		}
-		return errors.Join(s.checkSecrets(run), s.checkHost(run))
+		return errors.Join(s.checkSecrets(run), s.checkHost(run), s.checkSizes(run, f))
 	}
 }
 

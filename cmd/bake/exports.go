@@ -43,19 +43,19 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 	if err != nil {
 		return nil, err
 	}
-	treer, ok := j.Driver.(platforms.Treer)
-	if !ok {
-		return nil, fmt.Errorf("the platform %s cannot show the files of a layer", j.Node.Deps[0].Platform.Name)
-	}
 	cache, err := e.s.store.CacheDir("grub")
 	if err != nil {
 		return nil, err
 	}
-	result, err := export.Run(ctx, export.Request{
+	request := export.Request{
 		Op:      op,
 		Key:     j.Key,
 		Formats: e.s.formats,
 		Tree: func(ctx context.Context, use func(string) error) error {
+			treer, ok := j.Driver.(platforms.Treer)
+			if !ok {
+				return fmt.Errorf("the platform %s cannot show the files of a layer", j.Node.Deps[0].Platform.Name)
+			}
 			return treer.Tree(ctx, j.Chain, use)
 		},
 		Layers:   j.Chain,
@@ -64,7 +64,13 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 		CacheDir: cache,
 		About:    e.s.about(j.Node),
 		Sink:     j.Out,
-	})
+	}
+	if disker, ok := j.Driver.(platforms.Disker); ok {
+		request.Disk = func(ctx context.Context, dst string) error {
+			return disker.Disk(ctx, j.Chain, dst, j.Out)
+		}
+	}
+	result, err := export.Run(ctx, request)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,7 @@ func (s *session) solveConfig(f *buildFlags, events *event.Stream) solve.Config 
 		Drivers:   s.drivers.get,
 		Events:    events,
 		Jobs:      f.jobs,
+		Claims:    s.claims(f),
 		KeepGoing: f.keepGoing,
 		OnError:   solve.OnError(f.onError),
 		Shell:     s.failureShell,
@@ -75,7 +76,15 @@ func (s *session) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
 	checked := make(map[string][]platforms.Problem) // by the ID of the platform
 	for _, n := range nodes {
 		if op, ok := n.Op.(*export.Op); ok {
-			all.add(s.formats.Problems(op.Formats, op.Boot)...)
+			d, err := s.drivers.get(n.Platform)
+			if err != nil {
+				return nil, err
+			}
+			if _, ok := d.(platforms.Disker); ok {
+				all.add(s.formats.ProblemsFromDisk(op.Formats)...)
+			} else {
+				all.add(s.formats.Problems(op.Formats, op.Boot)...)
+			}
 			continue
 		}
 		if n.Platform == nil {

@@ -105,11 +105,32 @@ func (a *app) withMachines(ctx context.Context, file string, f *buildFlags, use 
 		return err
 	}
 	return a.withSession(ctx, file, &f.definitionFlags, func(s *session) error {
-		if s.enterErr != nil {
+		if s.enterErr != nil && s.needsRights() {
 			return s.enterErr
 		}
 		return use(s)
 	})
+}
+
+// needsRights reports whether a machine of the definition needs rights on this
+// host.
+func (s *session) needsRights() bool {
+	for _, n := range s.def.Plan.Nodes {
+		if n.Platform != nil && !s.spec(n.Platform.Name).Boots {
+			return true
+		}
+	}
+	return false
+}
+
+// spec returns what declares a platform.
+func (a *app) spec(name string) platforms.Spec {
+	for _, s := range a.specs {
+		if s.Name == name {
+			return s
+		}
+	}
+	return platforms.Spec{}
 }
 
 // open evaluates a definition, opens the store and seals the plan: its inputs
@@ -272,6 +293,9 @@ func (s *session) Close() error {
 	s.tell()
 	if s.resolver != nil {
 		err = s.resolver.File.Save()
+	}
+	if s.drivers != nil {
+		err = errors.Join(err, s.drivers.Close())
 	}
 	if s.ledger != nil {
 		err = errors.Join(err, s.ledger.Close())

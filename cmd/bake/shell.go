@@ -100,7 +100,7 @@ func (s *session) makeLayer(ctx context.Context, n *plan.Node, f *buildFlags) (k
 		s.stream(cfg.Events)
 		defer s.stream(nil)
 	}
-	if err := s.ready(ctx, cfg, []*plan.Node{n}); err != nil {
+	if err := s.ready(ctx, cfg, []*plan.Node{n}, f); err != nil {
 		return key, err
 	}
 	result, err := solve.Run(ctx, cfg, s.def.Plan, []*plan.Node{n})

@@ -4,6 +4,7 @@ package all
 
 import (
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/qemu"
 	"bake.build/bake/platforms/rootfs"
 )
 
@@ -11,5 +12,6 @@ import (
 func Table() []platforms.Spec {
 	return []platforms.Spec{
 		rootfs.Spec(),
+		qemu.Spec(),
 	}
 }

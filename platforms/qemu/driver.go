@@ -43,9 +43,11 @@ var (
 
 // Spec declares the platform.
 func Spec() platforms.Spec {
-	return platforms.Declare[Options, Origin](Name,
+	spec := platforms.Declare[Options, Origin](Name,
 		"Virtual machines of QEMU on this host, reached over SSH. A machine boots once, runs the steps one after the other, and keeps a layer after each.",
 		open)
+	spec.Boots = true
+	return spec
 }
 
 func open(o Options, h platforms.Host) (platforms.Driver, error) {

@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"bake.build/bake/platforms"
@@ -114,20 +116,23 @@ func (m *machine) Forwarded(ctx context.Context, port int) (string, error) {
 const portPause = 200 * time.Millisecond
 
 // WaitPort implements platforms.PortWaiter. QEMU's network accepts a connection
-// before it knows whether the guest does; its table tells what became of it.
-func (m *machine) WaitPort(ctx context.Context, port int) error {
+// before it knows whether the guest does; its table tells what became of it. The
+// table names a connection by the forwarded port that it came by, so that one is
+// made for this alone.
+func (m *machine) WaitPort(ctx context.Context, port int) (err error) {
 	guest := strconv.Itoa(port)
-	address, err := m.vm.forwardedTo(ctx, guest)
+	host, err := m.vm.forwardTo(ctx, guest)
 	if err != nil {
-		if _, err := m.vm.qmp.Human(ctx, "hostfwd_add net0 tcp:127.0.0.1:0-:"+guest); err != nil {
-			return fmt.Errorf("forward the port %d: %w", port, err)
-		}
-		if address, err = m.vm.forwardedTo(ctx, guest); err != nil {
-			return err
-		}
+		return fmt.Errorf("port %d: %w", port, err)
 	}
+	defer func() {
+		if m.vm.alive() == nil {
+			_, removeErr := m.vm.qmp.Human(context.WithoutCancel(ctx), "hostfwd_remove net0 tcp:127.0.0.1:"+host)
+			err = errors.Join(err, removeErr)
+		}
+	}()
 	for {
-		open, err := m.vm.accepts(ctx, address, guest)
+		open, err := m.vm.accepts(ctx, host)
 		if err == nil && open {
 			return nil
 		}
@@ -136,40 +141,52 @@ func (m *machine) WaitPort(ctx context.Context, port int) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("port %d: %w", port, context.Cause(ctx))
+			return fmt.Errorf("port %d: nothing accepts connections: %w", port, context.Cause(ctx))
 		case <-time.After(portPause):
 		}
 	}
 }
 
-// accepts reports whether the guest accepts a connection to a port, within a
-// second or two.
-func (v *vm) accepts(ctx context.Context, address, guest string) (open bool, err error) {
-	conn, err := v.dial(ctx, address)
+// forwardTo makes a new port of the host lead to one of the guest.
+func (v *vm) forwardTo(ctx context.Context, guest string) (host string, err error) {
+	v.forwarding.Lock()
+	defer v.forwarding.Unlock()
+	before, err := v.usernet(ctx)
+	if err != nil {
+		return "", err
+	}
+	if said, err := v.qmp.Human(ctx, "hostfwd_add net0 tcp:127.0.0.1:0-:"+guest); err != nil || strings.TrimSpace(said) != "" {
+		return "", fmt.Errorf("forward a port: %s %w", strings.TrimSpace(said), err)
+	}
+	after, err := v.usernet(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, f := range after {
+		known := func(o forwarded) bool { return o.state == f.state && o.fromPort == f.fromPort }
+		if f.state == "HOST_FORWARD" && f.toPort == guest && !slices.ContainsFunc(before, known) {
+			return f.fromPort, nil
+		}
+	}
+	return "", errors.New("QEMU does not tell the port that it forwards")
+}
+
+// accepts reports whether the guest accepts a connection by way of a port of the
+// host, within two seconds.
+func (v *vm) accepts(ctx context.Context, host string) (open bool, err error) {
+	conn, err := v.dial(ctx, net.JoinHostPort("127.0.0.1", host))
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	_, local, err := net.SplitHostPort(conn.LocalAddr().String())
-	if err != nil {
-		return false, err
-	}
 	for range 20 {
 		list, err := v.usernet(ctx)
 		if err != nil {
 			return false, err
 		}
-		known := false
-		for _, f := range list {
-			if f.toPort != guest || f.fromPort != local {
-				continue
-			}
-			if known = true; f.state == "ESTABLISHED" {
-				return true, nil
-			}
-		}
-		if !known {
-			return false, nil // the guest has refused it
+		i := slices.IndexFunc(list, func(f forwarded) bool { return f.fromPort == host && f.state != "HOST_FORWARD" })
+		if i >= 0 && list[i].state != "SYN_SENT" {
+			return true, nil
 		}
 		select {
 		case <-ctx.Done():

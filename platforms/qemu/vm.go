@@ -30,6 +30,8 @@ type vm struct {
 	ended   chan struct{} // closed when the process has ended
 	tpm     *tpm          // may be nil
 
+	forwarding sync.Mutex // one new port at a time, which is told by the others
+
 	mu      sync.Mutex
 	closed  bool
 	failure error // why the machine is of no more use

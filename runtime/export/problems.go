@@ -21,6 +21,16 @@ var (
 // Problems returns what the host lacks to write the formats with the boot mode
 // of an Op. It starts nothing and is cheap.
 func (t Table) Problems(names []string, boot string) []platforms.Problem {
+	return t.problems(names, boot, true)
+}
+
+// ProblemsFromDisk is Problems for a layer that has a disk of its own.
+func (t Table) ProblemsFromDisk(names []string) []platforms.Problem {
+	return t.problems(names, "", false)
+}
+
+// problems lists what is missing. make says that disks are made from trees.
+func (t Table) problems(names []string, boot string, make bool) []platforms.Problem {
 	var list []platforms.Problem
 	add := func(what, pkg, need string) {
 		p := platforms.Problem{What: what, Fix: "apt-get install --no-install-recommends " + pkg, Need: need}
@@ -42,7 +52,7 @@ func (t Table) Problems(names []string, boot string) []platforms.Problem {
 			}
 		}
 	}
-	if !fromDisk {
+	if !fromDisk || !make {
 		return list
 	}
 	if _, err := ext4.Tool("mke2fs"); err != nil {

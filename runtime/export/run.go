@@ -28,6 +28,10 @@ type Request struct {
 	// several times at once.
 	Tree func(ctx context.Context, use func(dir string) error) error
 
+	// Disk, unless it is nil, writes the layer's disk to a new raw image with
+	// holes. Formats from a disk are made from that, and not from the tree.
+	Disk func(ctx context.Context, dst string) error
+
 	// Layers are the layers of the tree, from the oldest to the newest; each has
 	// an overlay's upper directory "fs". Formats from layers make one layer of
 	// the tree when there are none. The last one's key is what the identifiers
@@ -61,7 +65,7 @@ func Run(ctx context.Context, r Request) (*Result, error) {
 	if r.Arch == "" {
 		r.Arch = runtime.GOARCH
 	}
-	for _, p := range r.Formats.Problems(r.Op.Formats, bootMode(r.Op.Boot, r.Arch)) {
+	for _, p := range r.Formats.problems(r.Op.Formats, bootMode(r.Op.Boot, r.Arch), r.Disk == nil) {
 		err = errors.Join(err, fmt.Errorf("%s: %s", p.What, p.Fix))
 	}
 	if err != nil {
@@ -182,6 +186,9 @@ func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, 
 
 // makeDisk makes the raw disk that formats are made from.
 func (j *Job) makeDisk(ctx context.Context) error {
+	if j.req.Disk != nil {
+		return j.takeDisk(ctx)
+	}
 	return j.req.Tree(ctx, func(dir string) error {
 		err := disk.Build(ctx, dir, disk.Options{
 			Size: j.op.Size, Boot: bootMode(j.op.Boot, j.req.Arch), KernelArgs: j.op.KernelArgs,
@@ -198,6 +205,27 @@ func (j *Job) makeDisk(ctx context.Context) error {
 		j.diskSize = info.Size()
 		return nil
 	})
+}
+
+// takeDisk has the layer's own disk written, and grows it to the size that is
+// asked for. The partitions are the machine's own business.
+func (j *Job) takeDisk(ctx context.Context) error {
+	if err := j.req.Disk(ctx, j.disk); err != nil {
+		return err
+	}
+	info, err := os.Stat(j.disk)
+	if err != nil {
+		return err
+	}
+	j.diskSize = info.Size()
+	switch {
+	case j.op.Size == 0 || j.op.Size == j.diskSize:
+		return nil
+	case j.op.Size < j.diskSize:
+		return fmt.Errorf("size: %s are less than the machine's disk, which has %s", platforms.FormatSize(j.op.Size), platforms.FormatSize(j.diskSize))
+	}
+	j.diskSize = j.op.Size
+	return os.Truncate(j.disk, j.op.Size)
 }
 
 // Progress tells how much of a format is written, in bytes.

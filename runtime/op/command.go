@@ -39,10 +39,16 @@ type Secret struct {
 
 // Run runs the command in m.
 func (c *Command) Run(ctx context.Context, m platforms.Machine, env plan.Env) error {
+	return c.run(ctx, m, env, false)
+}
+
+// run is Run of a command that may end the connection to the machine.
+func (c *Command) run(ctx context.Context, m platforms.Machine, env plan.Env, disconnect bool) error {
 	cmd, err := c.cmd(env)
 	if err != nil {
 		return err
 	}
+	cmd.ExpectDisconnect = disconnect
 	err = m.Run(ctx, cmd)
 	if len(c.ExitCodes) == 0 {
 		return err
@@ -70,6 +76,7 @@ func (c *Command) cmd(env plan.Env) (platforms.Cmd, error) {
 		Stdout:    env.Out,
 		Stderr:    env.Out,
 		NoNetwork: c.NoNetwork,
+		Secret:    len(c.Secrets) > 0,
 		Files:     []platforms.File{{Path: scriptPath, Data: []byte(c.Script), Mode: 0o755, User: c.User}},
 	}
 	for _, name := range sortedKeys(c.Env) {

@@ -20,7 +20,7 @@ func (*Shell) Kind() string { return "shell" }
 
 // Apply implements plan.Step.
 func (s *Shell) Apply(ctx context.Context, m platforms.Machine, env plan.Env) error {
-	return s.Command.Run(ctx, m, env)
+	return s.Command.run(ctx, m, env, s.ExpectDisconnect)
 }
 
 // SecretNames returns the names of the secrets that the script uses.

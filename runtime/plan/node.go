@@ -102,6 +102,20 @@ type Check interface {
 	Check(ctx context.Context, m platforms.Machine, env Env) error
 }
 
+// A Launcher is a Check that can look at a machine of a finished artifact: its
+// Deps[0] may be an export, and its Platform is where the machine runs.
+type Launcher interface {
+	Check
+	Launch() Launch
+}
+
+// A Launch says how an artifact is launched.
+type Launch struct {
+	Format  string // of the artifact's file; "" means the first that is a disk
+	UEFI    bool   // the disk boots by UEFI only
+	NoLogin bool   // nothing runs in the machine
+}
+
 // An Env is what a running step may use.
 type Env struct {
 	Out     platforms.Sink

@@ -2,6 +2,11 @@ package solve
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
@@ -16,10 +21,6 @@ func (r *run) check(t *task) error {
 		return nil
 	}
 	t.start()
-	layer, err := layerOf(n)
-	if err != nil {
-		return err
-	}
 	d, _, err := r.driver(n)
 	if err != nil {
 		return err
@@ -27,9 +28,13 @@ func (r *run) check(t *task) error {
 	c := &chain{r: r}
 	defer c.drop()
 	op := n.Op.(plan.Check)
-	err = t.tries(c, func() error {
-		return c.open(t, d, layer)
-	}, func(ctx context.Context) error {
+	var open func() error
+	if isLayer(n.Deps[0]) {
+		open = func() error { return c.open(t, d, n.Deps[0]) }
+	} else {
+		open = func() error { return c.launch(t, d) }
+	}
+	err = t.tries(c, open, func(ctx context.Context) error {
 		return op.Check(ctx, c.m, t.env())
 	})
 	if err != nil || t.u.id.fresh != nil {
@@ -79,4 +84,47 @@ func (r *run) artifacts(n *plan.Node, files []File) []event.Event {
 		events = append(events, event.Event{Type: event.Artifact, Node: r.node(n), Text: f.Path, Total: f.Size})
 	}
 	return events
+}
+
+// launch starts a machine on the artifact that t tests, unless there is one.
+func (c *chain) launch(t *task, d platforms.Driver) error {
+	if c.m != nil {
+		return nil
+	}
+	n := t.u.node()
+	op, ok := n.Op.(plan.Launcher)
+	if !ok {
+		return fmt.Errorf("%s: cannot act on an artifact", n.Op.Kind())
+	}
+	launcher, ok := d.(platforms.Launcher)
+	if !ok {
+		return errors.New("the platform cannot launch an artifact")
+	}
+	how := op.Launch()
+	option := "disk"
+	if how.Format != "" {
+		option = how.Format
+	}
+	path, format, err := c.r.artifactFile(link{option, n.Deps[0]})
+	if err != nil {
+		return err
+	}
+	// A format of several kinds, such as vmdk-sparse, is one to who reads it.
+	format, _, _ = strings.Cut(format, "-")
+	i := platforms.Image{Path: path, Format: format, UEFI: how.UEFI, NoLogin: how.NoLogin}
+	if c.r.c.LogDir != "" {
+		i.ConsoleLog = filepath.Join(c.r.c.LogDir, t.u.id.key.Short()+".console.log")
+		if err := os.MkdirAll(c.r.c.LogDir, 0o700); err != nil {
+			return err
+		}
+		if err := os.Remove(i.ConsoleLog); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	m, err := launcher.Launch(c.r.ctx, i, t.out)
+	if err != nil {
+		return err
+	}
+	c.m, c.killed, c.err = m, false, nil
+	return nil
 }

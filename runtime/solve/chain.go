@@ -30,6 +30,9 @@ func (r *run) chain(u *unit) {
 			r.finish(u, u.end, false)
 			break
 		}
+		if !r.goesOn(u) {
+			c.drop() // before what waits for the layer asks for a machine on it
+		}
 		if u = r.finish(u, Done, true); u != nil {
 			r.dispatch() // the other branches do not wait for the end of this one
 		}

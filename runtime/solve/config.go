@@ -82,6 +82,7 @@ type Claim struct {
 	Resource string // names the resource to users, such as "memory"
 	Amount   int64  // what the claimant takes
 	Capacity int64  // what there is
+	Bytes    bool   // Amount and Capacity are sizes
 
 	shown string // in place of Resource, when that is not for users
 }

@@ -126,6 +126,16 @@ func (r *run) finish(u *unit, s State, inChain bool) (next *unit) {
 	return next
 }
 
+// goesOn reports whether a step goes on in the machine in which u was just
+// committed.
+func (r *run) goesOn(u *unit) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ctx.Err() == nil && slices.ContainsFunc(u.dependents, func(d *unit) bool {
+		return d.waits == 1 && d.state == ToRun && d.role == roleStep && r.sched.ids[parent(d.node())].key == u.id.key
+	})
+}
+
 func skipDependents(u *unit, skipped []*unit) []*unit {
 	for _, d := range u.dependents {
 		if d.state == ToRun {
@@ -136,9 +146,10 @@ func skipDependents(u *unit, skipped []*unit) []*unit {
 	return skipped
 }
 
-// driver returns the driver of the layer that n is or acts on.
+// driver returns the driver of the machine that n runs in: that of the layer
+// which n is or acts on, unless n says otherwise.
 func (r *run) driver(n *plan.Node) (platforms.Driver, *plan.Platform, error) {
-	if !isLayer(n) {
+	if !isLayer(n) && n.Platform == nil {
 		var err error
 		if n, err = layerOf(n); err != nil {
 			return nil, nil, err

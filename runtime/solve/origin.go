@@ -85,7 +85,7 @@ func (r *run) withLinks(ctx context.Context, links []link, o *platforms.Origin, 
 		return r.withLinks(ctx, links[1:], o, use)
 	}
 	if !isLayer(l.node) {
-		path, err := r.artifactFile(l)
+		path, _, err := r.artifactFile(l)
 		if err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func (r *run) withLinks(ctx context.Context, links []link, o *platforms.Origin, 
 func fitting(option string) []string {
 	switch option {
 	case "disk":
-		return []string{"raw", "qcow2", "vmdk", "vdi", "vhd"}
+		return []string{"raw", "qcow2", "vmdk-sparse", "vmdk", "vdi", "vhd-dynamic", "vhd"}
 	case "tar":
 		return []string{"tar", "tar.zst", "tar.gz"}
 	case "oci":
@@ -120,8 +120,9 @@ func fitting(option string) []string {
 	return []string{option}
 }
 
-// artifactFile returns the path of the file of an artifact that fits the option.
-func (r *run) artifactFile(l link) (string, error) {
+// artifactFile returns the absolute path and the format of the file of an
+// artifact that fits the option.
+func (r *run) artifactFile(l link) (path, format string, err error) {
 	d := r.sched.Of(l.node)
 	files := d.Files
 	r.mu.Lock()
@@ -138,9 +139,10 @@ func (r *run) artifactFile(l link) (string, error) {
 	for _, want := range fitting(l.option) {
 		for _, f := range files {
 			if f.Format == want {
-				return filepath.Abs(f.Path)
+				path, err := filepath.Abs(f.Path)
+				return path, f.Format, err
 			}
 		}
 	}
-	return "", fmt.Errorf("option %s: artifact %s has no format that fits: it has %s", l.option, l.node.Name, strings.Join(have, ", "))
+	return "", "", fmt.Errorf("option %s: artifact %s has no format that fits: it has %s", l.option, l.node.Name, strings.Join(have, ", "))
 }

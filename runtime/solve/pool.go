@@ -3,6 +3,8 @@ package solve
 import (
 	"cmp"
 	"fmt"
+
+	"bake.build/bake/platforms"
 )
 
 // A pool counts what is taken of each resource. Its owner guards it.
@@ -32,5 +34,11 @@ func (p *pool) give(claims []Claim) {
 }
 
 func (c *Claim) String() string {
+	if c.Bytes {
+		return fmt.Sprintf("%s of %s (limit %s)", size(c.Amount), c.Resource, size(c.Capacity))
+	}
 	return fmt.Sprintf("%s (limit %d)", cmp.Or(c.shown, c.Resource), c.Capacity)
 }
+
+// size writes a number of bytes for users: whole MiB, or GiB where that is exact.
+func size(n int64) string { return platforms.FormatSize(max(n>>20, 1) << 20) }
