@@ -25,7 +25,7 @@ func TestCommand(t *testing.T) {
 	want := platforms.Cmd{
 		Args: []string{"/bin/sh", "-e", "/run/bake/step", "a b"},
 		Env:  []string{"A=2", "Z=1", "TOKEN=s3cret"},
-		Dir:  "/srv", User: "app", NoNetwork: true,
+		Dir:  "/srv", User: "app", NoNetwork: true, Secret: true,
 		Files: []platforms.File{
 			{Path: "/run/bake/step", Data: []byte("echo hello\n"), Mode: 0o755, User: "app"},
 			{Path: "/run/secrets/t", Data: []byte("s3cret"), Mode: 0o400, User: "app"},

@@ -187,13 +187,7 @@ func layerOf(n *plan.Node) (*plan.Node, error) {
 }
 
 // needs returns the nodes whose results n uses.
-func needs(n *plan.Node) []*plan.Node {
-	deps := slices.Clone(n.Deps)
-	if layer, err := layerOf(n); err == nil && roleOf(n) == roleCheck && !slices.Contains(deps, layer) {
-		deps = append(deps, layer)
-	}
-	return deps
-}
+func needs(n *plan.Node) []*plan.Node { return slices.Clone(n.Deps) }
 
 // A NodeError is the failure of one node. Its text and Tail hold no secret.
 type NodeError struct {

@@ -54,15 +54,23 @@ func TestSourcesOfOtherNodes(t *testing.T) {
 	}
 }
 
-// A test of an artifact that stands needs the layer, which may be gone.
+// A test of an artifact that stands needs nothing but its file.
 func TestCheckOfAnArtifact(t *testing.T) {
 	w := newWorld(t)
+	w.exports.dir = t.TempDir()
 	w.must(w.export(w.step(w.source("base"), "a"), "disk"))
 	w.store.layers = newStore(t).layers
 	w.define()
 	disk := w.export(w.step(w.source("base"), "a"), "disk")
-	w.must(w.check(disk, "t"))
-	w.ran("a=1 t=1 disk=0")
+	var state string
+	w.must(w.check(disk, "t", func(_ context.Context, s string) error {
+		state = s
+		return nil
+	}))
+	w.ran("a=0 t=1 disk=0")
+	if !strings.HasPrefix(state, "raw ") || !strings.HasSuffix(state, `"base"/a`) {
+		t.Errorf("the machine was launched from %q", state)
+	}
 }
 
 func TestOnErrorKeep(t *testing.T) {

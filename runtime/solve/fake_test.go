@@ -168,6 +168,13 @@ func (d *driver) Tree(ctx context.Context, chain []platforms.Layer, use func(dir
 	return errors.Join(err, os.Remove(f.Name()))
 }
 
+func (d *driver) Launch(_ context.Context, i platforms.Image, _ platforms.Sink) (platforms.Machine, error) {
+	d.boots.Add(1)
+	d.open.Add(1)
+	data, err := os.ReadFile(i.Path)
+	return &machine{d: d, state: i.Format + " " + string(data), gone: make(chan struct{})}, err
+}
+
 func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
 	for i := 1; i < len(chain); i++ {
 		if !strings.HasPrefix(chain[i].Ref, chain[i-1].Ref) {
@@ -239,7 +246,8 @@ type checkOp struct {
 	Ran  *atomic.Int32                                 `key:"-"`
 }
 
-func (*checkOp) Kind() string { return "test" }
+func (*checkOp) Kind() string        { return "test" }
+func (*checkOp) Launch() plan.Launch { return plan.Launch{} }
 
 func (o *checkOp) Check(ctx context.Context, m platforms.Machine, env plan.Env) error {
 	o.Ran.Add(1)
