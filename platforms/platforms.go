@@ -177,6 +177,14 @@ type Forward struct {
 	Guest int
 }
 
+// A Forwarder is a Machine some of whose ports this host leads to; see
+// Image.Forward.
+type Forwarder interface {
+	// Forwarded returns the address of this host, "host:port", that leads to the
+	// machine's TCP port.
+	Forwarded(ctx context.Context, port int) (address string, err error)
+}
+
 // A Rebooter is a Machine that can be restarted.
 type Rebooter interface {
 	// Reboot restarts the machine and returns when it can be used again.

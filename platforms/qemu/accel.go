@@ -104,8 +104,8 @@ func bootID() string {
 // measured against software emulation.
 const (
 	probeQuick    = time.Second
-	probePatience = 10 * time.Second
-	probeLoops    = 50_000_000
+	probePatience = 5 * time.Second
+	probeLoops    = 20_000_000
 )
 
 // probe runs a small guest with the accelerator. why says why that is no use; it

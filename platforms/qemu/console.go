@@ -154,6 +154,33 @@ func (c *console) wait(ctx context.Context, match *regexp.Regexp) error {
 	}
 }
 
+// follow writes what comes to w, as plain text, until the machine stops.
+func (c *console) follow(w io.Writer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.viewer = &plainWriter{w: w}
+}
+
+// A plainWriter writes whole lines without what moves a cursor.
+type plainWriter struct {
+	w    io.Writer
+	rest []byte
+}
+
+func (p *plainWriter) Write(b []byte) (int, error) {
+	p.rest = append(p.rest, bytes.ReplaceAll(b, []byte("\r"), nil)...)
+	end := bytes.LastIndexByte(p.rest, '\n') + 1
+	if end == 0 && len(p.rest) < 4<<10 {
+		return len(b), nil
+	}
+	if end == 0 {
+		end = len(p.rest)
+	}
+	_, err := io.WriteString(p.w, plain(p.rest[:end]))
+	p.rest = append([]byte(nil), p.rest[end:]...)
+	return len(b), err
+}
+
 // attach connects the console to in and out until in or ctx ends or the machine
 // stops.
 func (c *console) attach(ctx context.Context, in io.Reader, out io.Writer) error {

@@ -108,6 +108,7 @@ func (m *machine) runInstaller(ctx context.Context, opts Origin, folder string, 
 	if err := m.start(ctx); err != nil {
 		return err
 	}
+	m.vm.console.follow(out)
 	if err := m.vm.qmp.Run(ctx, "cont", nil, nil); err != nil {
 		return err
 	}

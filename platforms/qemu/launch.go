@@ -106,8 +106,7 @@ func (m *machine) runLaunched(ctx context.Context, i platforms.Image, out platfo
 	return m.login(ctx, out)
 }
 
-// Forwarded returns the address on this host that leads to a port of the machine
-// that was asked for with platforms.Image.Forward.
+// Forwarded implements platforms.Forwarder.
 func (m *machine) Forwarded(ctx context.Context, port int) (string, error) {
 	return m.vm.forwardedTo(ctx, strconv.Itoa(port))
 }

@@ -42,6 +42,7 @@ var (
 	_ platforms.Rebooter   = (*machine)(nil)
 	_ platforms.Sheller    = (*machine)(nil)
 	_ platforms.PortWaiter = (*machine)(nil)
+	_ platforms.Forwarder  = (*machine)(nil)
 	_ platforms.Consoler   = (*machine)(nil)
 )
 
