@@ -23,9 +23,10 @@ type bench struct {
 	notes     []string // shown below the table
 	begin     time.Time
 
-	golden *goldenBuild    // made by the first measurement that asks for it
-	peers  map[string]peer // by name
-	record *record         // of the peers' times
+	machines string          // the machine job's directory; "" until it is made
+	golden   *goldenBuild    // made by the first measurement that asks for it
+	peers    map[string]peer // by name
+	record   *record         // of the peers' times
 }
 
 // newBench makes the working directory. The caller must call close.
@@ -53,7 +54,7 @@ func newBench(f flags) (*bench, error) {
 		dir: dir, bake: bake, skipPeers: f.skipPeers, keep: f.keep,
 		begin: time.Now(), record: rec,
 	}
-	b.peers = map[string]peer{"debos": &debos{b}, "packer": &packer{b}}
+	b.peers = map[string]peer{"debos": &debos{b}, "packer": &packer{b}, "packer-vm": &packerVM{packer{b}}}
 	b.logf("working in %s", dir)
 	b.noteLoad()
 	return b, nil

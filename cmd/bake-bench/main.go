@@ -29,6 +29,9 @@ func measurements() []measurement {
 		{"nothing", "nothing changed, against Packer and against sha256sum", measureNothing},
 		{"plan", "a plan of 10,000 nodes evaluated and keyed", measurePlan},
 		{"memory", "peak memory of a build with a small and with a large image", measureMemory},
+		{"machines", "builds in a virtual machine: cold, last step changed, nothing changed, against Packer", measureMachines},
+		{"two", "two images in two machines at once, against one", measureTwo},
+		{"upload", "a large file and many small ones into a machine, against scp and Packer", measureUpload},
 		{"formats", "four formats of one layer, against the slowest of them alone", measureFormats},
 	}
 }

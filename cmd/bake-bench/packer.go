@@ -27,31 +27,42 @@ func (p *packer) build(ctx context.Context, dir string) (usage, error) {
 	if err := p.prepare(ctx, dir); err != nil {
 		return usage{}, fmt.Errorf("prepare the disk to start from: %w", err)
 	}
+	p.b.logf("packer builds the golden image: two or three minutes under software emulation")
+	return p.run(ctx, dir, dir, "packer.json", filepath.Join("packed", "golden.qcow2"))
+}
+
+// run runs Packer with a template of the directory from, which has to make the
+// image there.
+func (p *packer) run(ctx context.Context, from, dir, template, image string) (usage, error) {
 	tmp, err := p.b.subdir("packer.tmp")
 	if err != nil {
 		return usage{}, err
 	}
-	p.b.logf("packer builds the golden image: two or three minutes under software emulation")
 	c := &child{
-		args: []string{"packer", "build", "-color=false", "packer.json"},
-		dir:  dir,
-		env: []string{
-			"CHECKPOINT_DISABLE=1", // asks nobody for newer versions
-			"PACKER_LOG=",
-			"PACKER_CACHE_DIR=" + filepath.Join(tmp, "cache"),
-			"PACKER_CONFIG_DIR=" + tmp,
-			"TMPDIR=" + tmp,
-		},
-		log: dir + ".log",
+		args: []string{"packer", "build", "-color=false", template},
+		dir:  from,
+		env:  packerEnv(tmp),
+		log:  dir + ".log",
 	}
 	u, err := c.run(ctx)
 	if err != nil {
 		return usage{}, err
 	}
-	if _, err := os.Stat(filepath.Join(dir, "packed", "golden.qcow2")); err != nil {
+	if _, err := os.Stat(filepath.Join(from, image)); err != nil {
 		return usage{}, fmt.Errorf("packer made no image: %w", err)
 	}
 	return u, nil
+}
+
+// packerEnv keeps what Packer writes below tmp.
+func packerEnv(tmp string) []string {
+	return []string{
+		"CHECKPOINT_DISABLE=1", // asks nobody for newer versions
+		"PACKER_LOG=",
+		"PACKER_CACHE_DIR=" + filepath.Join(tmp, "cache"),
+		"PACKER_CONFIG_DIR=" + tmp,
+		"TMPDIR=" + tmp,
+	}
 }
 
 // prepare makes an ssh key and the disk that Packer starts from. bake makes the

@@ -31,10 +31,15 @@ type Harness struct {
 
 	// NoIsolation says that machines are not kept from the network.
 	NoIsolation bool
+
+	// Shared lets the checks that do not mind share one machine on First, where
+	// starting one takes long.
+	Shared bool
 }
 
 // Run runs the suite.
 func Run(t *testing.T, h Harness) {
+	s := &suite{Harness: h}
 	for _, tt := range []struct {
 		name string
 		test func(*testing.T, *suite)
@@ -46,32 +51,64 @@ func Run(t *testing.T, h Harness) {
 		{"environment", testEnvironment},
 		{"directory", testDirectory},
 		{"user", testUser},
-		{"files in memory", testFiles},
 		{"write and read", testWriteRead},
 		{"write replaces", testWriteReplaces},
 		{"write escapes", testWriteEscapes},
 		{"read what is missing", testReadMissing},
+		{"cancel", testCancel},
+		{"canceled before", testCanceledBefore},
+		{"no network", testNoNetwork},
+		{"ports", testPorts},
+		{"console", testConsole},
+		{"expected disconnect", testExpectDisconnect},
+		{"reboot", testReboot},
+		{"end of sharing", endSharing},
+		{"files in memory", testFiles},
 		{"commit and go on", testCommit},
 		{"branches", testBranches},
 		{"close drops", testCloseDrops},
 		{"closed", testClosed},
 		{"concurrent machines", testConcurrent},
-		{"cancel", testCancel},
-		{"canceled before", testCanceledBefore},
 		{"caches", testCaches},
 		{"caches take turns", testCachesTakeTurns},
-		{"no network", testNoNetwork},
 		{"tree", testTree},
+		{"disk", testDisk},
 	} {
-		t.Run(tt.name, func(t *testing.T) { tt.test(t, &suite{h}) })
+		t.Run(tt.name, func(t *testing.T) { tt.test(t, s) })
 	}
 }
 
-type suite struct{ Harness }
+type suite struct {
+	Harness
+	shared platforms.Machine // of the checks up to endSharing; may be nil
+	ended  bool              // no check shares any more
+}
 
-// boot opens a machine on the first layer and those given.
+// endSharing closes the shared machine.
+func endSharing(t *testing.T, s *suite) {
+	s.ended = true
+	if s.shared == nil {
+		t.Skip("the checks had a machine each")
+	}
+	if err := s.shared.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// boot opens a machine on the first layer and those given. Checks that share one
+// find what others have left in it.
 func (s *suite) boot(t *testing.T, layers ...platforms.Layer) platforms.Machine {
 	t.Helper()
+	if s.Shared && !s.ended && len(layers) == 0 {
+		if s.shared == nil {
+			m, err := s.Driver.Boot(context.WithoutCancel(t.Context()), []platforms.Layer{s.First}, sink{t})
+			if err != nil {
+				t.Fatalf("Boot: %v", err)
+			}
+			s.shared = m
+		}
+		return s.shared
+	}
 	m, err := s.Driver.Boot(t.Context(), append([]platforms.Layer{s.First}, layers...), sink{t})
 	if err != nil {
 		t.Fatalf("Boot: %v", err)
