@@ -28,8 +28,13 @@ func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, 
 	if err := m.shutDown(ctx); err != nil {
 		return err
 	}
-	top := *m.hw.overlays[0]
-	top.Name, top.ReadOnly = "", true
+	// The layers lie elsewhere than where this machine may have made them.
+	below, err := d.shortened(chain, 0)
+	if err != nil {
+		return err
+	}
+	top := sealedImage("qcow2", m.hw.overlays[0].File.Path)
+	top.Backing = below
 	source, err := top.locator()
 	if err != nil {
 		return err
