@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"bake.build/bake/internal/need"
+	"bake.build/bake/internal/testdisk"
 )
 
 // TestExamples builds every example from real Debian packages and boots what
@@ -15,13 +16,17 @@ import (
 func TestExamples(t *testing.T) {
 	need.Slow(t)
 	need.Root(t)
-	need.Tool(t, "mmdebstrap", "gpgv", "mkfs.vfat", "mcopy", "mke2fs", "grub-mkimage", "qemu-img", "qemu-system-x86_64", "curl")
+	need.Tool(t, "mmdebstrap", "gpgv", "mkfs.vfat", "mcopy", "mke2fs", "grub-mkimage", "qemu-img", "qemu-system-x86_64", "curl",
+		"xorriso", "cpio", "gzip", "apt-get")
 	need.File(t, "/usr/share/ovmf/OVMF.fd")
 	dirs, err := os.ReadDir("../../examples")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := map[string]func(*testing.T, *example){"quickstart": testQuickstart, "golden": testGolden}
+	tests := map[string]func(*testing.T, *example){
+		"quickstart": testQuickstart, "golden": testGolden,
+		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller,
+	}
 	e := &example{bin: buildBake(t), dir: t.TempDir()}
 	for _, d := range dirs {
 		test := tests[d.Name()]
@@ -124,4 +129,80 @@ func testGolden(t *testing.T, e *example) {
 		t.Errorf("SHA256SUMS: %v\n%s", err, out)
 	}
 	e.boot(t, "bios", "golden/out/web/web.vmdk", "Welcome to nginx")
+}
+
+// testCloudImage provisions the test disk in place of a distribution's image.
+func testCloudImage(t *testing.T, e *example) {
+	args := []string{"build", "-p", "disk=" + testdisk.Path(t), "-p", "memory=512M", "-p", "packages="}
+	out := e.run(t, "qemu-cloud-image", args...)
+	for _, done := range []string{"reboot | done", "boots and serves | passed"} {
+		if !strings.Contains(out, done) {
+			t.Errorf("the build does not say %q:\n%s", done, out)
+		}
+	}
+	if out := e.run(t, "qemu-cloud-image", args...); !strings.Contains(out, "nothing to do") {
+		t.Errorf("second build: %s", out)
+	}
+	dir := filepath.Join(e.dir, "qemu-cloud-image/out/web")
+	compare := exec.Command("qemu-img", "compare", filepath.Join(dir, "web.qcow2"), filepath.Join(dir, "web.vmdk"))
+	if out, err := compare.CombinedOutput(); err != nil {
+		t.Errorf("the formats differ: %v\n%s", err, out)
+	}
+}
+
+// testInstaller boots Debian's installer from a CD with its network image. To
+// have it install from a mirror would take half an hour of software emulation:
+// its preseed file has it write a finished disk, and shut down.
+func testInstaller(t *testing.T, e *example) {
+	dir := filepath.Join(e.dir, "installer-iso")
+	installerCD(t, filepath.Join(dir, "netboot.iso"))
+	preseed := `d-i netcfg/choose_interface select auto
+d-i preseed/early_command string insmod /virtio_blk.ko; sleep 1; u=$(debconf-get preseed/url); wget -q -O - "${u%/*}/disk.gz" | gunzip >/dev/vda && sync && poweroff
+`
+	if err := os.WriteFile(filepath.Join(dir, "http/test.cfg"), []byte(preseed), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, dir, `qemu-img convert -O raw "$1" disk.raw; gzip -1 <disk.raw >http/disk.gz; rm disk.raw`, testdisk.Path(t))
+	e.run(t, "installer-iso", "build", "-p", "iso=netboot.iso", "-p", "preseed=test.cfg")
+	out := e.run(t, "installer-iso", "shell", "images.star", "debian", "--", "cat", "/etc/image-release")
+	if !strings.Contains(out, "made by an installer") {
+		t.Errorf("the image holds %q", out)
+	}
+}
+
+// installerCD makes a CD that boots Debian's installer by its own boot menu, with
+// the driver for its disk, which the installer would fetch from a mirror.
+func installerCD(t *testing.T, iso string) {
+	shell(t, t.TempDir(), `
+image=/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64
+[ -e $image/initrd.gz ] || { echo "debian-installer-12-netboot-amd64 is not installed"; exit 1; }
+mkdir -p cd/isolinux
+cp /usr/lib/ISOLINUX/isolinux.bin /usr/lib/syslinux/modules/bios/ldlinux.c32 cd/isolinux
+cat >cd/isolinux/isolinux.cfg <<'END'
+DEFAULT menu
+PROMPT 1
+TIMEOUT 0
+LABEL install
+KERNEL /linux
+APPEND initrd=/initrd.gz
+END
+cp $image/linux cd
+version=$(zcat $image/initrd.gz | cpio -t --quiet | sed -n 's,^lib/modules/\([^/]*\)$,\1,p')
+apt-get download "linux-image-$version"
+dpkg-deb --fsys-tarfile linux-image-*.deb | tar -x --wildcards '*/virtio_blk.ko*'
+find . -name 'virtio_blk.ko' -exec cp {} . ';'
+echo virtio_blk.ko | cpio -o -H newc | gzip | cat $image/initrd.gz - >cd/initrd.gz
+xorriso -as mkisofs -quiet -o "$1" -b isolinux/isolinux.bin -c isolinux/boot.cat \
+	-no-emul-boot -boot-load-size 4 -boot-info-table cd
+`, iso)
+}
+
+// shell runs a script that makes what a test needs.
+func shell(t *testing.T, dir, script string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("sh", append([]string{"-euc", script, "sh"}, args...)...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("prepare the test: %v\n%s", err, out)
+	}
 }

@@ -56,7 +56,7 @@ func Probe(ctx context.Context, path string) (Info, error) {
 			return Info{}, context.Cause(ctx)
 		}
 		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-			return Info{}, fmt.Errorf("qemu-img: %s: %w", lastLine(string(exit.Stderr)), err)
+			return Info{}, errors.New(lastLine(string(exit.Stderr)))
 		}
 		return Info{}, err
 	}

@@ -203,7 +203,7 @@ func (d *driver) newMachine(ctx context.Context, s settings, out io.Writer) (*ma
 	hw := hardware{settings: s}
 	var err error
 	if hw.binary, err = exec.LookPath(binaryName(hw.arch)); err != nil {
-		return nil, fmt.Errorf("QEMU is not installed: %w", err)
+		return nil, fmt.Errorf("QEMU is not installed (apt-get install %s): %w", packages[hw.arch], err)
 	}
 	if hw.accel, err = d.accelerator(ctx, hw.binary, out); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -147,18 +148,19 @@ func (s *said) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// why returns the last line, or err when there is none.
+// why returns the last line in which a program of QEMU speaks of itself, else the
+// last line, or err when there is none.
 func (s *said) why(err error) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	line := lastLine(string(bytes.ToValidUTF8(s.b, nil)))
-	if _, text, ok := strings.Cut(line, ": "); ok && strings.HasPrefix(line, "qemu-system-") {
-		line = text
+	text := string(bytes.ToValidUTF8(s.b, nil))
+	why := cmp.Or(lastLine(text), err.Error())
+	for line := range strings.Lines(text) {
+		if program, said, ok := strings.Cut(line, ": "); ok && strings.HasPrefix(program, "qemu-") {
+			why = strings.TrimSpace(said)
+		}
 	}
-	if line == "" {
-		return err.Error()
-	}
-	return line
+	return why
 }
 
 // fail notes why the machine is of no more use, and ends the connections to it.

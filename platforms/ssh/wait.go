@@ -154,7 +154,7 @@ func (m *Machine) attempt(ctx context.Context, patience time.Duration) (_ *xssh.
 	case watched.spoken():
 		at = phaseKeys
 	default:
-		at = phaseBanner
+		at, err = phaseBanner, errors.New("it accepts connections and does not speak")
 	}
 	return nil, at, err
 }
