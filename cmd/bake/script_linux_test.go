@@ -218,9 +218,9 @@ func leftovers(cache string) error {
 		return err
 	}
 	for _, p := range procs {
-		data, err := os.ReadFile(p)
-		if err == nil && strings.Contains(string(data), cache) {
-			cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(p), "cmdline"))
+		data, _ := os.ReadFile(p) // the process may have ended
+		cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(p), "cmdline"))
+		if strings.Contains(string(data), cache) || strings.Contains(string(cmdline), cache) {
 			return fmt.Errorf("process %s is left: %q", p, cmdline)
 		}
 	}

@@ -47,6 +47,10 @@ func (m *Machine) broke(ctx context.Context, l *link, cause error) error {
 	if err == nil && again.bootID != l.bootID {
 		return m.c.withConsole(errors.New("the machine restarted while the command ran"))
 	}
+	// The connection may end a little before the machine is known to have.
+	if err := m.c.alive(); err != nil {
+		return m.c.withConsole(err)
+	}
 	return m.c.withConsole(fmt.Errorf("the connection to the machine broke while the command ran: %w", cause))
 }
 

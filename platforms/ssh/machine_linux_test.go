@@ -246,12 +246,21 @@ func (d driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms
 	if err != nil {
 		return nil, err
 	}
-	return &machine{Machine: m, s: s}, nil
+	return &machine{onLink: m, s: s}, nil
 }
 
+// A machine is a server that cannot be started anew.
 type machine struct {
-	*Machine
+	onLink
 	s *server
+}
+
+// onLink is the part of a machine that SSH alone does.
+type onLink interface {
+	Run(ctx context.Context, c platforms.Cmd) error
+	Write(ctx context.Context, dst string, tar io.Reader) error
+	Read(ctx context.Context, src string, tar io.Writer) error
+	Close() error
 }
 
 // Commit copies the upper directory.
@@ -279,8 +288,6 @@ func (s *server) child() int {
 	}
 	return pid
 }
-
-func (m *machine) Close() error { return m.Machine.Close() }
 
 // killConnections ends the server's processes that serve connections.
 func (s *server) killConnections() {
