@@ -30,7 +30,7 @@ const janitorScript = `_n="$(printf "\nx")"; _n="${_n%x}"; while IFS= read -r l;
 
 // hire starts a janitor.
 func (m *Machine) hire(ctx context.Context, l *link) (*janitor, error) {
-	s, err := l.client.NewSession()
+	s, err := l.session()
 	if err != nil {
 		return nil, fmt.Errorf("start a shell: %w", err)
 	}

@@ -57,6 +57,36 @@ func (l *link) alive() bool {
 	}
 }
 
+// session opens a session.
+func (l *link) session() (*xssh.Session, error) { return unlessGone(l, l.client.NewSession) }
+
+// unlessGone opens something on a connection, and fails when that ends. The
+// client library alone may wait for ever: no answer comes to what is sent in the
+// moment in which its reader ends.
+func unlessGone[T any](l *link, open func() (T, error)) (T, error) {
+	type opened struct {
+		value T
+		err   error
+	}
+	got := make(chan opened, 1)
+	go func() {
+		v, err := open()
+		got <- opened{v, err}
+	}()
+	select {
+	case o := <-got:
+		return o.value, o.err
+	case <-l.gone:
+		select {
+		case o := <-got:
+			return o.value, o.err
+		default:
+			var none T
+			return none, io.ErrUnexpectedEOF
+		}
+	}
+}
+
 // ErrClosed is what a closed Machine answers.
 var ErrClosed = errors.New("the machine is closed")
 
@@ -174,7 +204,7 @@ func (m *Machine) asRoot(script string) (line, input string) {
 
 // output runs a command line and returns what it prints.
 func (l *link) output(ctx context.Context, line, input string) (string, error) {
-	s, err := l.client.NewSession()
+	s, err := l.session()
 	if err != nil {
 		return "", err
 	}
@@ -315,7 +345,7 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	return l.client.DialContext(ctx, network, address)
+	return unlessGone(l, func() (net.Conn, error) { return l.client.DialContext(ctx, network, address) })
 }
 
 // Close ends the connection. The machine goes on.

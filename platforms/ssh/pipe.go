@@ -13,7 +13,7 @@ import (
 // pipe executes a line of shell as root. in follows on its input and may be nil.
 // A line that fails gives what it said.
 func (m *Machine) pipe(ctx context.Context, l *link, script string, in io.Reader, out io.Writer) error {
-	s, err := l.client.NewSession()
+	s, err := l.session()
 	if err != nil {
 		return m.broke(ctx, l, err)
 	}

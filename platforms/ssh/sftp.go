@@ -18,7 +18,9 @@ func (m *Machine) writeSFTP(ctx context.Context, l *link, dst string, in io.Read
 	if m.c.user() != "root" {
 		return errors.New("the machine has no tar, and without one only root can write files")
 	}
-	client, err := sftp.NewClient(l.client, sftp.UseConcurrentWrites(true))
+	client, err := unlessGone(l, func() (*sftp.Client, error) {
+		return sftp.NewClient(l.client, sftp.UseConcurrentWrites(true))
+	})
 	if err != nil {
 		return fmt.Errorf("the machine has neither tar nor SFTP: %w", err)
 	}

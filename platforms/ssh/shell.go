@@ -50,7 +50,7 @@ func (m *Machine) Shell(ctx context.Context, c platforms.Cmd) error {
 
 // terminal runs the command with a terminal of its own in the machine.
 func (m *Machine) terminal(ctx context.Context, l *link, c platforms.Cmd, in *os.File) (err error) {
-	s, err := l.client.NewSession()
+	s, err := l.session()
 	if err != nil {
 		return m.broke(ctx, l, err)
 	}

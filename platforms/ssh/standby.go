@@ -25,14 +25,20 @@ type ending struct {
 // newStandby starts a session (RFC 4254, 6). The client library's own sessions
 // tell of a command's end only when nothing holds its output open any more.
 func (m *Machine) newStandby(l *link) (*standby, error) {
-	ch, requests, err := l.client.OpenChannel("session", nil)
+	b, err := unlessGone(l, func() (*standby, error) {
+		ch, requests, err := l.client.OpenChannel("session", nil)
+		if err != nil {
+			return nil, err
+		}
+		b := &standby{Channel: ch, ended: make(chan struct{})}
+		go b.listen(requests)
+		return b, nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	b := &standby{Channel: ch, ended: make(chan struct{})}
-	go b.listen(requests)
 	line, _ := m.asRoot(bootstrap)
-	ok, err := ch.SendRequest("exec", true, xssh.Marshal(struct{ Command string }{line}))
+	ok, err := b.SendRequest("exec", true, xssh.Marshal(struct{ Command string }{line}))
 	if err == nil && !ok {
 		err = fmt.Errorf("the machine refuses to run commands")
 	}
