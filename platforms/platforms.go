@@ -141,6 +141,16 @@ type Disker interface {
 	Disk(ctx context.Context, chain []Layer, dst string, out Sink) error
 }
 
+// A DiskTreer is a Disker that shows the files of a disk that it wrote.
+type DiskTreer interface {
+	// DiskTree calls use with the absolute path of a read-only directory that
+	// holds the files of the disk's root file system. See Treer.
+	DiskTree(ctx context.Context, disk string, use func(dir string) error) error
+
+	// CheckDiskTree returns what this host lacks for that.
+	CheckDiskTree() []Problem
+}
+
 // A Launcher starts finished images.
 type Launcher interface {
 	// Launch opens a throw-away machine on an image. The image's files do not

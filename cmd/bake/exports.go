@@ -69,6 +69,13 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 		request.Disk = func(ctx context.Context, dst string) error {
 			return disker.Disk(ctx, j.Chain, dst, j.Out)
 		}
+		request.DiskTree = func(ctx context.Context, disk string, use func(string) error) error {
+			treer, ok := j.Driver.(platforms.DiskTreer)
+			if !ok {
+				return fmt.Errorf("the platform %s cannot show the files of a disk", j.Node.Deps[0].Platform.Name)
+			}
+			return treer.DiskTree(ctx, disk, use)
+		}
 	}
 	result, err := export.Run(ctx, request)
 	if err != nil {

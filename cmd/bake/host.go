@@ -82,6 +82,9 @@ func (s *session) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
 			}
 			if _, ok := d.(platforms.Disker); ok {
 				all.add(s.formats.ProblemsFromDisk(op.Formats)...)
+				if t, ok := d.(platforms.DiskTreer); ok && s.formats.FromFiles(op.Formats) {
+					all.add(t.CheckDiskTree()...)
+				}
 			} else {
 				all.add(s.formats.Problems(op.Formats, op.Boot)...)
 			}

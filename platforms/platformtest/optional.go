@@ -100,6 +100,18 @@ func testDisk(t *testing.T, s *suite) {
 	if after := contents(t, layer.Dir); after != before {
 		t.Errorf("the layer changed: %s, now %s", before, after)
 	}
+	if treer, ok := s.Driver.(platforms.DiskTreer); ok && len(treer.CheckDiskTree()) == 0 {
+		err := treer.DiskTree(t.Context(), dst, func(dir string) error {
+			b, err := os.ReadFile(filepath.Join(dir, "on-disk"))
+			if string(b) != "on the disk\n" {
+				t.Errorf("the file holds %q", b)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
 	launcher, ok := s.Driver.(platforms.Launcher)
 	if !ok {
 		t.Skip("this platform launches no images")

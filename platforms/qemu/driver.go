@@ -33,12 +33,14 @@ type driver struct {
 }
 
 var (
-	_ platforms.Driver   = (*driver)(nil)
-	_ platforms.Disker   = (*driver)(nil)
-	_ platforms.Launcher = (*driver)(nil)
-	_ platforms.Checker  = (*driver)(nil)
-	_ platforms.Sizer    = (*driver)(nil)
-	_ platforms.Closer   = (*driver)(nil)
+	_ platforms.Driver    = (*driver)(nil)
+	_ platforms.Disker    = (*driver)(nil)
+	_ platforms.DiskTreer = (*driver)(nil)
+	_ platforms.Treer     = (*driver)(nil)
+	_ platforms.Launcher  = (*driver)(nil)
+	_ platforms.Checker   = (*driver)(nil)
+	_ platforms.Sizer     = (*driver)(nil)
+	_ platforms.Closer    = (*driver)(nil)
 )
 
 // Spec declares the platform.

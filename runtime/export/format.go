@@ -94,6 +94,9 @@ func (j *Job) Disk() (path string, size int64) { return j.disk, j.diskSize }
 
 // Tree calls use with the merged file tree, as platforms.Treer does.
 func (j *Job) Tree(ctx context.Context, use func(dir string) error) error {
+	if j.req.Disk != nil {
+		return j.req.DiskTree(ctx, j.disk, use)
+	}
 	return j.req.Tree(ctx, use)
 }
 

@@ -116,8 +116,8 @@ func layerCodec(compression string) (codec, types.MediaType, error) {
 // eachLayer calls add with every layer from the oldest on, or with the merged
 // tree where the layers are not known.
 func (j *Job) eachLayer(ctx context.Context, add func(t *tree.Tree, by string) error) error {
-	if len(j.req.Layers) == 0 {
-		return j.req.Tree(ctx, func(dir string) error { return scanInto(dir, j.req.Key.Short(), add) })
+	if len(j.req.Layers) == 0 || j.req.Disk != nil {
+		return j.Tree(ctx, func(dir string) error { return scanInto(dir, j.req.Key.Short(), add) })
 	}
 	for _, l := range j.req.Layers {
 		if err := scanInto(layerDir(l), l.Key[:min(len(l.Key), 12)], add); err != nil {

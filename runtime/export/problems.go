@@ -29,6 +29,15 @@ func (t Table) ProblemsFromDisk(names []string) []platforms.Problem {
 	return t.problems(names, "", false)
 }
 
+// FromFiles reports whether one of the formats is made from files, and not from
+// a disk.
+func (t Table) FromFiles(names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		f, err := t.format(name)
+		return err == nil && f.From != FromDisk
+	})
+}
+
 // problems lists what is missing. make says that disks are made from trees.
 func (t Table) problems(names []string, boot string, make bool) []platforms.Problem {
 	var list []platforms.Problem

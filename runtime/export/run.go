@@ -29,11 +29,15 @@ type Request struct {
 	Tree func(ctx context.Context, use func(dir string) error) error
 
 	// Disk, unless it is nil, writes the layer's disk to a new raw image with
-	// holes. Formats from a disk are made from that, and not from the tree.
+	// holes. All formats are made from that, and Tree is not asked.
 	Disk func(ctx context.Context, dst string) error
 
-	// Layers are the layers of the tree, from the oldest to the newest; each has
-	// an overlay's upper directory "fs". Formats from layers make one layer of
+	// DiskTree shows the file tree of a disk that Disk wrote. It may be called
+	// several times at once.
+	DiskTree func(ctx context.Context, disk string, use func(dir string) error) error
+
+	// Layers are the layers of the tree, from the oldest to the newest; unless
+	// there is a Disk, each has an overlay's upper directory "fs". Formats from layers make one layer of
 	// the tree when there are none. The last one's key is what the identifiers
 	// in disks follow from.
 	Layers []platforms.Layer
@@ -145,7 +149,7 @@ func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, 
 	g, ctx := errgroup.WithContext(ctx)
 	diskReady := make(chan struct{})
 	var diskErr error // set before diskReady is closed
-	if slices.ContainsFunc(list, func(f Format) bool { return f.From == FromDisk }) {
+	if slices.ContainsFunc(list, j.needsDisk) {
 		g.Go(func() error {
 			defer close(diskReady)
 			diskErr = j.makeDisk(ctx)
@@ -155,7 +159,7 @@ func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, 
 	results := make([][]File, len(list))
 	for i, f := range list {
 		g.Go(func() error {
-			if f.From == FromDisk {
+			if j.needsDisk(f) {
 				<-diskReady
 				if diskErr != nil {
 					return nil // told already
@@ -184,12 +188,15 @@ func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, 
 	return slices.Concat(results...), nil
 }
 
+// needsDisk reports whether a format waits for the raw disk.
+func (j *Job) needsDisk(f Format) bool { return f.From == FromDisk || j.req.Disk != nil }
+
 // makeDisk makes the raw disk that formats are made from.
 func (j *Job) makeDisk(ctx context.Context) error {
 	if j.req.Disk != nil {
 		return j.takeDisk(ctx)
 	}
-	return j.req.Tree(ctx, func(dir string) error {
+	return j.Tree(ctx, func(dir string) error {
 		err := disk.Build(ctx, dir, disk.Options{
 			Size: j.op.Size, Boot: bootMode(j.op.Boot, j.req.Arch), KernelArgs: j.op.KernelArgs,
 			Seed: j.seed, Arch: j.req.Arch, CacheDir: j.req.CacheDir,

@@ -22,7 +22,7 @@ var squashfs = Format{
 		if err != nil {
 			return err
 		}
-		return j.req.Tree(ctx, func(dir string) error {
+		return j.Tree(ctx, func(dir string) error {
 			t, err := tree.Scan(dir)
 			if err != nil {
 				return err

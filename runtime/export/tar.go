@@ -23,7 +23,7 @@ func tarFormat(name, ext, doc string, c codec) Format {
 		Name: name, Ext: ext, From: FromTree,
 		Doc: doc + " It keeps owners, extended attributes, hard links and devices.",
 		Write: func(ctx context.Context, j *Job, out string) error {
-			return j.req.Tree(ctx, func(dir string) error {
+			return j.Tree(ctx, func(dir string) error {
 				t, err := tree.Scan(dir)
 				if err != nil {
 					return err

@@ -37,7 +37,7 @@ var (
 // and pin, what is imported.
 func Recipe() string {
 	h := sha256.New()
-	for _, file := range []string{debianScript, initramfsHook, sshHostKeys, diskScript} {
+	for _, file := range []string{debianScript, initramfsHook, sshHostKeys, copyFiles} {
 		fmt.Fprintf(h, "%d\n%s", len(file), file)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:6])

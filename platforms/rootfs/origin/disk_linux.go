@@ -1,23 +1,15 @@
 package origin
 
 import (
-	"cmp"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
-	"bake.build/bake/platforms/rootfs/overlay"
+	"bake.build/bake/platforms/image/root"
 )
-
-//go:embed disk.sh
-var diskScript string
 
 // importDisk copies the root file system of a disk image to tree.
 func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Sink) (err error) {
@@ -25,8 +17,8 @@ func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree stri
 	if err != nil {
 		return err
 	}
-	if overlay.InUserNamespace() {
-		return errors.New("disk: reading a disk image means mounting it, which only root can: run bake as root, or export the disk's tree to a tar archive")
+	if err := root.Check(); err != nil {
+		return fmt.Errorf("disk: %w: run bake as root, or export the disk's tree to a tar archive", err)
 	}
 	if err := missing(toolProblem("qemu-img", "qemu-utils", "")); err != nil {
 		return fmt.Errorf("disk: %w", err)
@@ -72,63 +64,19 @@ func rawDisk(ctx context.Context, path, scratch string, out platforms.Sink) (str
 	return raw, nil
 }
 
-// copyRoot copies the largest file system that looks like a root.
-func copyRoot(ctx context.Context, raw, tree, scratch string, out platforms.Sink) (err error) {
-	candidates, err := rootCandidates(raw)
-	if err != nil {
-		return err
-	}
-	if err := os.Mkdir(filepath.Join(scratch, "mnt"), 0o700); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(scratch, "disk.sh"), []byte(diskScript), 0o644); err != nil {
-		return err
-	}
-	args := append([]string{"disk.sh", raw, tree}, candidates...)
-	cmd := isolated(ctx, "/bin/sh", args...)
-	cmd.Dir = scratch
-	log := &tail{to: out}
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := run(cmd); err != nil {
-		return log.explain(err)
-	}
-	return nil
-}
+// copyFiles is how a file system is copied, from the first argument to the
+// second.
+const copyFiles = `LC_ALL=C.UTF-8 cp --archive --sparse=auto -- "$1/." "$2" && { rmdir "$2/lost+found" 2>/dev/null || true; }`
 
-// rootCandidates returns "fstype:start:size" of each file system of the disk,
-// the largest first.
-func rootCandidates(raw string) (list []string, err error) {
-	f, err := os.Open(raw)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	parts, err := partitions(f, info.Size())
-	if err != nil {
-		return nil, err
-	}
-	slices.SortStableFunc(parts, func(a, b partition) int { return cmp.Compare(b.size, a.size) })
-	var unknown []string
-	for _, p := range parts {
-		fs, err := fileSystem(f, p)
-		switch {
-		case err != nil:
-			return nil, err
-		case fs == "LVM" || fs == "LUKS":
-			unknown = append(unknown, fs)
-		case fs != "":
-			list = append(list, fmt.Sprintf("%s:%d:%d", fs, p.start, p.size))
+// copyRoot copies the files of the disk's root file system.
+func copyRoot(ctx context.Context, raw, tree, scratch string, out platforms.Sink) error {
+	return root.Open(ctx, raw, scratch, func(dir string) error {
+		cmd := isolated(ctx, "/bin/sh", "-c", copyFiles, "sh", dir, tree)
+		log := &tail{to: out}
+		cmd.Stdout, cmd.Stderr = log, log
+		if err := run(cmd); err != nil {
+			return log.explain(err)
 		}
-	}
-	if len(list) == 0 && len(unknown) > 0 {
-		return nil, fmt.Errorf("its file systems are inside of %s, which bake does not open", strings.Join(unknown, " and "))
-	}
-	if len(list) == 0 {
-		return nil, errors.New("no partition of it holds a file system that a machine has for its root")
-	}
-	return list, nil
+		return nil
+	})
 }

@@ -125,7 +125,7 @@ func TestDiskRefuses(t *testing.T) {
 	rootless := ext4Disk(t, h.dir, none, "gpt")
 	lvm := filepath.Join(h.dir, "lvm.raw")
 	data := make([]byte, 1<<20)
-	copy(data[sector+24:], "LVM2 001")
+	copy(data[512+24:], "LVM2 001")
 	if err := os.WriteFile(lvm, data, 0o644); err != nil {
 		t.Fatal(err)
 	}

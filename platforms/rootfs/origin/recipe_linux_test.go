@@ -5,7 +5,7 @@ import "testing"
 // TestRecipe changes each file that imports are made with.
 func TestRecipe(t *testing.T) {
 	before := Recipe()
-	for _, file := range []*string{&debianScript, &initramfsHook, &sshHostKeys, &diskScript} {
+	for _, file := range []*string{&debianScript, &initramfsHook, &sshHostKeys} {
 		was := *file
 		*file += "\n"
 		if Recipe() == before {

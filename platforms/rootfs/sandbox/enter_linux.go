@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bake.build/bake/platforms/rootfs/overlay"
+	"bake.build/bake/internal/mountns"
 )
 
 // hostname is the name of every machine while its steps run.
@@ -24,7 +24,7 @@ const (
 // enter mounts the machine's tree with all that belongs around it and makes it
 // the root directory.
 func enter(job Job) error {
-	if err := overlay.Private(); err != nil {
+	if err := mountns.Private(); err != nil {
 		return err
 	}
 	// After bake has moved this process into its group, so that the group is
