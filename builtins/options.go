@@ -92,6 +92,9 @@ func optionValue(o platforms.Option, v starlark.Value, take taker) (any, error) 
 			}
 			return m, nil
 		}
+	case platforms.SecretOf:
+		s, err := take(o, v)
+		return zeroNil(s), err
 	case platforms.Path, platforms.Ref, platforms.LayerRef:
 		if v.Type() == "secret" {
 			break

@@ -18,11 +18,22 @@ func (c *Context) constructor(spec platforms.Spec) *starlark.Builtin {
 		if len(args) > 0 {
 			return nil, fmt.Errorf("%s: options are given by keyword, not by position", spec.Name)
 		}
-		options, err := decodeOptions(spec.Options, kwargs, call.platformPath)
+		var secrets []string
+		options, err := decodeOptions(spec.Options, kwargs, func(o platforms.Option, v starlark.Value) (string, error) {
+			if o.Kind != platforms.SecretOf {
+				return call.platformPath(o, v)
+			}
+			s, ok := v.(*Secret)
+			if !ok {
+				return "", wrongType(v, `secret, such as secret("password")`)
+			}
+			secrets = append(secrets, s.name)
+			return s.name, c.useSecret(s, call.Pos())
+		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", spec.Name, err)
 		}
-		return &Platform{plan: &plan.Platform{Name: spec.Name, Options: options, Pos: call.Pos()}}, nil
+		return &Platform{plan: &plan.Platform{Name: spec.Name, Options: options, Secrets: secrets, Pos: call.Pos()}}, nil
 	})
 }
 

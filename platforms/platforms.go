@@ -294,6 +294,10 @@ type Host interface {
 	// caches, made when missing. It is a driver's own, by name.
 	CacheDir(name string) (dir string, err error)
 
+	// Secret returns the value of a secret that an option of the driver names.
+	// It is masked wherever bake shows something.
+	Secret(s Secret) ([]byte, error)
+
 	// Ledger records outside resources.
 	Ledger() Ledger
 }

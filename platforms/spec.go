@@ -60,7 +60,11 @@ const (
 	Path     Kind = "path"      // a local file or directory, an URL or an artifact
 	Ref      Kind = "reference" // a name, or a local path when it begins with "/", "./", "../" or "//"
 	LayerRef Kind = "layer"     // a layer of any source
+	SecretOf Kind = "secret"    // the name of a secret: see Host.Secret
 )
+
+// A Secret is the value of an option of the kind SecretOf: the secret's name.
+type Secret string
 
 // An Option is one keyword that a platform takes.
 type Option struct {
@@ -127,6 +131,8 @@ func kindOf(t reflect.Type, f reflect.StructField) Kind {
 		return Bool
 	case reflect.TypeFor[int]():
 		return Int
+	case reflect.TypeFor[Secret]():
+		return SecretOf
 	case reflect.TypeFor[[]string]():
 		return Strings
 	case reflect.TypeFor[map[string]string]():

@@ -156,11 +156,7 @@ func (s *session) checkSecrets(nodes []*plan.Node) error {
 	var errs []error
 	told := make(map[string]bool)
 	for _, n := range nodes {
-		user, ok := n.Op.(solve.SecretUser)
-		if !ok {
-			continue
-		}
-		for _, name := range user.SecretNames() {
+		for _, name := range solve.SecretNames(n) {
 			if _, err := s.secrets(name); err != nil && !told[name] {
 				told[name] = true
 				errs = append(errs, &plan.Error{Pos: n.Pos, Err: fmt.Errorf("secret %q: %w", name, err)})

@@ -140,7 +140,7 @@ func testGolden(t *testing.T, e *example) {
 
 // testCloudImage provisions the test disk in place of a distribution's image.
 func testCloudImage(t *testing.T, e *example) {
-	args := []string{"build", "-p", "disk=" + testdisk.Path(t), "-p", "memory=512M", "-p", "packages="}
+	args := []string{"build", "-p", "disk=" + testdisk.Path(t), "-p", "memory=512M", "-p", "packages=", "-p", "formats=qcow2,vmdk,tar"}
 	out := e.run(t, "qemu-cloud-image", args...)
 	for _, done := range []string{"reboot | done", "boots and serves | done"} {
 		if !strings.Contains(out, done) {
@@ -151,6 +151,10 @@ func testCloudImage(t *testing.T, e *example) {
 		t.Errorf("second build: %s", out)
 	}
 	dir := filepath.Join(e.dir, "qemu-cloud-image/out/web")
+	list, err := exec.Command("tar", "-tf", filepath.Join(dir, "web.tar")).CombinedOutput()
+	if err != nil || !strings.Contains(string(list), "etc/systemd/system/status.socket\n") {
+		t.Errorf("the archive holds %d bytes of names, %v", len(list), err)
+	}
 	compare := exec.Command("qemu-img", "compare", filepath.Join(dir, "web.qcow2"), filepath.Join(dir, "web.vmdk"))
 	if out, err := compare.CombinedOutput(); err != nil {
 		t.Errorf("the formats differ: %v\n%s", err, out)
@@ -170,8 +174,9 @@ d-i preseed/early_command string insmod /virtio_blk.ko; sleep 1; u=$(debconf-get
 		t.Fatal(err)
 	}
 	shell(t, dir, `qemu-img convert -O raw "$1" disk.raw; gzip -1 <disk.raw >http/disk.gz; rm disk.raw`, testdisk.Path(t))
-	e.run(t, "installer-iso", "build", "-p", "iso=netboot.iso", "-p", "preseed=test.cfg")
-	out := e.ask(t, "installer-iso", "cat /etc/image-release\n", "shell", "images.star", "debian")
+	params := []string{"-p", "iso=netboot.iso", "-p", "preseed=test.cfg"}
+	e.run(t, "installer-iso", append([]string{"build"}, params...)...)
+	out := e.ask(t, "installer-iso", "cat /etc/image-release\n", append([]string{"shell", "debian"}, params...)...)
 	if !strings.Contains(out, "made by an installer") {
 		t.Errorf("the image holds %q", out)
 	}

@@ -126,7 +126,7 @@ func (a *app) problems() ([]platforms.Problem, error) {
 	}
 	defer s.Close()
 	for _, spec := range a.specs {
-		d, err := spec.New(nil, s.Host(nil))
+		d, err := spec.New(nil, s.Host(nil, nil))
 		if err != nil {
 			all.add(platforms.Problem{What: err.Error(), Need: "the platform " + spec.Name})
 			continue

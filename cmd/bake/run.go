@@ -127,7 +127,7 @@ func (a *app) runFile(ctx context.Context, image platforms.Image, f *runFlags) (
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(nil)}
+	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(nil, nil)}
 	return s.launch(ctx, image, f)
 }
 

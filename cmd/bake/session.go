@@ -156,7 +156,7 @@ func (a *app) open(ctx context.Context, file string, f *definitionFlags) (s *ses
 	if s.ledger, err = ledger.Open(s.store.Dir(), rand.Text()); err != nil {
 		return s, coded(exitHost, err)
 	}
-	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(s.ledger)}
+	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(s.ledger, s.secrets)}
 	if err = def.Plan.HashInputs(ctx, s.store.StatCache()); err != nil {
 		return s, coded(exitDefinition, err)
 	}

@@ -31,6 +31,9 @@ func (h host) CacheDir(name string) (string, error) {
 
 func (h host) Ledger() platforms.Ledger { return nil }
 
+// Secret implements platforms.Host: a secret is its name.
+func (h host) Secret(s platforms.Secret) ([]byte, error) { return []byte(s), nil }
+
 // A world is a driver with a first layer.
 type world struct {
 	t      *testing.T

@@ -137,19 +137,38 @@ func (m *machine) login(ctx context.Context, out platforms.Sink) error {
 	if err != nil {
 		return err
 	}
+	password, err := m.d.secret(m.d.settings.password)
+	if err != nil {
+		return err
+	}
+	sudoPassword, err := m.d.secret(m.d.settings.sudoPassword)
+	if err != nil {
+		return err
+	}
 	m.ssh, err = ssh.Connect(ctx, ssh.Config{
-		Address:   address,
-		Dial:      func(ctx context.Context) (net.Conn, error) { return m.vm.dial(ctx, address) },
-		User:      m.d.settings.user,
-		Signers:   []xssh.Signer{key.Signer()},
-		Caches:    caches,
-		Console:   m.vm.console.tail,
-		Alive:     m.vm.alive,
-		Restarts:  m.vm.resets,
-		Timeout:   m.d.settings.patience,
-		CloudInit: true,
+		Address:      address,
+		Dial:         func(ctx context.Context) (net.Conn, error) { return m.vm.dial(ctx, address) },
+		User:         m.d.settings.user,
+		Signers:      []xssh.Signer{key.Signer()},
+		Password:     password,
+		SudoPassword: sudoPassword,
+		Caches:       caches,
+		Console:      m.vm.console.tail,
+		Alive:        m.vm.alive,
+		Restarts:     m.vm.resets,
+		Timeout:      m.d.settings.patience,
+		CloudInit:    true,
 	}, out)
 	return err
+}
+
+// secret returns the value of a secret, or "" for no secret.
+func (d *driver) secret(s platforms.Secret) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	v, err := d.host.Secret(s)
+	return string(v), err
 }
 
 // use returns an error unless the machine is open, and notes that it will differ

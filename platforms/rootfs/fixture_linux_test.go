@@ -3,6 +3,7 @@ package rootfs_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,8 @@ func (h testHost) CacheDir(name string) (string, error) {
 }
 
 func (h testHost) Ledger() platforms.Ledger { return nil }
+
+func (h testHost) Secret(s platforms.Secret) ([]byte, error) { return nil, errors.New("no secrets") }
 
 // busybox returns the path of the host's busybox.
 func busybox(t testing.TB) string {

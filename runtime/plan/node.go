@@ -70,6 +70,7 @@ func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.
 type Platform struct {
 	Name    string          // name in the table of platforms
 	Options json.RawMessage // canonical JSON of the options
+	Secrets []string        // names of the secrets in the options
 	Pos     []Pos           // where the value was made
 }
 

@@ -13,6 +13,19 @@ type SecretUser interface {
 	SecretNames() []string
 }
 
+// SecretNames returns the names of the secrets that a node uses, its platform's
+// first.
+func SecretNames(n *plan.Node) []string {
+	var names []string
+	if n.Platform != nil {
+		names = append(names, n.Platform.Secrets...)
+	}
+	if u, ok := n.Op.(SecretUser); ok {
+		names = append(names, u.SecretNames()...)
+	}
+	return names
+}
+
 // secrets asks for each secret once and makes its value masked before anybody
 // has it. It is safe for concurrent use.
 type secrets struct {
@@ -47,11 +60,7 @@ func (s *secrets) check(nodes []*plan.Node) error {
 	var errs []error
 	told := map[string]bool{}
 	for _, n := range nodes {
-		u, ok := n.Op.(SecretUser)
-		if !ok {
-			continue
-		}
-		for _, name := range u.SecretNames() {
+		for _, name := range SecretNames(n) {
 			if _, err := s.get(name); err != nil && !told[name] {
 				told[name] = true
 				errs = append(errs, &NodeError{Node: n, Err: s.masker.Error(err)})

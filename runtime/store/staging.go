@@ -115,13 +115,28 @@ func (s *Store) CacheDir(name string) (string, error) {
 	return dir, ensureDir(dir, 0o755)
 }
 
-// Host returns what the runtime lends to drivers: the store's directories and
-// the ledger l.
-func (s *Store) Host(l platforms.Ledger) platforms.Host { return host{s, l} }
+// Host returns what the runtime lends to drivers: the store's directories, the
+// ledger l, and secrets by their names, where there are any.
+func (s *Store) Host(l platforms.Ledger, secrets func(name string) ([]byte, error)) platforms.Host {
+	return host{s, l, secrets}
+}
 
 type host struct {
 	*Store
-	ledger platforms.Ledger
+	ledger  platforms.Ledger
+	secrets func(name string) ([]byte, error)
+}
+
+// Secret implements platforms.Host.
+func (h host) Secret(s platforms.Secret) ([]byte, error) {
+	if h.secrets == nil {
+		return nil, fmt.Errorf("secret %q: no secrets were given", s)
+	}
+	v, err := h.secrets(string(s))
+	if err != nil {
+		return nil, fmt.Errorf("secret %q: %w", s, err)
+	}
+	return v, nil
 }
 
 func (h host) Ledger() platforms.Ledger { return h.ledger }

@@ -2,6 +2,7 @@ package origin
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +27,8 @@ func (h testHost) CacheDir(name string) (string, error) {
 }
 
 func (h testHost) Ledger() platforms.Ledger { return nil }
+
+func (h testHost) Secret(s platforms.Secret) ([]byte, error) { return nil, errors.New("no secrets") }
 
 // newHost returns a host on a disk rather than on a tmpfs, as a store is.
 func newHost(t testing.TB) testHost {
