@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -41,11 +42,11 @@ func FileOf(o platforms.Origin, location, digest string) (File, error) {
 	}
 	f.Name = u.Redacted()
 	switch u.Scheme {
-	case "http", "https":
+	case "http", "https", "oci":
 	case "file":
 		f.Path = filepath.FromSlash(u.Path)
 	default:
-		return f, fmt.Errorf("%s %q: want a path or an http, https or file URL", o.Kind, f.Name)
+		return f, fmt.Errorf("%s %q: want a path or an http, https, oci or file URL", o.Kind, f.Name)
 	}
 	if f.Digest == "" && o.Pin != nil {
 		digest, ok := strings.CutPrefix(o.Pin.ID, "sha256:")
@@ -149,14 +150,19 @@ func (f File) download(ctx context.Context, cache string, out platforms.Sink) (d
 	if err != nil {
 		return "", err
 	}
-	c := fetch.NewClient()
-	defer c.Close()
 	w := &fetch.HashingFile{File: file, Hash: sha256.New()}
-	err = c.Download(ctx, f.URL, w, w.Restart, func(done, total int64) {
+	tell := func(done, total int64) {
 		if out != nil {
 			out.Progress("download "+f.Name, done, total)
 		}
-	})
+	}
+	if ref, ok := strings.CutPrefix(f.URL, registryScheme); ok {
+		err = f.pull(ctx, ref, w, tell)
+	} else {
+		c := fetch.NewClient()
+		defer c.Close()
+		err = c.Download(ctx, f.URL, w, w.Restart, tell)
+	}
 	digest = hex.EncodeToString(w.Hash.Sum(nil))
 	if err = errors.Join(err, file.Close()); err == nil {
 		err = os.Rename(file.Name(), filepath.Join(cache, digest))
@@ -165,4 +171,17 @@ func (f File) download(ctx context.Context, cache string, out platforms.Sink) (d
 		return "", errors.Join(err, os.Remove(file.Name()))
 	}
 	return digest, nil
+}
+
+// pull fetches the file from a registry.
+func (f File) pull(ctx context.Context, ref string, w io.Writer, tell func(done, total int64)) (err error) {
+	r, size, err := openBlob(ctx, ref, f.Digest)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Name, err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	if _, err := io.Copy(w, &fetch.Meter{R: r, Total: size, Tell: tell}); err != nil {
+		return fmt.Errorf("%s: %w", f.Name, err)
+	}
+	return nil
 }

@@ -16,7 +16,7 @@ import (
 
 // Origin are the options of source() on this platform.
 type Origin struct {
-	Disk   string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image, as qcow2, raw, vmdk, vdi or vhd: a path, a URL, or an artifact of this definition."`
+	Disk   string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image, as qcow2, raw, vmdk, vdi or vhd: a path, a URL, oci://HOST/REPOSITORY:TAG for an OCI artifact in a registry, or an artifact of this definition."`
 	ISO    string `bake:"iso,path,origin" json:"iso,omitempty" help:"An installer: the path or the URL of its ISO image. It is started, told what to do by boot_command, and has done its work when it shuts the machine down or restarts it."`
 	SHA256 string `bake:"sha256" json:"sha256,omitempty" help:"The SHA-256 that the file must have, in hex."`
 
