@@ -49,3 +49,7 @@ func (d onTop) Boot(ctx context.Context, chain []platforms.Layer, out platforms.
 func (d onTop) Disk(ctx context.Context, chain []platforms.Layer, dst string, out platforms.Sink) error {
 	return d.driver.Disk(ctx, d.under(chain), dst, out)
 }
+
+func (d onTop) Tree(ctx context.Context, chain []platforms.Layer, use func(dir string) error) error {
+	return d.driver.Tree(ctx, d.under(chain), use)
+}
