@@ -161,17 +161,22 @@ func (d *Driver) Boot(ctx context.Context, chain []platforms.Layer, _ platforms.
 	if err != nil {
 		return nil, fmt.Errorf("boot: %w", err)
 	}
+	return d.opened(t), nil
+}
+
+// opened returns a new machine on a tree.
+func (d *Driver) opened(t Files) *machine {
 	m := &machine{driver: d, tree: t}
 	m.closed, m.end = context.WithCancel(context.Background())
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.open++
 	d.most = max(d.most, d.open)
-	d.mu.Unlock()
-	return m, nil
+	return m
 }
 
 // Tree implements platforms.Treer with a copy of the tree.
-func (d *Driver) Tree(ctx context.Context, chain []platforms.Layer, use func(dir string) error) (err error) {
+func (d *Driver) Tree(ctx context.Context, chain []platforms.Layer, use func(dir string) error) error {
 	if len(chain) == 0 {
 		return errors.New("show tree: the chain has no layers")
 	}
@@ -182,6 +187,11 @@ func (d *Driver) Tree(ctx context.Context, chain []platforms.Layer, use func(dir
 	if err != nil {
 		return fmt.Errorf("show tree: %w", err)
 	}
+	return t.show(use)
+}
+
+// show calls use with a directory that holds a copy of the tree.
+func (t Files) show(use func(dir string) error) (err error) {
 	dir, err := os.MkdirTemp("", "fake-tree")
 	if err != nil {
 		return err
@@ -203,17 +213,7 @@ func (t Files) save(dir string) error {
 	return os.WriteFile(filepath.Join(dir, stateName), b, 0o600)
 }
 
-func load(dir string) (Files, error) {
-	b, err := os.ReadFile(filepath.Join(dir, stateName))
-	if err != nil {
-		return nil, err
-	}
-	var t Files
-	if err := json.Unmarshal(b, &t); err != nil {
-		return nil, fmt.Errorf("read %s: %w", dir, err)
-	}
-	return t, nil
-}
+func load(dir string) (Files, error) { return loadFile(filepath.Join(dir, stateName)) }
 
 // Layer fills dir with a layer that holds t.
 func Layer(key, dir string, t Files) (platforms.Layer, error) {

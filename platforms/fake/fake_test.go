@@ -29,6 +29,17 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// TestConformanceOfVM has what virtual machines can do besides.
+func TestConformanceOfVM(t *testing.T) {
+	platformtest.Run(t, platformtest.Harness{
+		Driver:      &fake.VM{},
+		First:       first(t),
+		Dir:         func(t *testing.T) string { return t.TempDir() },
+		CopiedTree:  true,
+		NoIsolation: true,
+	})
+}
+
 func TestCountsAndFaults(t *testing.T) {
 	broken := errors.New("broken")
 	d := &fake.Driver{Fault: func(_ context.Context, c fake.Call, n int, what string) error {

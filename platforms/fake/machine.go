@@ -22,8 +22,9 @@ type machine struct {
 	end    context.CancelFunc
 	once   sync.Once // of Close
 
-	mu   sync.Mutex // held by the one method that runs
-	tree Files
+	mu      sync.Mutex // held by the one method that runs
+	tree    Files
+	console []byte // what was written there; guarded by Driver.mu
 }
 
 // begin counts a call and takes the machine for it.
@@ -93,6 +94,11 @@ func (m *machine) shell(ctx context.Context, c platforms.Cmd) (*shell, error) {
 		s.env[name] = value
 	}
 	s.files.remove("/run")
+	for _, dir := range []string{"/run", "/dev"} {
+		if _, err := s.files.mkdirAll(dir); err != nil {
+			return nil, err
+		}
+	}
 	for _, f := range c.Files {
 		name := path.Clean(f.Path)
 		if !strings.HasPrefix(name, "/run/") {
@@ -132,6 +138,10 @@ func (m *machine) keep(s *shell, c platforms.Cmd) {
 		s.files.remove(cache.Dir)
 	}
 	s.files.remove("/run")
+	if n := s.files[consolePath]; n != nil {
+		m.console = append(m.console, n.Data...)
+	}
+	s.files.remove("/dev")
 	m.tree = s.files
 }
 
