@@ -61,7 +61,7 @@ func measureMachines(ctx context.Context, b *bench) ([]row, error) {
 		return seconds(u.wall), err
 	}
 	change := func(n int) error {
-		return appendTo(filepath.Join(dir, "vm", "step5.sh"), fmt.Sprintf("echo change %d\n", n))
+		return appendTo(filepath.Join(dir, "harden.sh"), fmt.Sprintf("# change %d\n", n))
 	}
 	cold, err := build("from nothing")
 	if err != nil {

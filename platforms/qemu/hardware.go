@@ -96,6 +96,7 @@ func (hw hardware) arguments(a *arguments) ([]string, error) {
 	a.add("-mon", "chardev=qmp,mode=control", "-serial", "chardev:console",
 		"-device", "virtio-serial-pci",
 		"-device", "virtserialport,chardev=helper,name="+helperPort,
+		"-device", "virtserialport,chardev=data,name="+dataPort,
 		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
 		"-device", "virtio-rng-pci")
 	if hw.arch == "amd64" {
@@ -219,7 +220,7 @@ func (hw hardware) installer(a *arguments) error {
 // subject names all of a machine that the saved state of one depends on.
 func (hw hardware) subject() string {
 	return strings.Join([]string{
-		probeSubject(hw.binary, hw.accel), hw.arch, hw.machine, hw.cpu, strconv.Itoa(hw.cpus), strconv.FormatInt(hw.memory, 10),
+		"2", probeSubject(hw.binary, hw.accel), hw.arch, hw.machine, hw.cpu, strconv.Itoa(hw.cpus), strconv.FormatInt(hw.memory, 10),
 		fmt.Sprint(hw.firmware), fmt.Sprint(len(hw.overlays)), hw.bridge, fmt.Sprint(hw.tpm), fmt.Sprintf("%q", hw.args),
 		fmt.Sprint(hw.seed != ""),
 	}, "\n")

@@ -18,6 +18,9 @@ import (
 // would have told it.
 const helperPort = "build.bake.0"
 
+// dataPort is the virtio port by which files come into the machine.
+const dataPort = "build.bake.1"
+
 // helperScript leaves a shell in the guest that executes the lines which come
 // by the port and sends back what they print. It does nothing in a guest that
 // has no such port.

@@ -33,6 +33,7 @@ type machine struct {
 	ssh      *ssh.Machine // nil when nobody logs in
 
 	mu     sync.Mutex
+	spare  *spare // may be nil
 	at     string // the layer that it stands on; "" when something ran since
 	closed bool
 }
@@ -65,6 +66,9 @@ func (m *machine) boot(ctx context.Context, out platforms.Sink) (err error) {
 	if err := m.login(ctx, out); err != nil {
 		return err
 	}
+	if err := m.startSpare(); err != nil {
+		return err
+	}
 	return m.startHelper(ctx)
 }
 
@@ -84,7 +88,7 @@ func (m *machine) resume(ctx context.Context, kept *keptMemory) (err error) {
 	if m.hw.ram, err = newRAM(m.hw.memory); err != nil {
 		return err
 	}
-	if err := copySparse(m.hw.ram, kept.ram); err != nil {
+	if err := copySparse(ctx, m.hw.ram, kept.ram, copyWorkers); err != nil {
 		return errors.Join(err, m.hw.ram.Close())
 	}
 	m.hw.incoming = true
@@ -111,7 +115,10 @@ func (m *machine) resume(ctx context.Context, kept *keptMemory) (err error) {
 	if err := m.vm.adopt(ctx, key.Authorized()); err != nil {
 		return err
 	}
-	return m.login(ctx, quiet{})
+	if err := m.login(ctx, quiet{}); err != nil {
+		return err
+	}
+	return m.startSpare()
 }
 
 // resumePatience is how long a machine may take to go on from a kept memory.
@@ -205,6 +212,9 @@ func (m *machine) Write(ctx context.Context, dst string, tar io.Reader) error {
 	if err := m.use(true); err != nil {
 		return err
 	}
+	if done, err := m.ssh.WriteBy(ctx, m.vm.data, dst, tar); done {
+		return err
+	}
 	return m.ssh.Write(ctx, dst, tar)
 }
 
@@ -274,6 +284,9 @@ func (m *machine) Commit(ctx context.Context, dir string) (ref string, err error
 		if err := m.keepMemory(memory, ref); err != nil {
 			return "", fmt.Errorf("keep the machine's memory: %w", err)
 		}
+		if err := m.startSpare(); err != nil {
+			return "", fmt.Errorf("keep the machine's memory: %w", err)
+		}
 	}
 	m.mu.Lock()
 	m.at = ref
@@ -307,7 +320,10 @@ func (m *machine) seal(ctx context.Context, next []*node, ref string) (memory st
 	}
 	if err == nil && keep {
 		memory = m.vm.path("memory-" + ref)
-		err = m.vm.saveMemory(ctx, memory, frozen)
+		var spare string
+		if spare, err = m.takeSpare(); err == nil {
+			err = m.vm.saveMemory(ctx, memory, spare, frozen)
+		}
 	}
 	return memory, errors.Join(err, m.vm.qmp.Run(ctx, "cont", nil, nil))
 }
@@ -378,7 +394,7 @@ func (m *machine) Close() error {
 func (m *machine) successor() *machine {
 	return &machine{
 		d: m.d, dir: m.dir, remove: m.remove, hw: m.hw, sizes: m.sizes, overlays: m.overlays,
-		kept: m.kept, secret: m.secret, vm: m.vm, ssh: m.ssh, at: m.at,
+		kept: m.kept, spare: m.spare, secret: m.secret, vm: m.vm, ssh: m.ssh, at: m.at,
 	}
 }
 
@@ -388,6 +404,9 @@ func (m *machine) end() error {
 	m.closed = true
 	m.mu.Unlock()
 	var errs []error
+	if _, err := m.takeSpare(); err != nil {
+		errs = append(errs, err)
+	}
 	if m.ssh != nil {
 		errs = append(errs, m.ssh.Close())
 	}

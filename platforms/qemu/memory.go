@@ -27,6 +27,9 @@ const (
 	keptFor        = 7 * 24 * time.Hour
 )
 
+// copyWorkers is how many parts of a memory are copied at once.
+const copyWorkers = 4
+
 // A memoryMeta says what a kept memory fits to.
 type memoryMeta struct {
 	Subject string `json:"subject"`
@@ -83,8 +86,9 @@ func (v *vm) migrate(ctx context.Context, command string, f *os.File) error {
 }
 
 // saveMemory writes the memory and the devices of the stopped machine to the
-// new directory dir.
-func (v *vm) saveMemory(ctx context.Context, dir string, frozen bool) (err error) {
+// new directory dir. spare, if not "", is the path of an older copy of the
+// memory, which is used up: to write what has changed since is much less.
+func (v *vm) saveMemory(ctx context.Context, dir, spare string, frozen bool) (err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
@@ -96,11 +100,7 @@ func (v *vm) saveMemory(ctx context.Context, dir string, frozen bool) (err error
 	if err != nil {
 		return err
 	}
-	ram, err := os.OpenFile(filepath.Join(dir, ramName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(copySparse(ram, v.hw.ram), ram.Close()); err != nil {
+	if err := v.saveRAM(filepath.Join(dir, ramName), spare); err != nil {
 		return err
 	}
 	meta, err := json.Marshal(memoryMeta{Subject: v.hw.keptSubject(), Frozen: frozen})
@@ -108,6 +108,88 @@ func (v *vm) saveMemory(ctx context.Context, dir string, frozen bool) (err error
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, metaName), meta, 0o600)
+}
+
+func (v *vm) saveRAM(path, spare string) error {
+	if spare != "" {
+		if err := os.Rename(spare, path); err != nil {
+			return err
+		}
+		ram, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(updateSparse(ram, v.hw.ram), ram.Close())
+	}
+	ram, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(copySparse(context.Background(), ram, v.hw.ram, copyWorkers), ram.Close())
+}
+
+// A spare is an older copy of a machine's memory, or a part of one. It is made
+// while the machine runs, so that the machine has to stop for less.
+type spare struct {
+	path string
+	stop context.CancelFunc
+	done chan error
+}
+
+// startSpare begins to make a spare unless the machine has one, or needs none.
+func (m *machine) startSpare() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || m.spare != nil || m.hw.ram == nil || m.secret {
+		return nil
+	}
+	f, err := os.CreateTemp(m.dir, "spare-")
+	if err != nil {
+		return err
+	}
+	ram, err := dup(m.hw.ram)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.spare = &spare{path: f.Name(), stop: cancel, done: make(chan error, 1)}
+	go func(done chan<- error) {
+		err := copySparse(ctx, f, ram, 1)
+		if errors.Is(err, context.Canceled) {
+			err = nil
+		}
+		done <- errors.Join(err, f.Close(), ram.Close())
+	}(m.spare.done)
+	return nil
+}
+
+// reuse makes a spare of a memory in the cache that nobody will want.
+func (m *machine) reuse(ram string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || m.spare != nil {
+		return nil
+	}
+	s := &spare{path: m.vm.path("spare-" + newRef()), stop: func() {}, done: make(chan error, 1)}
+	s.done <- nil
+	taken, err := takeAway(ram, s.path)
+	if taken {
+		m.spare = s
+	}
+	return err
+}
+
+// takeSpare ends the work on the spare and returns its path, or "".
+func (m *machine) takeSpare() (path string, err error) {
+	m.mu.Lock()
+	s := m.spare
+	m.spare = nil
+	m.mu.Unlock()
+	if s == nil {
+		return "", nil
+	}
+	s.stop()
+	return s.path, <-s.done
 }
 
 // keepMemory moves a saved memory to where it is found by the reference of its
@@ -123,7 +205,11 @@ func (m *machine) keepMemory(dir, ref string) error {
 	m.kept = append(m.kept, ref)
 	if extra := len(m.kept) - keptPerMachine; extra > 0 {
 		for _, old := range m.kept[:extra] {
-			if err := os.RemoveAll(filepath.Join(cache, old)); err != nil {
+			dir := filepath.Join(cache, old)
+			if err := m.reuse(filepath.Join(dir, ramName)); err != nil {
+				return err
+			}
+			if err := os.RemoveAll(dir); err != nil {
 				return err
 			}
 		}
@@ -206,7 +292,7 @@ func (d *driver) findMemory(ref string, hw hardware) (_ *keptMemory, err error) 
 	if k.state, err = os.Open(filepath.Join(dir, stateName)); err != nil {
 		return nil, err
 	}
-	if k.ram, err = os.Open(filepath.Join(dir, ramName)); err != nil {
+	if k.ram, err = openKept(filepath.Join(dir, ramName)); err != nil {
 		return nil, errors.Join(err, k.state.Close())
 	}
 	now := time.Now()

@@ -1,6 +1,8 @@
 package qemu
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -40,13 +42,12 @@ func dup(f *os.File) (*os.File, error) {
 // Sizes of copying memory. Guests touch their memory in many places, so that
 // small holes are copied with what is around them.
 const (
-	copyChunk   = 4 << 20
-	copyWorkers = 4
-	smallHole   = 128 << 10
+	copyChunk = 4 << 20
+	smallHole = 128 << 10
 )
 
 // copySparse copies what src holds to the empty file dst, with its large holes.
-func copySparse(dst, src *os.File) error {
+func copySparse(ctx context.Context, dst, src *os.File, workers int) error {
 	size, err := src.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -56,10 +57,10 @@ func copySparse(dst, src *os.File) error {
 	}
 	var next atomic.Int64
 	var g errgroup.Group
-	for range copyWorkers {
+	for range workers {
 		g.Go(func() error {
 			buf := make([]byte, copyChunk)
-			for {
+			for ctx.Err() == nil {
 				start := next.Add(copyChunk) - copyChunk
 				if start >= size {
 					return nil
@@ -68,6 +69,7 @@ func copySparse(dst, src *os.File) error {
 					return err
 				}
 			}
+			return context.Cause(ctx)
 		})
 	}
 	return g.Wait()
@@ -119,4 +121,116 @@ func nextData(f *os.File, from, end int64) (start, stop int64, err error) {
 		stop = again
 	}
 	return start, min(stop, end), nil
+}
+
+// updateSparse makes dst, an older copy of src, equal to it.
+func updateSparse(dst, src *os.File) error {
+	size, err := src.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	var next atomic.Int64
+	var g errgroup.Group
+	for range copyWorkers {
+		g.Go(func() error {
+			now, was := make([]byte, copyChunk), make([]byte, copyChunk)
+			for {
+				start := next.Add(copyChunk) - copyChunk
+				if start >= size {
+					return nil
+				}
+				n := min(copyChunk, size-start)
+				if err := updateRange(dst, src, start, now[:n], was[:n]); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// updateRange updates a range that is as long as the two buffers.
+func updateRange(dst, src *os.File, at int64, now, was []byte) error {
+	empty := true
+	for _, f := range []*os.File{src, dst} {
+		start, _, err := nextData(f, at, at+int64(len(now)))
+		if err != nil {
+			return err
+		}
+		empty = empty && start == at+int64(len(now))
+	}
+	if empty {
+		return nil
+	}
+	if _, err := src.ReadAt(now, at); err != nil {
+		return err
+	}
+	if _, err := dst.ReadAt(was, at); err != nil {
+		return err
+	}
+	const page = 4 << 10
+	for i := 0; i < len(now); {
+		if end := min(i+page, len(now)); bytes.Equal(now[i:end], was[i:end]) {
+			i = end
+			continue
+		}
+		from := i
+		for i < len(now) && !bytes.Equal(now[i:min(i+page, len(now))], was[i:min(i+page, len(now))]) {
+			i = min(i+page, len(now))
+		}
+		if _, err := dst.WriteAt(now[from:i], at+int64(from)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openKept opens a file of the cache for reading. No process takes it away as
+// long as it is open.
+func openKept(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if err == nil {
+		// One that was locked as it was taken away is no longer there.
+		var info, now os.FileInfo
+		if info, err = f.Stat(); err == nil {
+			now, err = os.Stat(path)
+		}
+		if err == nil && !os.SameFile(info, now) {
+			err = errNotKept
+		}
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, os.ErrNotExist) {
+		err = errNotKept
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// takeAway moves a file of the cache to another place, to be changed there. It
+// reports false when another process reads it, or has taken it.
+func takeAway(path, to string) (taken bool, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	if err := os.Rename(path, to); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	return true, nil
 }

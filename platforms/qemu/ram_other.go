@@ -3,6 +3,7 @@
 package qemu
 
 import (
+	"context"
 	"errors"
 	"os"
 )
@@ -17,4 +18,10 @@ func newRAM(int64) (*os.File, error) { return nil, errNoRAM }
 
 func dup(*os.File) (*os.File, error) { return nil, errNoRAM }
 
-func copySparse(_, _ *os.File) error { return errNoRAM }
+func copySparse(_ context.Context, _, _ *os.File, _ int) error { return errNoRAM }
+
+func updateSparse(_, _ *os.File) error { return errNoRAM }
+
+func openKept(string) (*os.File, error) { return nil, errNoRAM }
+
+func takeAway(_, _ string) (bool, error) { return false, errNoRAM }

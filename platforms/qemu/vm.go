@@ -19,6 +19,7 @@ import (
 
 	"bake.build/bake/internal/tool"
 	"bake.build/bake/platforms/qemu/qmp"
+	"bake.build/bake/platforms/ssh"
 )
 
 // A vm is one running QEMU.
@@ -27,6 +28,7 @@ type vm struct {
 	qmp     *qmp.Client
 	console *console
 	helper  *net.UnixConn // see helper.go
+	data    *ssh.Port     // for files; see dataPort
 	agent   *net.UnixConn // of the guest agent
 	ended   chan struct{} // closed when the process has ended
 	tpm     *tpm          // may be nil
@@ -67,6 +69,10 @@ func startVM(ctx context.Context, hw hardware) (_ *vm, err error) {
 	v.hw.consoleLog = nil
 	if v.helper, err = a.link("helper"); err == nil {
 		v.agent, err = a.link("agent")
+	}
+	if err == nil {
+		v.data = &ssh.Port{Device: "/dev/virtio-ports/" + dataPort}
+		v.data.Conn, err = a.link("data")
 	}
 	if err == nil && hw.tpm {
 		v.tpm, err = startTPM(hw.dir, a)
@@ -288,6 +294,9 @@ func (v *vm) close() error {
 		if c != nil {
 			errs = append(errs, c.Close())
 		}
+	}
+	if v.data != nil && v.data.Conn != nil {
+		errs = append(errs, v.data.Conn.Close())
 	}
 	for _, f := range []*os.File{v.hw.ram, v.hw.consoleLog} {
 		if f != nil {

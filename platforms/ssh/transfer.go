@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,10 @@ func (m *Machine) place(ctx context.Context, l *link, f platforms.File) error {
 	}
 	return nil
 }
+
+// pieceSize is how much of a stream is sent at a time. A tree of small files is
+// thousands of writes of one block otherwise.
+const pieceSize = 256 << 10
 
 // tarOptions sets what the machine's tar can do beside the least.
 const tarOptions = `case "$(tar --version 2>/dev/null)" in *GNU*) o="--numeric-owner --xattrs --xattrs-include=*";; *bsdtar*) o="--numeric-owner";; *) o=;; esac; set -f`
@@ -56,8 +61,12 @@ func (l *link) hasTar(ctx context.Context) (bool, error) {
 func (m *Machine) writeTar(ctx context.Context, l *link, dst string, in io.Reader) error {
 	r, w := io.Pipe()
 	go func() {
-		e := &entries{ctx: ctx, janitor: l.janitor, dst: dst, dirs: map[string]bool{".": true}, links: map[string]bool{}}
-		w.CloseWithError(e.copy(w, in))
+		buf := bufio.NewWriterSize(w, pieceSize)
+		err := newEntries(ctx, l, dst).copy(buf, in)
+		if err == nil {
+			err = buf.Flush()
+		}
+		w.CloseWithError(err)
 	}()
 	defer r.Close()
 	script := fmt.Sprintf(`%s; mkdir -p %[2]s && cd %[2]s && exec tar -x -p $o -f -`, tarOptions, quote(dst))
@@ -72,6 +81,10 @@ type entries struct {
 	dst     string
 	dirs    map[string]bool // directories that are known to be some
 	links   map[string]bool // links of the stream
+}
+
+func newEntries(ctx context.Context, l *link, dst string) *entries {
+	return &entries{ctx: ctx, janitor: l.janitor, dst: dst, dirs: map[string]bool{".": true}, links: map[string]bool{}}
 }
 
 func (e *entries) copy(w io.Writer, in io.Reader) error {

@@ -1,0 +1,90 @@
+package qemu
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"bake.build/bake/internal/need"
+	"bake.build/bake/platforms"
+)
+
+// TestUEFI starts a machine with all that most do without: UEFI, a TPM, a second
+// disk, and a user whom sudo asks for a password.
+func TestUEFI(t *testing.T) {
+	need.Tool(t, "swtpm", "mke2fs")
+	need.File(t, "/usr/share/OVMF/OVMF_CODE.fd")
+	w := newWorld(t, func(o *Options) {
+		o.Firmware, o.TPM, o.Disks = "uefi", true, []string{"64M"}
+		o.User, o.Password, o.SudoPassword = "bob", "secret", "secret"
+	})
+	m := w.boot(w.driver)
+	for what, script := range map[string]string{
+		"no UEFI":        "test -d /sys/firmware/efi",
+		"no TPM":         "test -e /sys/firmware/acpi/tables/TPM2",
+		"not root":       "test $(id -u) = 0",
+		"no second disk": "test $(cat /sys/block/vdb/size) = 131072",
+	} {
+		if out := sh(t, m, script+" || echo missing"); out != "" {
+			t.Error(what)
+		}
+	}
+	sh(t, m, "mkfs.ext4 -q /dev/vdb && mkdir -p /data && mount /dev/vdb /data && echo data >/data/file && umount /data")
+	layer := w.commit(m, "1")
+	for _, name := range []string{diskName(0), diskName(1), varsName} {
+		if _, err := os.Stat(filepath.Join(layer.Dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if entries, err := os.ReadDir(filepath.Join(w.host.dir, "cache", "qemu-memory")); err == nil && len(entries) > 0 {
+		t.Error("the memory of a machine that was told a password is kept")
+	}
+	raw := filepath.Join(t.TempDir(), "second.raw")
+	top, err := sealed([]platforms.Layer{w.first, layer}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := top.locator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := qemuImg(t.Context(), nil, "convert", "-O", "raw", "--", source, raw); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(raw)
+	if err != nil || !strings.Contains(string(b), "data\n\x00") {
+		t.Errorf("the second disk does not hold what was written there: %v", err)
+	}
+}
+
+// TestArm64 starts a machine of arm64: its firmware finds nothing on an empty
+// disk, and says so.
+func TestArm64(t *testing.T) {
+	need.Slow(t)
+	need.Tool(t, "qemu-system-aarch64", "qemu-img")
+	need.File(t, "/usr/share/AAVMF/AAVMF_CODE.fd")
+	w := &world{t: t, host: host{t.TempDir()}}
+	d := w.open(func(o *Options) { o.Arch = "arm64" })
+	disk := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := d.Launch(t.Context(), platforms.Image{Path: disk, Format: "raw", Arch: "arm64", NoLogin: true}, testSink{t})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	c := m.(platforms.Consoler)
+	if err := c.WaitConsole(ctx, regexp.MustCompile(`BdsDxe|UEFI Interactive Shell|PXE`)); err != nil {
+		t.Errorf("%v: %q", err, c.ConsoleTail())
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	w.host.nothingLeft(t)
+}
