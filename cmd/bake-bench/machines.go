@@ -108,39 +108,61 @@ func measureMachines(ctx context.Context, b *bench) ([]row, error) {
 // commit of its layer with the machine's memory.
 func (b *bench) measureCommit(ctx context.Context, p project) (row, error) {
 	b.logf("bake commits layers of steps that do nothing")
-	log := p.dir + ".commits.json"
-	f, err := os.Create(log)
+	took, err := stepTimes(ctx, p, "commits.star")
 	if err != nil {
 		return row{}, err
 	}
+	all := took("nothing ")[1:] // the first one waits for the machine
+	return row{Name: "machine, an empty step with its commit", Got: medianOf(all), Unit: "s", Runs: len(all), Limit: 1}.finish(), nil
+}
+
+// stepTimes builds a definition and returns what gives the seconds that each
+// step took whose name begins with a prefix, in the order of their ends.
+func stepTimes(ctx context.Context, p project, definition string) (func(prefix string) []float64, error) {
+	log := p.store + ".steps.json"
+	f, err := os.Create(log)
+	if err != nil {
+		return nil, err
+	}
 	defer f.Close()
-	c := p.command("build", "commits.star", "--progress=json")
+	c := p.command("build", definition, "--progress=json")
 	c.stdout = f
 	if _, err := c.run(ctx); err != nil {
-		return row{}, err
+		return nil, err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return row{}, err
+		return nil, err
 	}
-	var took []float64
-	dec := json.NewDecoder(f)
-	for {
+	var done []ui.Line
+	for dec := json.NewDecoder(f); ; {
 		var l ui.Line
 		if err := dec.Decode(&l); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			return row{}, fmt.Errorf("read %s: %w", filepath.Base(log), err)
+			return nil, fmt.Errorf("read %s: %w", filepath.Base(log), err)
 		}
-		// The first one waits for the machine.
-		if l.Type == event.Done && l.Node != nil && strings.HasPrefix(l.Node.Name, "nothing ") && l.Node.Name != "nothing 1" {
-			took = append(took, l.Elapsed)
+		if l.Type == event.Done && l.Node != nil {
+			done = append(done, l)
 		}
 	}
-	if len(took) == 0 {
-		return row{}, errors.New("no step told what it took")
+	if len(done) == 0 {
+		return nil, errors.New("no step told what it took")
 	}
-	slices.Sort(took)
-	return row{Name: "machine, an empty step with its commit", Got: took[len(took)/2], Unit: "s", Runs: len(took), Limit: 1}.finish(), nil
+	return func(prefix string) []float64 {
+		var took []float64
+		for _, l := range done {
+			if strings.HasPrefix(l.Node.Name, prefix) {
+				took = append(took, l.Elapsed)
+			}
+		}
+		return took
+	}, nil
+}
+
+// medianOf returns the middle one of some numbers.
+func medianOf(list []float64) float64 {
+	list = slices.Sorted(slices.Values(list))
+	return list[len(list)/2]
 }
 
 // measureTwo compares two images that are built at once with one of them.

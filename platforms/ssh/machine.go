@@ -45,7 +45,7 @@ type link struct {
 	restarts int // of the machine, when the connection began
 
 	mu   sync.Mutex
-	next *standby // for the next command; may be nil
+	next *prepared // for the next command; may be nil
 }
 
 func (l *link) alive() bool {
@@ -148,12 +148,12 @@ func (m *Machine) furnish(ctx context.Context, l *link) (err error) {
 			return err
 		}
 	}
+	m.prepare(l)
 	if l.janitor, err = m.hire(ctx, l); err != nil {
 		return err
 	}
 	id, err := l.janitor.do(ctx, "cat /proc/sys/kernel/random/boot_id 2>/dev/null || true")
 	l.bootID = strings.TrimSpace(id)
-	m.prepare(l)
 	return err
 }
 

@@ -2,50 +2,59 @@ package ssh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
-
-	xssh "golang.org/x/crypto/ssh"
 )
 
 // pipe executes a line of shell as root. in follows on its input and may be nil.
 // A line that fails gives what it said.
 func (m *Machine) pipe(ctx context.Context, l *link, script string, in io.Reader, out io.Writer) error {
-	s, err := l.session()
+	b, err := m.standbyOf(l)
 	if err != nil {
 		return m.broke(ctx, l, err)
 	}
-	defer func() { _ = s.Close() }() // it has ended, as a rule
-	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer m.prepare(l)
+	defer b.abandon()
+	stop := context.AfterFunc(ctx, b.abandon)
 	defer stop()
-	line, input := m.asRoot(bootstrap)
-	stdin, err := s.StdinPipe()
-	if err != nil {
-		return err
-	}
-	said := &tail{}
-	s.Stdout, s.Stderr = out, said
-	if err := s.Start(line); err != nil {
-		return m.broke(ctx, l, err)
-	}
+	_, input := m.asRoot(bootstrap)
 	sent := make(chan error, 1)
-	go func() { sent <- send(stdin, input+systemPath+"; "+script+"\n", in) }()
-	err = s.Wait()
-	if ctx.Err() != nil {
+	go func() { sent <- send(b, input+systemPath+"; "+script+"\n", in) }()
+	said, read := &tail{}, make(chan error, 2)
+	go func() {
+		_, err := io.Copy(out, b)
+		if err != nil {
+			b.abandon() // else the machine would wait for ever for its reader
+		}
+		read <- err
+	}()
+	go func() {
+		_, err := io.Copy(said, b.Stderr())
+		read <- err
+	}()
+	readErr := errors.Join(<-read, <-read)
+	select {
+	case <-b.ended:
+	case <-ctx.Done():
+	}
+	switch source := (*sourceError)(nil); {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	}
-	if err == nil {
-		return <-sent
-	}
-	if source := (*sourceError)(nil); asSource(sent, &source) {
+	case b.end.known && b.end.code == 0 && b.end.signal == "":
+		return errors.Join(readErr, <-sent)
+	case asSource(sent, &source):
 		return source.err
+	case b.end.signal != "":
+		return said.explain(fmt.Errorf("ended by signal: %s", signalName(b.end.signal)))
+	case b.end.known:
+		return said.explain(fmt.Errorf("exit status %d", b.end.code))
+	case readErr != nil:
+		return readErr
 	}
-	if exit, ok := err.(*xssh.ExitError); ok {
-		return said.explain(fmt.Errorf("exit status %d", exit.ExitStatus()))
-	}
-	return m.broke(ctx, l, err)
+	return m.broke(ctx, l, io.ErrUnexpectedEOF)
 }
 
 // A sourceError is a failure of what is sent, and not of the machine.
@@ -67,12 +76,12 @@ func asSource(sent <-chan error, target **sourceError) bool {
 
 // send writes the line and then in. What the other side does not want to read is
 // no failure.
-func send(w io.WriteCloser, line string, in io.Reader) error {
-	defer func() { _ = w.Close() }() // the other side may be gone
+func send(w *standby, line string, in io.Reader) error {
+	defer func() { _ = w.CloseWrite() }() // the other side may be gone
 	if _, err := io.WriteString(w, line); err != nil || in == nil {
 		return nil
 	}
-	buf := make([]byte, 256<<10)
+	buf := make([]byte, pieceSize)
 	for {
 		n, err := in.Read(buf)
 		if n > 0 {

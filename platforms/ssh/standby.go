@@ -81,29 +81,38 @@ func (b *standby) listen(requests <-chan *xssh.Request) {
 // abandon ends the session, unless it has ended.
 func (b *standby) abandon() { _ = b.Channel.Close() }
 
-// prepare starts the session of the next command.
+// A prepared is the session of the next command, which may still be starting.
+type prepared struct {
+	done chan struct{} // closed when it has started, or cannot
+	b    *standby
+	err  error
+}
+
+// prepare begins to start the session of the next command, unless there is one.
 func (m *Machine) prepare(l *link) {
-	b, err := m.newStandby(l)
-	if err != nil {
-		return // the next command finds out why
-	}
 	l.mu.Lock()
-	old := l.next
-	l.next = b
-	l.mu.Unlock()
-	if old != nil {
-		old.abandon()
+	defer l.mu.Unlock()
+	if l.next != nil {
+		return
 	}
+	p := &prepared{done: make(chan struct{})}
+	l.next = p
+	go func() {
+		defer close(p.done)
+		p.b, p.err = m.newStandby(l)
+	}()
 }
 
 // standbyOf returns the session that was prepared, or a new one.
 func (m *Machine) standbyOf(l *link) (*standby, error) {
 	l.mu.Lock()
-	b := l.next
+	p := l.next
 	l.next = nil
 	l.mu.Unlock()
-	if b != nil {
-		return b, nil
+	if p != nil {
+		if <-p.done; p.err == nil {
+			return p.b, nil
+		}
 	}
 	return m.newStandby(l)
 }

@@ -2,6 +2,7 @@ package op
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -32,10 +33,12 @@ func writeTar(ctx context.Context, m platforms.Machine, dst string, fill func(*t
 	pr, pw := io.Pipe()
 	filled := make(chan error, 1)
 	go func() {
-		tw := tar.NewWriter(pw)
+		// A tree of small files is thousands of writes of one block otherwise.
+		buf := bufio.NewWriterSize(pw, 256<<10)
+		tw := tar.NewWriter(buf)
 		err := fill(tw)
 		if err == nil {
-			err = tw.Close()
+			err = errors.Join(tw.Close(), buf.Flush())
 		}
 		pw.CloseWithError(err)
 		filled <- err
