@@ -197,6 +197,22 @@ func TestCancelEndsAll(t *testing.T) {
 	}
 }
 
+// TestCancelledPipe cancels a line that waits for neither of its streams.
+func TestCancelledPipe(t *testing.T) {
+	m := newServer(t, "").connect()
+	l, err := m.current(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	want := errors.New("enough")
+	out := &trigger{want: "started", then: func() { cancel(want) }}
+	if err := m.pipe(ctx, l, "echo started; exec sleep 605", nil, out); !errors.Is(err, want) {
+		t.Errorf("got %v", err)
+	}
+	run(t, m, "pkill -xf 'sleep 605'")
+}
+
 // A trigger calls then when it has read a text.
 type trigger struct {
 	b    bytes.Buffer

@@ -10,7 +10,9 @@ import (
 )
 
 // pipe executes a line of shell as root. in follows on its input and may be nil.
-// A line that fails gives what it said.
+// A line that fails gives what it said. When ctx ends it returns at once: the
+// machine's side of the session ends only with the line, which may wait for
+// something else than its input.
 func (m *Machine) pipe(ctx context.Context, l *link, script string, in io.Reader, out io.Writer) error {
 	b, err := m.standbyOf(l)
 	if err != nil {
@@ -24,8 +26,10 @@ func (m *Machine) pipe(ctx context.Context, l *link, script string, in io.Reader
 	sent := make(chan error, 1)
 	go func() { sent <- send(b, input+systemPath+"; "+script+"\n", in) }()
 	said, read := &tail{}, make(chan error, 2)
+	gated := &gatedWriter{w: out}
+	defer gated.shut()
 	go func() {
-		_, err := io.Copy(out, b)
+		_, err := io.Copy(gated, b)
 		if err != nil {
 			b.abandon() // else the machine would wait for ever for its reader
 		}
@@ -35,14 +39,21 @@ func (m *Machine) pipe(ctx context.Context, l *link, script string, in io.Reader
 		_, err := io.Copy(said, b.Stderr())
 		read <- err
 	}()
-	readErr := errors.Join(<-read, <-read)
+	var readErr error
+	for range 2 {
+		select {
+		case err := <-read:
+			readErr = errors.Join(readErr, err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	select {
 	case <-b.ended:
 	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	switch source := (*sourceError)(nil); {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
 	case b.end.known && b.end.code == 0 && b.end.signal == "":
 		return errors.Join(readErr, <-sent)
 	case asSource(sent, &source):
@@ -55,6 +66,27 @@ func (m *Machine) pipe(ctx context.Context, l *link, script string, in io.Reader
 		return readErr
 	}
 	return m.broke(ctx, l, io.ErrUnexpectedEOF)
+}
+
+// A gatedWriter writes nothing more once it is shut.
+type gatedWriter struct {
+	mu sync.Mutex
+	w  io.Writer // nil once it is shut
+}
+
+func (g *gatedWriter) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.w == nil {
+		return 0, io.ErrClosedPipe
+	}
+	return g.w.Write(p)
+}
+
+func (g *gatedWriter) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.w = nil
 }
 
 // A sourceError is a failure of what is sent, and not of the machine.

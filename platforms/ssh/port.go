@@ -24,7 +24,7 @@ type Port struct {
 // record, after which tar reads no more.
 const recordSize = 64 << 10
 
-// portPID is where tar's process is found when it has to be stopped.
+// portPID is where tar's process is found, while there is one.
 const portPID = "/run/bake-port.pid"
 
 // WriteBy is Write by a port. It reports false, and has done nothing, where that
@@ -60,12 +60,17 @@ func (m *Machine) writePort(ctx context.Context, l *link, p *Port, dst string, i
 		if err == nil {
 			err = w.end()
 		}
-		if err != nil && w.err == nil {
+		switch {
+		case err == nil:
+		case w.err == nil:
 			cancel(err) // of the source: tar would wait for the rest
+		default:
+			// Of the port, which says less than the connection if the machine has gone.
+			time.AfterFunc(grace*time.Second, func() { cancel(err) })
 		}
 		sent <- err
 	}()
-	script := fmt.Sprintf(`%s; mkdir -p %[2]s && cd %[2]s && echo $$ >%[3]s && exec tar -x -p -B -b %[4]d $o -f - <%[5]s`,
+	script := fmt.Sprintf(`%s; mkdir -p %[2]s && cd %[2]s || exit; tar -x -p -B -b %[4]d $o -f - <%[5]s & echo $! >%[3]s; wait $!; r=$?; rm -f %[3]s; exit $r`,
 		tarOptions, quote(dst), portPID, recordSize/512, quote(p.Device))
 	err := m.pipe(ctx, l, script, nil, io.Discard)
 	if err == nil {
@@ -75,7 +80,12 @@ func (m *Machine) writePort(ctx context.Context, l *link, p *Port, dst string, i
 	p.broken = true
 	tidy, end := context.WithTimeout(context.WithoutCancel(ctx), grace*time.Second)
 	defer end()
-	_, tidyErr := l.janitor.do(tidy, fmt.Sprintf(`[ ! -s %[1]s ] || kill -KILL "$(cat %[1]s)"; rm -f %[1]s`, portPID))
+	begins := 0 // seconds within which tar may still begin
+	if ctx.Err() != nil {
+		begins = grace / 2
+	}
+	_, tidyErr := l.janitor.do(tidy, fmt.Sprintf(
+		`i=0; while [ ! -s %[1]s ] && [ $i -lt %[2]d ]; do sleep 0.1; i=$((i+1)); done; [ ! -s %[1]s ] || kill -KILL "$(cat %[1]s)"; rm -f %[1]s`, portPID, 10*begins))
 	if deadlineErr := p.Conn.SetWriteDeadline(time.Unix(1, 0)); deadlineErr != nil {
 		tidyErr = errors.Join(tidyErr, deadlineErr)
 	}
