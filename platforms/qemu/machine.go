@@ -320,10 +320,7 @@ func (m *machine) seal(ctx context.Context, next []*node, ref string) (memory st
 	}
 	if err == nil && keep {
 		memory = m.vm.path("memory-" + ref)
-		var spare string
-		if spare, err = m.takeSpare(); err == nil {
-			err = m.vm.saveMemory(ctx, memory, spare, frozen)
-		}
+		err = m.vm.saveMemory(ctx, memory, m.takeSpare(), frozen)
 	}
 	return memory, errors.Join(err, m.vm.qmp.Run(ctx, "cont", nil, nil))
 }
@@ -403,10 +400,8 @@ func (m *machine) end() error {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
+	m.takeSpare()
 	var errs []error
-	if _, err := m.takeSpare(); err != nil {
-		errs = append(errs, err)
-	}
 	if m.ssh != nil {
 		errs = append(errs, m.ssh.Close())
 	}

@@ -129,11 +129,13 @@ func (v *vm) saveRAM(path, spare string) error {
 }
 
 // A spare is an older copy of a machine's memory, or a part of one. It is made
-// while the machine runs, so that the machine has to stop for less.
+// while the machine runs, so that the machine has to stop for less. Where there
+// is no room for one, or it fails otherwise, there is none: all it does is save
+// time.
 type spare struct {
 	path string
 	stop context.CancelFunc
-	done chan error
+	done chan bool // tells once whether there is one
 }
 
 // startSpare begins to make a spare unless the machine has one, or needs none.
@@ -152,13 +154,16 @@ func (m *machine) startSpare() error {
 		return errors.Join(err, f.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	m.spare = &spare{path: f.Name(), stop: cancel, done: make(chan error, 1)}
-	go func(done chan<- error) {
+	m.spare = &spare{path: f.Name(), stop: cancel, done: make(chan bool, 1)}
+	go func(done chan<- bool) {
 		err := copySparse(ctx, f, ram, 1)
 		if errors.Is(err, context.Canceled) {
 			err = nil
 		}
-		done <- errors.Join(err, f.Close(), ram.Close())
+		if err = errors.Join(err, f.Close(), ram.Close()); err != nil {
+			_ = os.Remove(f.Name()) // with the machine's directory, if not now
+		}
+		done <- err == nil
 	}(m.spare.done)
 	return nil
 }
@@ -170,8 +175,8 @@ func (m *machine) reuse(ram string) error {
 	if m.closed || m.spare != nil {
 		return nil
 	}
-	s := &spare{path: m.vm.path("spare-" + newRef()), stop: func() {}, done: make(chan error, 1)}
-	s.done <- nil
+	s := &spare{path: m.vm.path("spare-" + newRef()), stop: func() {}, done: make(chan bool, 1)}
+	s.done <- true
 	taken, err := takeAway(ram, s.path)
 	if taken {
 		m.spare = s
@@ -180,16 +185,19 @@ func (m *machine) reuse(ram string) error {
 }
 
 // takeSpare ends the work on the spare and returns its path, or "".
-func (m *machine) takeSpare() (path string, err error) {
+func (m *machine) takeSpare() string {
 	m.mu.Lock()
 	s := m.spare
 	m.spare = nil
 	m.mu.Unlock()
 	if s == nil {
-		return "", nil
+		return ""
 	}
 	s.stop()
-	return s.path, <-s.done
+	if !<-s.done {
+		return ""
+	}
+	return s.path
 }
 
 // keepMemory moves a saved memory to where it is found by the reference of its
