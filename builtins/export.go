@@ -1,7 +1,6 @@
 package builtins
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -17,20 +16,23 @@ import (
 func exportBuiltin() Builtin {
 	return Declare("export", `Writes a layer as an image, in one or more formats, and returns the artifact.
 
+With to = [aws()] the layer's disk is registered as an image of that platform, whichever one made the layer: the options are then those of the platform as well, listed below. It waits for all tests of the layer and of its other artifacts. With several platforms in to, a list of artifacts is returned.
+
 The name is how users address the artifact on the command line, and begins the names of its files. Where one name is exported on several platforms, the artifacts are called name@platform.`,
 		"artifact", exportLayer)
 }
 
 type exportArgs struct {
-	Layer       *Layer         `arg:"layer,required" help:"The layer to write."`
-	Name        string         `arg:"name,required" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"."`
-	Formats     Paths          `arg:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"]"`
-	Size        Size           `arg:"size,keyword" help:"Size of the disk, such as \"4G\". On platforms whose machines have a disk, it can only grow; the machine's partitions are left as they are." default:"what its files need, with room to spare, or that of the machine's disk"`
-	Boot        string         `arg:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
-	KernelArgs  Words          `arg:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
-	Compression string         `arg:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
-	To          starlark.Value `arg:"to,keyword" help:"Platforms on which the image is registered."`
+	Layer       *Layer    `arg:"layer,required" help:"The layer to write."`
+	Name        string    `arg:"name,required" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"."`
+	Formats     Paths     `arg:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"]"`
+	Size        Size      `arg:"size,keyword" help:"Size of the disk, such as \"4G\". On platforms whose machines have a disk, it can only grow; the machine's partitions are left as they are." default:"what its files need, with room to spare, or that of the machine's disk"`
+	Boot        string    `arg:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
+	KernelArgs  Words     `arg:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
+	Compression string    `arg:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
+	To          Platforms `arg:"to,keyword" help:"Platforms on which the image is registered, such as [aws()]; no files are written then."`
 	StepOptions
+	Options []starlark.Tuple `arg:"**"`
 }
 
 var (
@@ -42,8 +44,11 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if !artifactName.MatchString(a.Name) {
 		return nil, fmt.Errorf("name: %q: want letters, digits, \".\", \"-\" and \"_\"", a.Name)
 	}
-	if a.To != nil {
-		return nil, errors.New("to: no platform of this version can register an image: leave it out, and upload the files of the artifact")
+	if c.Given("to") {
+		return publishLayer(c, a)
+	}
+	if len(a.Options) > 0 {
+		return nil, c.notOfFiles(string(a.Options[0][0].(starlark.String)))
 	}
 	formats, err := checkFormats(a.Formats, c.Formats.Names())
 	if err != nil {
@@ -152,7 +157,7 @@ func (c *Call) checkArtifact(a *Artifact) error {
 		}
 	}
 	for _, other := range c.artifacts {
-		if other.name == a.name && other.layer.platform.plan.Name == a.layer.platform.plan.Name {
+		if other.name == a.name && other.platform().plan.Name == a.platform().plan.Name {
 			return fmt.Errorf("the name %q is taken by the artifact at %s: each artifact has a name of its own", a.name, other.node.Pos[0])
 		}
 	}
@@ -168,7 +173,7 @@ func (c *Context) qualify() {
 	}
 	for _, a := range c.artifacts {
 		if count[a.name] > 1 {
-			a.target = a.name + "@" + a.layer.platform.plan.Name
+			a.target = a.name + "@" + a.platform().plan.Name
 		}
 	}
 }

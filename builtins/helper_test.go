@@ -31,10 +31,18 @@ type toyOrigin struct {
 	Level    int      `bake:"level" json:"level,omitempty" help:"How high."`
 }
 
+type toyPublication struct {
+	Colors []string `bake:"colors" json:"colors,omitempty" help:"What it looks like."`
+}
+
 func toySpec(name string) platforms.Spec {
-	return platforms.Declare[toyOptions, toyOrigin](name, "A toy.", func(toyOptions, platforms.Host) (platforms.Driver, error) {
+	spec := platforms.Declare[toyOptions, toyOrigin](name, "A toy.", func(toyOptions, platforms.Host) (platforms.Driver, error) {
 		panic("a plan needs no driver")
 	})
+	if name == "toy" {
+		platforms.DeclarePublication[toyPublication](&spec)
+	}
+	return spec
 }
 
 // evaluate runs the definition text in a project that holds files.
@@ -55,7 +63,7 @@ func evaluate(t testing.TB, dir, text string, params map[string]Given) (*Definit
 		Project:   project,
 		Platforms: []platforms.Spec{toySpec("rootfs"), toySpec("toy")},
 		Formats:   export.Formats(),
-		Absent:    map[string]string{"aws": "the platform aws comes with a later version"},
+		Absent:    map[string]string{"vsphere": "the platform vsphere comes with a later version"},
 		Params:    params,
 	})
 	_, err = eval.Run(context.Background(), eval.Config{

@@ -233,3 +233,32 @@ func (p *Paths) Unpack(v starlark.Value) error {
 	*p = list
 	return err
 }
+
+// Platforms are an argument that is one platform or a list of them.
+type Platforms []*Platform
+
+// KindName implements Kind.
+func (*Platforms) KindName() string { return "platform or list of platforms" }
+
+// Unpack implements starlark.Unpacker.
+func (p *Platforms) Unpack(v starlark.Value) error {
+	if one, ok := v.(*Platform); ok {
+		*p = Platforms{one}
+		return nil
+	}
+	list, ok := v.(starlark.Indexable)
+	if _, text := v.(starlark.String); !ok || text {
+		return wrongType(v, p.KindName())
+	}
+	if list.Len() == 0 {
+		return errors.New("the list is empty")
+	}
+	for i := range list.Len() {
+		one, ok := list.Index(i).(*Platform)
+		if !ok {
+			return wrongType(list.Index(i), "platform")
+		}
+		*p = append(*p, one)
+	}
+	return nil
+}

@@ -80,6 +80,9 @@ func originOf(spec platforms.Spec, kwargs []starlark.Tuple) (string, error) {
 			}
 		}
 	}
+	if len(all) == 0 {
+		return "", fmt.Errorf("no layer begins on %[1]s: begin on another platform, and have the image registered with export(…, to = [%[1]s()])", spec.Name)
+	}
 	switch len(given) {
 	case 1:
 		return given[0], nil
@@ -110,6 +113,9 @@ func (c *Call) sourceOption(n *plan.Node, s *op.Source, o platforms.Option, v st
 	case *Artifact:
 		if o.Kind == platforms.LayerRef {
 			return "", wrongType(v, string(o.Kind))
+		}
+		if v.on != nil {
+			return "", fmt.Errorf("the artifact %q is an image of %s, and has no files", v.name, v.on.plan.Name)
 		}
 		link(n, s, o.Name, v.node)
 		return "", nil

@@ -140,6 +140,9 @@ func (a *testArgs) onLayer(c *Call, n *plan.Node, layer *Layer) error {
 
 // onArtifact makes n a test of an artifact.
 func (a *testArgs) onArtifact(c *Call, n *plan.Node, t *op.Test, artifact *Artifact) error {
+	if artifact.on != nil {
+		return errors.New("layer: an image that is registered is not launched: test the layer, or an artifact of it with files, and the image waits for that")
+	}
 	p := a.On
 	if p == nil {
 		p = artifact.layer.platform

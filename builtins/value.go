@@ -54,9 +54,18 @@ func (l *Layer) Attr(name string) (starlark.Value, error) {
 type Artifact struct {
 	node    *plan.Node
 	layer   *Layer
-	name    string   // as the definition gives it
-	target  string   // as users address it: name, or name@platform
-	formats []string // of its files
+	on      *Platform // where it is an image; nil when it is files
+	name    string    // as the definition gives it
+	target  string    // as users address it: name, or name@platform
+	formats []string  // of its files
+}
+
+// platform returns the platform that tells the artifact from others of its name.
+func (a *Artifact) platform() *Platform {
+	if a.on != nil {
+		return a.on
+	}
+	return a.layer.platform
 }
 
 func (a *Artifact) String() string        { return fmt.Sprintf("artifact(%q)", a.name) }

@@ -307,6 +307,10 @@ type Ledger interface {
 	// Begin records a resource before it is asked for. The record is on disk
 	// when Begin returns. done forgets it once the resource is gone or handed on.
 	Begin(r Resource) (done func() error, err error)
+
+	// Build returns the build's id, unique among all builds: what is made outside
+	// of this host is tagged with it.
+	Build() string
 }
 
 // A Resource is something outside of this host's store that outlives a crash.

@@ -19,6 +19,11 @@ type Spec struct {
 	// needs rights on this host.
 	Boots bool
 
+	// Publishes says that its driver is a Publisher, and Publication are the
+	// options of export() there.
+	Publishes   bool
+	Publication []Option
+
 	// New makes a driver from the canonical JSON of the constructor's options.
 	New func(options json.RawMessage, h Host) (Driver, error)
 }

@@ -155,7 +155,7 @@ func signature(b builtins.Builtin) string {
 
 func (p *page) platforms(specs []platforms.Spec) {
 	p.block("## Platforms")
-	p.block("A platform is a value that `source` takes. Times are strings such as `\"90s\"`, sizes strings such as `\"4G\"`, in bytes with binary suffixes.")
+	p.block("A platform is a value that `source` takes, or `to` of [export](#export). Times are strings such as `\"90s\"`, sizes strings such as `\"4G\"`, in bytes with binary suffixes.")
 	for _, s := range specs {
 		p.block("### %s()", s.Name)
 		p.block("%s", s.Doc)
@@ -171,11 +171,17 @@ func (p *page) platforms(specs []platforms.Spec) {
 				others = append(others, o)
 			}
 		}
-		p.block("Origins, of which `source(%s(), …)` takes exactly one:", s.Name)
-		p.options(origins)
+		if len(origins) > 0 {
+			p.block("Origins, of which `source(%s(), …)` takes exactly one:", s.Name)
+			p.options(origins)
+		}
 		if len(others) > 0 {
 			p.block("Further options of `source(%s(), …)`:", s.Name)
 			p.options(others)
+		}
+		if len(s.Publication) > 0 {
+			p.block("Further options of `export(…, to = [%s()])`:", s.Name)
+			p.options(s.Publication)
 		}
 	}
 }

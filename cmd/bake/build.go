@@ -146,7 +146,7 @@ func (s *session) ready(ctx context.Context, cfg solve.Config, targets []*plan.N
 		} else if moved {
 			continue
 		}
-		return errors.Join(s.checkSecrets(run), s.checkHost(run), s.checkSizes(run, f))
+		return errors.Join(s.checkSecrets(run), s.checkHost(run), s.checkSizes(run, f), s.checkPublications(ctx, run))
 	}
 }
 

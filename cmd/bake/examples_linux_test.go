@@ -9,6 +9,7 @@ import (
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testdisk"
+	"bake.build/bake/platforms/aws/awstest"
 )
 
 // TestExamples builds every example from real Debian packages and boots what
@@ -25,7 +26,7 @@ func TestExamples(t *testing.T) {
 	}
 	tests := map[string]func(*testing.T, *example){
 		"quickstart": testQuickstart, "golden": testGolden,
-		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller,
+		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller, "aws": testAWS,
 	}
 	e := &example{bin: buildBake(t), dir: t.TempDir()}
 	for _, d := range dirs {
@@ -217,4 +218,27 @@ func shell(t *testing.T, dir, script string, args ...string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("prepare the test: %v\n%s", err, out)
 	}
+}
+
+// testAWS registers the image on a stand-in for AWS, twice: the system is that of
+// the quick start, which makes it anyway.
+func testAWS(t *testing.T, e *example) {
+	cloud := awstest.New()
+	defer cloud.Close()
+	for _, v := range awsEnvironment(cloud.URL, e.dir) {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+	args := []string{"build", "--progress=plain", "-p", "packages=linux-image-cloud-amd64,openssh-server,systemd-sysv", "-p", "regions=eu-west-1,us-east-1"}
+	e.run(t, "aws", args...)
+	images := cloud.Images("us-east-1")
+	if len(images) != 1 || images[0].Tags["bake:name"] != "web" {
+		t.Fatalf("images %+v", images)
+	}
+	all := cloud.Count("PutSnapshotBlock")
+	e.run(t, "aws", append(args, "-p", "version=2")...)
+	if n := cloud.Count("PutSnapshotBlock") - all; n >= all || len(cloud.Images("eu-west-1")) != 2 {
+		t.Errorf("%d blocks, then %d for a changed file", all, n)
+	}
+	t.Logf("%d blocks, then %d for a changed file", all, cloud.Count("PutSnapshotBlock")-all)
 }

@@ -24,7 +24,10 @@ func (s *session) exporter(f *buildFlags) solve.Exports {
 }
 
 // Current implements solve.Exports.
-func (e *exporter) Current(_ context.Context, n *plan.Node, key plan.Key) ([]solve.File, string, error) {
+func (e *exporter) Current(ctx context.Context, n *plan.Node, key plan.Key) ([]solve.File, string, error) {
+	if op, ok := n.Op.(*export.Publish); ok {
+		return e.s.published(ctx, n, op, key)
+	}
 	op, err := exportOp(n)
 	if err != nil {
 		return nil, "", err
@@ -39,13 +42,30 @@ func (e *exporter) Current(_ context.Context, n *plan.Node, key plan.Key) ([]sol
 
 // Export implements solve.Exports.
 func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error) {
+	if op, ok := j.Node.Op.(*export.Publish); ok {
+		return e.publish(ctx, op, j)
+	}
 	op, err := exportOp(j.Node)
 	if err != nil {
 		return nil, err
 	}
-	cache, err := e.s.store.CacheDir("grub")
+	request, err := e.request(j, op)
 	if err != nil {
 		return nil, err
+	}
+	request.OutDir = filepath.Join(e.out, op.Name)
+	result, err := export.Run(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return e.files(result.Dir, result.Manifest), nil
+}
+
+// request returns how an artifact of j's layer is written.
+func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
+	cache, err := e.s.store.CacheDir("grub")
+	if err != nil {
+		return export.Request{}, err
 	}
 	request := export.Request{
 		Op:      op,
@@ -59,7 +79,6 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 			return treer.Tree(ctx, j.Chain, use)
 		},
 		Layers:   j.Chain,
-		OutDir:   filepath.Join(e.out, op.Name),
 		Arch:     archOf(j.Node),
 		CacheDir: cache,
 		About:    e.s.about(j.Node),
@@ -77,11 +96,7 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 			return treer.DiskTree(ctx, disk, use)
 		}
 	}
-	result, err := export.Run(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	return e.files(result.Dir, result.Manifest), nil
+	return request, nil
 }
 
 // files lists an artifact's files; one that is a folder is listed once, with

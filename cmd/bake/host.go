@@ -70,13 +70,26 @@ func (s *session) why() func(*plan.Node) string {
 	}
 }
 
+// workPlatform returns the platform whose machines and files n works with, or nil:
+// for an image that is registered elsewhere, that of its layer.
+func workPlatform(n *plan.Node) *plan.Platform {
+	if _, ok := n.Op.(*export.Publish); ok {
+		return n.Deps[0].Platform
+	}
+	return n.Platform
+}
+
 // lacking returns what this host lacks to run nodes.
 func (s *session) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
 	var all problemSet
 	checked := make(map[string][]platforms.Problem) // by the ID of the platform
 	for _, n := range nodes {
-		if op, ok := n.Op.(*export.Op); ok {
-			d, err := s.drivers.get(n.Platform)
+		op, isExport := n.Op.(*export.Op)
+		if p, ok := n.Op.(*export.Publish); ok {
+			op, isExport = p.Disk(), true
+		}
+		if isExport {
+			d, err := s.drivers.get(workPlatform(n))
 			if err != nil {
 				return nil, err
 			}

@@ -67,10 +67,11 @@ func (s *session) claims(f *buildFlags) func(n *plan.Node) []solve.Claim {
 
 // machineSize returns what the machine that n runs in takes of this host.
 func (s *session) machineSize(n *plan.Node) (platforms.Resources, bool) {
-	if n.Platform == nil {
+	p := workPlatform(n)
+	if p == nil {
 		return platforms.Resources{}, false
 	}
-	d, err := s.drivers.get(n.Platform)
+	d, err := s.drivers.get(p)
 	if err != nil {
 		return platforms.Resources{}, false // told where the driver is asked for more
 	}
@@ -91,13 +92,14 @@ func (s *session) checkSizes(nodes []*plan.Node, f *buildFlags) error {
 	told := map[string]bool{}
 	for _, n := range nodes {
 		size, ok := s.machineSize(n)
-		if !ok || size.Memory <= limit || told[n.Platform.ID()] {
+		if !ok || size.Memory <= limit || told[workPlatform(n).ID()] {
 			continue
 		}
-		told[n.Platform.ID()] = true
-		errs = append(errs, &plan.Error{Pos: n.Platform.Pos, Err: fmt.Errorf(
+		p := workPlatform(n)
+		told[p.ID()] = true
+		errs = append(errs, &plan.Error{Pos: p.Pos, Err: fmt.Errorf(
 			"%s: a machine takes %s of memory, and machines may take %s together: give it less, or raise --max-memory",
-			n.Platform.Name, platforms.FormatSize(size.Memory>>20<<20), platforms.FormatSize(limit>>20<<20))})
+			p.Name, platforms.FormatSize(size.Memory>>20<<20), platforms.FormatSize(limit>>20<<20))})
 	}
 	return coded(exitHost, errors.Join(errs...))
 }

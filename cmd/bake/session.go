@@ -15,6 +15,7 @@ import (
 	"bake.build/bake/runtime/ledger"
 	"bake.build/bake/runtime/lock"
 	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/solve"
 	"bake.build/bake/runtime/store"
 	"bake.build/bake/runtime/ui"
 	"bake.build/bake/starlark/eval"
@@ -37,9 +38,10 @@ type session struct {
 	suspender ui.Suspender // the live display, or nil
 	repinned  atomic.Int32 // how many pins were made or changed
 
-	mu     sync.Mutex
-	events *event.Stream // of the running build; nil before and after it
-	notes  []event.Event // what to tell the user, while nothing takes events
+	mu       sync.Mutex
+	events   *event.Stream             // of the running build; nil before and after it
+	notes    []event.Event             // what to tell the user, while nothing takes events
+	standing map[plan.Key][]solve.File // images on platforms that were found to stand
 }
 
 // evaluate reads a definition. Its errors have the code exitDefinition.

@@ -4,6 +4,7 @@ package all
 
 import (
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/aws"
 	"bake.build/bake/platforms/qemu"
 	"bake.build/bake/platforms/rootfs"
 )
@@ -13,5 +14,6 @@ func Table() []platforms.Spec {
 	return []platforms.Spec{
 		rootfs.Spec(),
 		qemu.Spec(),
+		aws.Spec(),
 	}
 }

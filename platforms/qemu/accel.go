@@ -181,14 +181,19 @@ func lastLine(text string) string {
 // escape writes a value of a comma-separated argument of QEMU.
 func escape(value string) string { return strings.ReplaceAll(value, ",", ",,") }
 
-// cpuModel is the model that machines have when none is asked for. Software
-// emulation of tables of five levels costs a tenth of the speed.
+// slowEmulated are features that software emulation is slow with, and that no
+// program asks for: tables of five levels cost a tenth of the speed, the guards
+// of the kernel against itself (smap and the like) and rep movsb (erms) as much
+// again.
+const slowEmulated = ",la57=off,smap=off,smep=off,umip=off,pku=off,pcid=off,erms=off,fsrm=off"
+
+// cpuModel is the model that machines have when none is asked for.
 func cpuModel(arch, accel string) string {
 	switch {
 	case accel != "tcg":
 		return "host"
 	case arch == "amd64":
-		return "max,la57=off"
+		return "max" + slowEmulated
 	}
 	return "max,pauth-impdef=on"
 }

@@ -220,7 +220,7 @@ func (hw hardware) installer(a *arguments) error {
 // subject names all of a machine that the saved state of one depends on.
 func (hw hardware) subject() string {
 	return strings.Join([]string{
-		"2", probeSubject(hw.binary, hw.accel), hw.arch, hw.machine, hw.cpu, strconv.Itoa(hw.cpus), strconv.FormatInt(hw.memory, 10),
+		"3", probeSubject(hw.binary, hw.accel), hw.arch, hw.machine, hw.cpu, strconv.Itoa(hw.cpus), strconv.FormatInt(hw.memory, 10),
 		fmt.Sprint(hw.firmware), fmt.Sprint(len(hw.overlays)), hw.bridge, fmt.Sprint(hw.tpm), fmt.Sprintf("%q", hw.args),
 		fmt.Sprint(hw.seed != ""),
 	}, "\n")

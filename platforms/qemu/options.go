@@ -24,7 +24,7 @@ type Options struct {
 	CPUs         int              `bake:"cpus" json:"cpus,omitempty" help:"How many virtual CPUs a machine has." default:"2"`
 	Arch         string           `bake:"arch" json:"arch,omitempty" help:"The architecture of the machines." default:"the host's" choices:"amd64|arm64"`
 	Accel        string           `bake:"accel" json:"accel,omitempty" help:"How the virtual CPUs run. auto runs a few instructions with the host's accelerator and takes software emulation (tcg), with a warning, when that does not work." default:"auto" choices:"auto|kvm|hvf|whpx|tcg"`
-	CPU          string           `bake:"cpu" json:"cpu,omitempty" help:"The model of the virtual CPUs, as QEMU names it." default:"host with an accelerator, max without"`
+	CPU          string           `bake:"cpu" json:"cpu,omitempty" help:"The model of the virtual CPUs, as QEMU names it." default:"host with an accelerator; max without, less what is slow to emulate"`
 	Machine      string           `bake:"machine" json:"machine,omitempty" help:"The type of the machine, as QEMU names it." default:"pc with bios, q35 with uefi, virt on arm64"`
 	Firmware     string           `bake:"firmware,ref" json:"firmware,omitempty" help:"bios, uefi, or the path of a UEFI firmware image." default:"bios on amd64, uefi on arm64"`
 	Variables    string           `bake:"firmware_variables,path" json:"firmware_variables,omitempty" help:"The variable store that goes with a UEFI firmware given by its path: the template that each machine gets a copy of."`

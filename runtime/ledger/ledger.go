@@ -51,6 +51,9 @@ func Open(dir, build string) (*Ledger, error) {
 	return &Ledger{root: root, build: build, dir: filepath.Join(root, name)}, nil
 }
 
+// Build returns the build's id.
+func (l *Ledger) Build() string { return l.build }
+
 // Begin records a resource before it is asked for. The record is on the disk
 // when Begin returns. done forgets it; it may be called several times.
 func (l *Ledger) Begin(r platforms.Resource) (done func() error, err error) {

@@ -110,6 +110,13 @@ type Launcher interface {
 	Launch() Launch
 }
 
+// A Publication is an Op that makes something of a layer known to others: it
+// waits for the tests of all that is made of the layer.
+type Publication interface {
+	Op
+	Publishes()
+}
+
 // A Launch says how an artifact is launched.
 type Launch struct {
 	Format  string // of the artifact's file; "" means the first that is a disk

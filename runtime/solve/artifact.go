@@ -51,7 +51,7 @@ func (r *run) export(t *task) error {
 	if err != nil {
 		return err
 	}
-	d, _, err := r.driver(n)
+	d, _, err := r.driver(layer)
 	if err != nil {
 		return err
 	}

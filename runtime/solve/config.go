@@ -60,10 +60,10 @@ type Job struct {
 	Out    platforms.Sink
 }
 
-// A File is one file of a finished artifact.
+// A File is one file of a finished artifact, or one image on a platform.
 type File struct {
-	Path   string // absolute, or as the output folder was given
-	Format string // such as "qcow2"; "" for a file that describes the others
+	Path   string // absolute, or as the output folder was given; of an image, what users call it
+	Format string // such as "qcow2"; "" for a file that describes the others, and for images
 	Size   int64  // bytes
 }
 

@@ -98,7 +98,7 @@ func (p *plain) build(e event.Event) {
 		p.line("", "warning: %s", oneLine(e.Text))
 	case event.Finished:
 		for _, f := range p.tally.files {
-			p.line("", "%s (%s)", f.path, Size(f.size))
+			p.line("", "%s", f)
 		}
 		if p.tally.ends() > 0 {
 			p.line("", "%s", p.tally.verdict())

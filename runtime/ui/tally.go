@@ -28,6 +28,21 @@ type artifact struct {
 	size         int64
 }
 
+// sizeText is empty for what has no size here, such as an image in a cloud.
+func (a artifact) sizeText() string {
+	if a.size == 0 {
+		return ""
+	}
+	return Size(a.size)
+}
+
+func (a artifact) String() string {
+	if size := a.sizeText(); size != "" {
+		return a.path + " (" + size + ")"
+	}
+	return a.path
+}
+
 func (t *tally) event(e event.Event) {
 	switch e.Type {
 	case event.Planned:

@@ -317,7 +317,7 @@ func (t *tty) summarize() {
 	}
 	for _, f := range t.tally.files {
 		t.later(func(width int) string {
-			return t.style.row(t.style.sign(signFile), t.style.text(f.path), "", Size(f.size), width)
+			return t.style.row(t.style.sign(signFile), t.style.text(f.path), "", f.sizeText(), width)
 		})
 	}
 	if t.tally.ends() == 0 {

@@ -1,0 +1,95 @@
+package builtins
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/disk"
+	"bake.build/bake/runtime/export"
+	"bake.build/bake/runtime/plan"
+	"go.starlark.net/starlark"
+)
+
+// publishLayer is export with to: it adds a node for each platform.
+func publishLayer(c *Call, a *exportArgs) (starlark.Value, error) {
+	for _, option := range []string{"formats", "compression"} {
+		if c.Given(option) {
+			return nil, fmt.Errorf("%s: an image that is registered has no files: call export once more, without to, for these", option)
+		}
+	}
+	boot, err := oneOf("boot", a.Boot, disk.Boots())
+	if err != nil {
+		return nil, err
+	}
+	if boot == disk.BootNone {
+		return nil, errors.New(`boot: "none": no machine starts from an image that does not boot`)
+	}
+	if err := c.ownDisk(a.Layer.platform); err != nil {
+		return nil, err
+	}
+	var artifacts []starlark.Value
+	for _, p := range a.To {
+		artifact, err := publishOn(c, a, p, boot)
+		if err != nil {
+			return nil, err
+		}
+		artifacts = append(artifacts, artifact)
+	}
+	if len(artifacts) == 1 {
+		return artifacts[0], nil
+	}
+	return starlark.NewList(artifacts), nil
+}
+
+func publishOn(c *Call, a *exportArgs, p *Platform, boot string) (*Artifact, error) {
+	spec, err := c.spec(p.plan.Name)
+	if err != nil {
+		return nil, err
+	}
+	if !spec.Publishes {
+		return nil, fmt.Errorf("to: %s does not register images: leave it out, and use the files of the artifact", spec.Name)
+	}
+	options, err := decodeOptions(spec.Publication, a.Options, func(o platforms.Option, v starlark.Value) (string, error) {
+		return "", wrongType(v, string(o.Kind))
+	})
+	if err != nil {
+		return nil, err
+	}
+	artifact := &Artifact{layer: a.Layer, on: p, name: a.Name, target: a.Name}
+	if err := c.checkArtifact(artifact); err != nil {
+		return nil, err
+	}
+	artifact.node = c.Add(&plan.Node{
+		Op: &export.Publish{
+			Name:       a.Name,
+			Target:     p.plan.ID(),
+			Options:    options,
+			Size:       int64(a.Size),
+			Boot:       boot,
+			KernelArgs: strings.Join(a.KernelArgs, " "),
+			Writer:     export.Writer,
+		},
+		Platform: p.plan,
+		Deps:     []*plan.Node{a.Layer.node},
+		Name:     a.title("publish: " + a.Name),
+		Run:      a.run(),
+	})
+	c.artifacts = append(c.artifacts, artifact)
+	c.named[a.Name] = artifact.node
+	return artifact, nil
+}
+
+// notOfFiles refuses a keyword of an export to files.
+func (c *Call) notOfFiles(name string) error {
+	for _, spec := range c.Platforms {
+		if slices.ContainsFunc(spec.Publication, func(o platforms.Option) bool { return o.Name == name }) {
+			return fmt.Errorf("%s: belongs to an image that is registered: say where with to = [%s()]", name, spec.Name)
+		}
+	}
+	fields := argFields(reflect.TypeFor[exportArgs](), nil)
+	return unknownKeyword(name, slices.DeleteFunc(fields, func(f argField) bool { return f.Name == "**" }))
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/export"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/solve"
+)
+
+// publisher returns the driver of the platform on which n's image is registered.
+func (s *session) publisher(n *plan.Node) (platforms.Publisher, error) {
+	d, err := s.drivers.get(n.Platform)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := d.(platforms.Publisher)
+	if !ok {
+		return nil, fmt.Errorf("the platform %s cannot register images", n.Platform.Name)
+	}
+	return p, nil
+}
+
+// publication returns the image that n makes of the layer with the key layer.
+func (s *session) publication(n *plan.Node, op *export.Publish, layer, key plan.Key) (platforms.Publication, error) {
+	content, err := op.Content(layer)
+	if err != nil {
+		return platforms.Publication{}, err
+	}
+	p := platforms.Publication{Name: op.Name, Content: content.String(), Key: key.String(), Arch: archOf(n), Options: op.Options}
+	if !s.spec(n.Deps[0].Platform.Name).Boots {
+		p.Boot = export.BootOf(op.Disk(), p.Arch)
+	}
+	return p, nil
+}
+
+// published returns the images that stand for n, or why they do not. What stands is
+// asked for once.
+func (s *session) published(ctx context.Context, n *plan.Node, op *export.Publish, key plan.Key) ([]solve.File, string, error) {
+	s.mu.Lock()
+	standing := s.standing[key]
+	s.mu.Unlock()
+	if standing != nil {
+		return standing, "", nil
+	}
+	d, err := s.publisher(n)
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := s.publication(n, op, n.Deps[0].Key, key)
+	if err != nil {
+		return nil, "", err
+	}
+	found, why, err := d.Published(ctx, p)
+	if err != nil || why != "" {
+		return nil, why, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.standing == nil {
+		s.standing = map[plan.Key][]solve.File{}
+	}
+	s.standing[key] = images(found)
+	return s.standing[key], "", nil
+}
+
+// checkPublications asks the platforms on which nodes will register images
+// whether they will be able to.
+func (s *session) checkPublications(ctx context.Context, nodes []*plan.Node) error {
+	var errs []error
+	for _, n := range nodes {
+		op, ok := n.Op.(*export.Publish)
+		if !ok {
+			continue
+		}
+		d, err := s.publisher(n)
+		if err != nil {
+			return err
+		}
+		p, err := s.publication(n, op, n.Deps[0].Key, n.Key)
+		if err != nil {
+			return err
+		}
+		if err := d.CheckPublish(ctx, p); err != nil {
+			errs = append(errs, &plan.Error{Pos: n.Pos, Err: err})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// publish registers the image of j.
+func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job) (files []solve.File, err error) {
+	d, err := e.s.publisher(j.Node)
+	if err != nil {
+		return nil, err
+	}
+	layer, err := plan.ParseKey(j.Chain[len(j.Chain)-1].Key)
+	if err != nil {
+		return nil, err
+	}
+	p, err := e.s.publication(j.Node, op, layer, j.Key)
+	if err != nil {
+		return nil, err
+	}
+	dir, remove, err := e.s.drivers.host.TempDir("publish")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	request, err := e.request(j, op.Disk())
+	if err != nil {
+		return nil, err
+	}
+	disk := filepath.Join(dir, "disk.raw")
+	if err := export.WriteDisk(ctx, request, disk); err != nil {
+		return nil, err
+	}
+	found, err := d.Publish(ctx, p, disk, j.Out)
+	if err != nil {
+		return nil, err
+	}
+	return images(found), nil
+}
+
+// images lists what was registered as users call it.
+func images(found []platforms.Registered) []solve.File {
+	var files []solve.File
+	for _, i := range found {
+		name := i.ID
+		if i.Place != "" {
+			name += " in " + i.Place
+		}
+		files = append(files, solve.File{Path: name + " (" + i.Name + ")"})
+	}
+	return files
+}

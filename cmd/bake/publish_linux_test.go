@@ -1,0 +1,311 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"bake.build/bake/internal/need"
+	"bake.build/bake/internal/tool"
+	"bake.build/bake/platforms/aws/awstest"
+)
+
+// published is a definition whose image is registered in two regions. Nothing
+// boots it: the kernel is a text.
+const published = `
+number = param("number", default = 0)
+
+base = source(rootfs(), tar = "root.tar")
+base = write(base, "/boot/vmlinuz", "no kernel\n")
+base = write(base, "/boot/initrd.img", "no initial RAM disk\n")
+m = write(base, "/number", "%d\n" % number)
+export(m, "web", to = [aws(region = "eu-west-1", tags = {"team": "web"})], regions = ["us-east-1"],
+    share_with = ["123456789012"], size = "256M")
+`
+
+// An account is a project whose images go to a stand-in for AWS.
+type account struct {
+	*testing.T
+	cloud    *awstest.Cloud
+	bin, dir string
+}
+
+func newAccount(t *testing.T, definition string) *account {
+	t.Helper()
+	need.Root(t)
+	need.File(t, busyboxPath)
+	need.Tool(t, "mke2fs", "grub-mkimage")
+	a := &account{T: t, cloud: awstest.New(), bin: buildBake(t), dir: t.TempDir()}
+	t.Cleanup(a.cloud.Close)
+	if err := writeBusybox(filepath.Join(a.dir, "root.tar")); err != nil {
+		t.Fatal(err)
+	}
+	a.define(definition)
+	return a
+}
+
+func (a *account) define(definition string) {
+	a.Helper()
+	if err := os.WriteFile(filepath.Join(a.dir, "images.star"), []byte(definition), 0o644); err != nil {
+		a.Fatal(err)
+	}
+}
+
+// command returns bake with an environment that leads to the stand-in.
+func (a *account) command(args ...string) *exec.Cmd {
+	a.Helper()
+	cmd := bakeIn(a.T, a.bin, a.dir, args...)
+	cmd.Env = append(cmd.Env, awsEnvironment(a.cloud.URL, a.dir)...)
+	return cmd
+}
+
+func awsEnvironment(url, dir string) []string {
+	return []string{
+		"AWS_ENDPOINT_URL=" + url, "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=a very secret key", "AWS_EC2_METADATA_DISABLED=true",
+		"AWS_PROFILE=", "AWS_REGION=eu-west-1", "AWS_CONFIG_FILE=" + filepath.Join(dir, "none"), "AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(dir, "none"),
+	}
+}
+
+func (a *account) run(args ...string) string {
+	a.Helper()
+	out, err := a.command(args...).CombinedOutput()
+	if err != nil {
+		a.Fatalf("bake %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func (a *account) fails(want string, args ...string) {
+	a.Helper()
+	out, err := a.command(args...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), want) {
+		a.Errorf("bake %s: %v, want %q in\n%s", strings.Join(args, " "), err, want, out)
+	}
+	if strings.Contains(string(out), "a very secret key") {
+		a.Errorf("the secret key is shown:\n%s", out)
+	}
+}
+
+// TestPublished goes the way of a user: an image, the same again, a changed one,
+// other permissions, mistakes, and back into a file.
+func TestPublished(t *testing.T) {
+	a := newAccount(t, published)
+	out := a.run("build", "--progress=plain")
+	images := a.cloud.Images("eu-west-1")
+	if len(images) != 1 || len(a.cloud.Images("us-east-1")) != 1 {
+		t.Fatalf("images %v\n%s", images, out)
+	}
+	for _, want := range []string{images[0].ID + " in eu-west-1 (" + images[0].Name + ")", " in us-east-1 (" + images[0].Name + ")"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("want %q in\n%s", want, out)
+		}
+	}
+	before := a.cloud.Requests()
+	if out := a.run("build", "--progress=plain"); !strings.Contains(out, "nothing to do") {
+		t.Errorf("the second build:\n%s", out)
+	}
+	if n := a.cloud.Requests() - before; n != 2 {
+		t.Errorf("%d requests found that nothing has changed in two regions", n)
+	}
+	out = a.run("build", "--progress=plain", "-p", "number=1")
+	if !strings.Contains(out, "on top of snap-") || len(a.cloud.Images("eu-west-1")) != 2 {
+		t.Errorf("a changed image:\n%s", out)
+	}
+	a.define(strings.Replace(published, "123456789012", "210987654321", 1))
+	a.run("build", "--progress=plain")
+	if got := a.cloud.Images("us-east-1")[0].Permissions; len(got) != 1 || got[0] != "210987654321" || len(a.cloud.Images("us-east-1")) != 2 {
+		t.Errorf("permissions %v", got)
+	}
+
+	a.run("pull", images[0].ID, "--region", "eu-west-1", "-o", "back.raw", "--progress=plain")
+	back, err := os.ReadFile(filepath.Join(a.dir, "back.raw"))
+	if err != nil || len(back) != 1<<30 {
+		t.Fatalf("%d bytes were read back, %v", len(back), err)
+	}
+	if !bytes.Contains(back[:256<<20], []byte("no initial RAM disk\n")) {
+		t.Error("the image that was read back is not ours")
+	}
+	a.run("pull", images[0].ID, "-o", "back.qcow2", "--progress=plain")
+	if out, err := exec.Command("qemu-img", "compare", filepath.Join(a.dir, "back.raw"), filepath.Join(a.dir, "back.qcow2")).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+
+	a.fails("back.raw is there already", "pull", images[0].ID, "-o", "back.raw")
+	a.fails("there is no image ami-1", "pull", "ami-1", "-o", "other.raw")
+	a.fails("the name ends in none of", "pull", "ami-1", "-o", "other.iso")
+	for _, c := range []struct{ old, new, want string }{
+		{`"us-east-1"`, `"us-east-9"`, "images.star:8:7: regions: AWS has no region us-east-9"},
+		{`"123456789012"`, `"1234"`, `share_with: "1234" is neither an account number`},
+		{"share_with", "share_wit", `unknown keyword "share_wit" (did you mean "share_with"?)`},
+		{`"256M"`, `"256M", formats = ["raw"]`, "formats: an image that is registered has no files"},
+		{`size = "256M"`, `image_name = "taken"`, ""},
+		{`"256M"`, `"300M", image_name = "taken"`, "the name taken is taken by the image ami-"},
+	} {
+		a.define(strings.Replace(published, c.old, c.new, 1))
+		if c.want == "" {
+			a.run("build", "--progress=plain")
+		} else {
+			a.fails(c.want, "build")
+		}
+	}
+	if out := a.run("gc"); !strings.Contains(out, "nothing is left behind") {
+		t.Errorf("gc: %s", out)
+	}
+	a.fails("--platform: no platform is called \"asw\" (did you mean \"aws\"?)", "gc", "--platform", "asw")
+}
+
+// TestGateOfPublications keeps an image back whose test fails, a test of another
+// artifact of its layer included.
+func TestGateOfPublications(t *testing.T) {
+	a := newAccount(t, published+`test(m, "false", name = "fails")`+"\n")
+	a.fails("fails", "build", "web")
+	if n := a.cloud.Count("StartSnapshot"); n != 0 {
+		t.Errorf("%d snapshots were begun", n)
+	}
+}
+
+// TestKilledWhilePublishing kills builds with SIGKILL at fifty moments. Then gc
+// leaves nothing but finished images, by the ledger of this host or, on another
+// one, by tags alone.
+func TestKilledWhilePublishing(t *testing.T) {
+	need.Slow(t)
+	a := newAccount(t, published)
+	a.cloud.Latency = 2 * time.Millisecond
+	a.run("build", "--progress=plain")
+	begin := time.Now()
+	a.run("build", "--progress=plain", "-p", "number=1")
+	whole := time.Since(begin)
+	t.Logf("a build takes %v", whole)
+	const rounds = 50
+	hit, left := 0, 0
+	for round := range rounds {
+		number := strconv.Itoa(2 + round)
+		cmd := a.command("build", "--progress=plain", "-p", "number="+number)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(whole/8 + rand.N(whole))
+		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		if cmd.Wait() != nil {
+			hit++
+		}
+		a.cloud.Settle()
+		if a.unfinished() > 0 {
+			left++
+		}
+		switch round % 3 {
+		case 0:
+			a.run("gc")
+		case 1:
+			other := a.command("gc", "--platform", "aws", "--older-than", "1ns")
+			other.Env = append(other.Env, "BAKE_CACHE_DIR="+t.TempDir())
+			if out, err := other.CombinedOutput(); err != nil {
+				t.Fatalf("gc on another host: %v\n%s", err, out)
+			}
+		case 2:
+			a.run("build", "--progress=plain", "-p", "number="+number)
+			a.run("gc")
+		}
+		if n := a.unfinished(); n > 0 {
+			t.Fatalf("round %d: %d things are left behind", round, n)
+		}
+	}
+	t.Logf("%d of %d builds were killed, %d of them with something begun", hit, rounds, left)
+	if hit < rounds/3 || left < 5 {
+		t.Errorf("%d builds were killed, %d with something begun: the moments are wrong", hit, left)
+	}
+}
+
+// unfinished counts the snapshots and images that no finished image is or has.
+func (a *account) unfinished() int {
+	used := map[string]bool{}
+	n := 0
+	for _, region := range awstest.Regions {
+		for _, i := range a.cloud.Images(region) {
+			if used[i.Snapshot] = true; i.Tags["bake:ready"] == "" {
+				n++
+			}
+		}
+	}
+	for _, id := range a.cloud.Snapshots() {
+		if !used[id] {
+			n++
+		}
+	}
+	return n
+}
+
+// TestAgainstMoto builds an image on moto, AWS's stand-in of the Python world, which
+// nobody here has written: what bake asks for has to make sense to it, too. It is
+// no Debian package, so that the test takes place where it is installed.
+func TestAgainstMoto(t *testing.T) {
+	server, err := exec.LookPath("moto_server")
+	if err != nil {
+		t.Skip("needs the program moto_server: pip install 'moto[server]'")
+	}
+	a := newAccount(t, strings.Replace(published, `size = "256M"`, `size = "256M", ssm_parameter = "/images/web", keep = 1`, 1))
+	address := freeAddress(t)
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(server, "-H", host, "-p", port)
+	ended, err := tool.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		<-ended
+	}()
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			break
+		}
+		if time.Since(begin) > time.Minute {
+			t.Fatal("moto_server does not listen")
+		}
+	}
+	build := func(args ...string) string {
+		cmd := bakeIn(t, a.bin, a.dir, append([]string{"build", "--progress=plain"}, args...)...)
+		cmd.Env = append(cmd.Env, awsEnvironment("http://"+address, a.dir)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	if out := build(); !strings.Contains(out, "is copied to ami-") {
+		t.Errorf("the first build:\n%s", out)
+	}
+	if out := build(); !strings.Contains(out, "nothing to do") {
+		t.Errorf("the second build:\n%s", out)
+	}
+	if out := build("-p", "number=1"); !strings.Contains(out, "on top of snap-") || strings.Count(out, ": deregistered web-") != 2 {
+		t.Errorf("a changed image:\n%s", out)
+	}
+}
+
+// freeAddress returns an address of the loopback on which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

@@ -1,0 +1,257 @@
+package awstest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Fault is the answer to a request that fails.
+type Fault struct {
+	Status  int    // of HTTP
+	Code    string // such as "ThrottlingException"
+	Message string
+	Drop    bool // the connection is cut instead
+}
+
+// A Call is one request.
+type Call struct {
+	Op       string // such as "PutSnapshotBlock" or "RegisterImage"
+	N        int    // of this operation, from 1 on
+	Region   string
+	Snapshot string     // of a request about one
+	Block    int        // of a request about one
+	Form     url.Values // of EC2
+}
+
+// A Cloud is the server. Its fields are set before it is used.
+type Cloud struct {
+	*httptest.Server
+
+	// Fault, if not nil, is asked before each request is done.
+	Fault func(c Call) *Fault
+
+	// Latency is what each request takes, beside others, and Bandwidth how many
+	// bytes a second come in over the one link that all share; 0 means no bound.
+	Latency   time.Duration
+	Bandwidth int64
+
+	// Pending is how often an image or a snapshot is looked at before it is there.
+	Pending int
+
+	mu         sync.Mutex
+	snapshots  map[string]*snapshot
+	tokens     map[string]string // of EBS and EC2, to what was made
+	images     map[string]*Image
+	templates  map[string]string // launch templates, to their image
+	instances  map[string]string // to their image
+	parameters map[string]string // "region name" to the value
+	made       int               // ids
+	counts     map[string]int
+	inFlight   int
+	most       int
+	linkFree   time.Time
+}
+
+// New starts the server on the loopback. The caller closes it.
+func New() *Cloud {
+	c := &Cloud{
+		snapshots: map[string]*snapshot{}, tokens: map[string]string{}, images: map[string]*Image{}, counts: map[string]int{},
+		templates: map[string]string{}, instances: map[string]string{}, parameters: map[string]string{},
+	}
+	c.Server = httptest.NewServer(c)
+	return c
+}
+
+// Count returns how many requests of an operation came.
+func (c *Cloud) Count(op string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.counts[op]
+}
+
+// Requests returns how many requests came.
+func (c *Cloud) Requests() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, k := range c.counts {
+		n += k
+	}
+	return n
+}
+
+// Operations returns the operations that were asked for.
+func (c *Cloud) Operations() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []string
+	for op := range c.counts {
+		list = append(list, op)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// MostInFlight returns how many requests there were at once, at most.
+func (c *Cloud) MostInFlight() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.most
+}
+
+// Settle returns when no request is being answered: that of a client that went away
+// is carried out all the same.
+func (c *Cloud) Settle() {
+	for {
+		c.mu.Lock()
+		n := c.inFlight
+		c.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	c.inFlight++
+	c.most = max(c.most, c.inFlight)
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.inFlight--
+		c.mu.Unlock()
+	}()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client has gone
+	}
+	c.wait(len(body))
+	call, do := c.route(r, body)
+	c.mu.Lock()
+	c.counts[call.Op]++
+	call.N = c.counts[call.Op]
+	c.mu.Unlock()
+	if c.Fault != nil {
+		if f := c.Fault(call); f != nil {
+			f.answer(w, call)
+			return
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if do == nil {
+		refuse(w, call, http.StatusBadRequest, "InvalidAction", "no such operation: %s %s %s", r.Method, r.URL.Path, call.Op)
+		return
+	}
+	do(w, call)
+}
+
+// An operation answers a request. It is called with the lock held.
+type operation func(w http.ResponseWriter, call Call)
+
+func (c *Cloud) route(r *http.Request, body []byte) (Call, operation) {
+	call := Call{Region: regionOf(r)}
+	switch target := r.Header.Get("X-Amz-Target"); {
+	case strings.HasPrefix(r.URL.Path, "/snapshots"):
+		return c.routeEBS(call, r, body)
+	case strings.HasPrefix(target, "AmazonSSM."):
+		call.Op = strings.TrimPrefix(target, "AmazonSSM.")
+		if call.Op == "PutParameter" {
+			return call, func(w http.ResponseWriter, call Call) { c.putParameter(w, call, body) }
+		}
+		return call, nil
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return call, nil
+	}
+	call.Op, call.Form = form.Get("Action"), form
+	return call, c.ec2(call.Op)
+}
+
+// regionOf reads the region off a request's signature.
+func regionOf(r *http.Request) string {
+	_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	if parts := strings.Split(scope, "/"); len(parts) > 2 {
+		return parts[2]
+	}
+	return ""
+}
+
+// wait takes the time that a request of n bytes takes.
+func (c *Cloud) wait(n int) {
+	until := time.Now()
+	if c.Bandwidth > 0 {
+		c.mu.Lock()
+		if c.linkFree.Before(until) {
+			c.linkFree = until
+		}
+		c.linkFree = c.linkFree.Add(time.Duration(int64(n) * int64(time.Second) / c.Bandwidth))
+		until = c.linkFree
+		c.mu.Unlock()
+	}
+	time.Sleep(time.Until(until.Add(c.Latency)))
+}
+
+// id returns a new id.
+func (c *Cloud) id(prefix string) string {
+	c.made++
+	return fmt.Sprintf("%s-%017x", prefix, c.made)
+}
+
+func (f *Fault) answer(w http.ResponseWriter, call Call) {
+	if f.Drop {
+		if h, ok := w.(http.Hijacker); ok {
+			if conn, _, err := h.Hijack(); err == nil {
+				_ = conn.Close() // that is the point
+				return
+			}
+		}
+	}
+	if call.Form != nil {
+		xmlAnswer(w, f.Status, element("Response",
+			element("Errors", element("Error", element("Code", text(f.Code)), element("Message", text(f.Message)))),
+			element("RequestID", text("request"))))
+		return
+	}
+	w.Header().Set("X-Amzn-Errortype", f.Code)
+	answer(w, f.Status, map[string]string{"Message": f.Message})
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client may have gone
+}
+
+func refuse(w http.ResponseWriter, call Call, status int, code, format string, args ...any) {
+	(&Fault{Status: status, Code: code, Message: fmt.Sprintf(format, args...)}).answer(w, call)
+}
+
+func (c *Cloud) putParameter(w http.ResponseWriter, call Call, body []byte) {
+	var in struct{ Name, Value string }
+	if err := json.Unmarshal(body, &in); err != nil || in.Name == "" {
+		refuse(w, call, http.StatusBadRequest, "ValidationException", "PutParameter: %v", err)
+		return
+	}
+	c.parameters[call.Region+" "+in.Name] = in.Value
+	answer(w, http.StatusOK, map[string]any{"Version": 1})
+}
+
+// Parameter returns the value of an SSM parameter, or "".
+func (c *Cloud) Parameter(region, name string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.parameters[region+" "+name]
+}

@@ -1,0 +1,111 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/ebs"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// clients are the clients of one account, by region.
+type clients struct {
+	options Options
+	backoff time.Duration // the longest pause between the tries of a request
+
+	mu     sync.Mutex
+	config *aws.Config // nil before the first use
+}
+
+// Of requests but those of the package ebs.
+const (
+	requestTries = 8 // at most
+	backoffMost  = 20 * time.Second
+)
+
+// load reads the AWS configuration once, and finds out whether there are
+// credentials.
+func (c *clients) load(ctx context.Context) (aws.Config, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.config != nil {
+		return *c.config, nil
+	}
+	o := []func(*config.LoadOptions) error{
+		config.WithRetryer(func() aws.Retryer {
+			return retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+				o.StandardOptions = append(o.StandardOptions, func(s *retry.StandardOptions) {
+					s.MaxAttempts, s.MaxBackoff = requestTries, c.backoff
+				})
+			})
+		}),
+	}
+	if c.options.Region != "" {
+		o = append(o, config.WithRegion(c.options.Region))
+	}
+	if c.options.Profile != "" {
+		o = append(o, config.WithSharedConfigProfile(c.options.Profile))
+	}
+	if c.options.Endpoint != "" {
+		o = append(o, config.WithBaseEndpoint(c.options.Endpoint))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, o...)
+	if err != nil {
+		return cfg, fmt.Errorf("aws: read the configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		return cfg, errors.New(`aws: no region: give aws(region = "…"), or set AWS_REGION`)
+	}
+	if c.options.Role != "" {
+		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), c.options.Role,
+			func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = "bake" }))
+	}
+	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+		if ctx.Err() != nil {
+			return cfg, context.Cause(ctx)
+		}
+		return cfg, fmt.Errorf("aws: no credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with aws sso login: %w", err)
+	}
+	c.config = &cfg
+	return cfg, nil
+}
+
+// region returns the platform's own region.
+func (c *clients) region(ctx context.Context) (string, error) {
+	cfg, err := c.load(ctx)
+	return cfg.Region, err
+}
+
+func (c *clients) ec2(ctx context.Context, region string) (*ec2.Client, error) {
+	cfg, err := c.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ec2.NewFromConfig(cfg, func(o *ec2.Options) { o.Region = region }), nil
+}
+
+// ebs returns a client that repeats nothing: see the package ebs.
+func (c *clients) ebs(ctx context.Context, region string) (*ebs.Client, error) {
+	cfg, err := c.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ebs.NewFromConfig(cfg, func(o *ebs.Options) { o.Region, o.Retryer = region, aws.NopRetryer{} }), nil
+}
+
+func (c *clients) ssm(ctx context.Context, region string) (*ssm.Client, error) {
+	cfg, err := c.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ssm.NewFromConfig(cfg, func(o *ssm.Options) { o.Region = region }), nil
+}

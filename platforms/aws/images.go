@@ -1,0 +1,197 @@
+package aws
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go"
+)
+
+// Tags of what bake makes.
+const (
+	tagName  = "bake:name"  // the artifact
+	tagKey   = "bake:key"   // of the artifact, in hex
+	tagBuild = "bake:build" // the build that made it, or took it over
+	tagToken = "bake:token" // of an upload
+	tagReady = "bake:ready" // the key, once all is done that the definition asks for
+)
+
+// An image is an AMI with what is known of it.
+type image struct {
+	region, id, name string
+	tags             map[string]string
+	created          time.Time
+	available        bool
+	snapshots        []string
+
+	finished func() error // forgets the ledger's record of it
+}
+
+func (i image) ready(key string) bool { return i.available && i.tags[tagReady] == key }
+
+func imageOf(region string, ami types.Image) image {
+	i := image{
+		region: region, id: aws.ToString(ami.ImageId), name: aws.ToString(ami.Name),
+		tags: tagsOf(ami.Tags), available: ami.State == types.ImageStateAvailable,
+	}
+	i.created, _ = time.Parse(time.RFC3339, aws.ToString(ami.CreationDate)) // none counts as the oldest
+	for _, m := range ami.BlockDeviceMappings {
+		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
+			i.snapshots = append(i.snapshots, *m.Ebs.SnapshotId)
+		}
+	}
+	return i
+}
+
+func tagsOf(list []types.Tag) map[string]string {
+	tags := make(map[string]string, len(list))
+	for _, t := range list {
+		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return tags
+}
+
+func ec2Tags(tags map[string]string) []types.Tag {
+	var list []types.Tag
+	for _, k := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, types.Tag{Key: aws.String(k), Value: aws.String(tags[k])})
+	}
+	return list
+}
+
+func tagged(tags map[string]string, kinds ...types.ResourceType) []types.TagSpecification {
+	var list []types.TagSpecification
+	for _, k := range kinds {
+		list = append(list, types.TagSpecification{ResourceType: k, Tags: ec2Tags(tags)})
+	}
+	return list
+}
+
+// findImages returns the account's own images in a region that a filter fits.
+func (d *driver) findImages(ctx context.Context, region, filter, value string) ([]image, error) {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	var list []image
+	pages := ec2.NewDescribeImagesPaginator(c, &ec2.DescribeImagesInput{
+		Owners: []string{"self"}, Filters: []types.Filter{{Name: aws.String(filter), Values: []string{value}}},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s: look for images: %w", region, err)
+		}
+		for _, ami := range page.Images {
+			list = append(list, imageOf(region, ami))
+		}
+	}
+	return list, nil
+}
+
+// named returns the image of a name in a region, or nil.
+func (d *driver) named(ctx context.Context, region, name string) (*image, error) {
+	list, err := d.findImages(ctx, region, "name", name)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range list {
+		if i.name == name {
+			return &i, nil
+		}
+	}
+	return nil, nil
+}
+
+// Times of waiting for AWS.
+const (
+	imagePatience    = 2 * time.Hour // a copy to another region can take that long
+	snapshotPatience = time.Hour
+	waitPauseMost    = 15 * time.Second
+)
+
+// waitImage waits until an image is available.
+func (d *driver) waitImage(ctx context.Context, region, id string) (image, error) {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return image{}, err
+	}
+	var got image
+	err = d.wait(ctx, fmt.Sprintf("%s: image %s", region, id), imagePatience, func() (bool, error) {
+		out, err := c.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
+		if hasCode(err, "InvalidAMIID.NotFound") || err == nil && len(out.Images) == 0 {
+			return false, nil // a new one is not known everywhere at once
+		} else if err != nil {
+			return false, err
+		}
+		got = imageOf(region, out.Images[0])
+		switch out.Images[0].State {
+		case types.ImageStateFailed, types.ImageStateError, types.ImageStateInvalid, types.ImageStateDeregistered:
+			why := "no reason is given"
+			if r := out.Images[0].StateReason; r != nil {
+				why = aws.ToString(r.Message)
+			}
+			return false, fmt.Errorf("it is in the state %s: %s", out.Images[0].State, why)
+		}
+		return got.available, nil
+	})
+	return got, err
+}
+
+// errSnapshotFailed is EBS's failure of a snapshot whose blocks were all sent.
+var errSnapshotFailed = errors.New("EBS could not complete it")
+
+// waitSnapshot waits until a snapshot is complete.
+func (d *driver) waitSnapshot(ctx context.Context, region, id string) error {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return err
+	}
+	return d.wait(ctx, fmt.Sprintf("%s: snapshot %s", region, id), snapshotPatience, func() (bool, error) {
+		out, err := c.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
+		if hasCode(err, "InvalidSnapshot.NotFound") || err == nil && len(out.Snapshots) == 0 {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+		s := out.Snapshots[0]
+		if s.State == types.SnapshotStateError {
+			return false, fmt.Errorf("%w: %s", errSnapshotFailed, cmp.Or(aws.ToString(s.StateMessage), "no reason is given"))
+		}
+		return s.State == types.SnapshotStateCompleted, nil
+	})
+}
+
+// wait asks again and again, less and less often.
+func (d *driver) wait(ctx context.Context, what string, patience time.Duration, ask func() (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not ready within %v", patience))
+	defer cancel()
+	for pause := d.pause; ; pause = min(pause*3/2, waitPauseMost) {
+		ok, err := ask()
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		if ok {
+			return nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+		}
+	}
+}
+
+// hasCode reports whether AWS answered with one of the codes.
+func hasCode(err error, codes ...string) bool {
+	api := smithy.APIError(nil)
+	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode())
+}

@@ -1,0 +1,400 @@
+package aws
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"golang.org/x/sync/errgroup"
+
+	"bake.build/bake/platforms"
+)
+
+// maxRegions bounds how many regions are worked on at once.
+const maxRegions = 16
+
+// A job is one publication.
+type job struct {
+	d     *driver
+	p     platforms.Publication
+	o     Publication
+	home  string // the platform's own region
+	image string // hex; names what cannot be changed of the image once it is registered
+	name  string // of the image
+	out   platforms.Sink
+}
+
+func (d *driver) job(ctx context.Context, p platforms.Publication, out platforms.Sink) (*job, error) {
+	j := &job{d: d, p: p, out: out}
+	if len(p.Options) > 0 {
+		if err := json.Unmarshal(p.Options, &j.o); err != nil {
+			return nil, fmt.Errorf("aws: options: %w", err)
+		}
+	}
+	if err := j.o.check(); err != nil {
+		return nil, &platforms.OptionError{Err: err}
+	}
+	var err error
+	if j.image, err = j.o.imageKey(p); err != nil {
+		return nil, err
+	}
+	j.name = j.o.imageName(p.Name, j.image)
+	if j.home, err = d.clients.region(ctx); err != nil {
+		return nil, err
+	}
+	for region := range j.o.KMSKeys {
+		if !slices.Contains(j.regions(), region) {
+			return nil, &platforms.OptionError{Err: fmt.Errorf("kms_keys: the image does not go to %s", region)}
+		}
+	}
+	return j, nil
+}
+
+// regions returns where the image is to be, the platform's own region first.
+func (j *job) regions() []string {
+	list := []string{j.home}
+	for _, r := range j.o.Regions {
+		if !slices.Contains(list, r) {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+func (j *job) tags() map[string]string {
+	tags := map[string]string{"Name": j.name}
+	maps.Copy(tags, j.d.options.Tags)
+	maps.Copy(tags, j.o.ImageTags)
+	maps.Copy(tags, map[string]string{tagName: j.p.Name, tagKey: j.image, tagBuild: j.d.host.Ledger().Build()})
+	return tags
+}
+
+// Published implements platforms.Publisher: one request a region.
+func (d *driver) Published(ctx context.Context, p platforms.Publication) (found []platforms.Registered, why string, err error) {
+	j, err := d.job(ctx, p, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	images, err := j.existing(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, region := range j.regions() {
+		i := images[region]
+		switch {
+		case i == nil:
+			return nil, fmt.Sprintf("no image %s in %s", j.name, region), nil
+		case !i.ready(p.Key):
+			return nil, fmt.Sprintf("image %s in %s is not finished", i.id, region), nil
+		}
+		found = append(found, platforms.Registered{ID: i.id, Place: region, Name: j.name})
+	}
+	return found, "", nil
+}
+
+// existing returns the images of the name, by region.
+func (j *job) existing(ctx context.Context) (map[string]*image, error) {
+	regions := j.regions()
+	found := make([]*image, len(regions))
+	err := j.each(ctx, regions, func(ctx context.Context, n int, region string) (err error) {
+		found[n], err = j.d.named(ctx, region, j.name)
+		if err == nil && found[n] != nil && found[n].tags[tagKey] != j.image {
+			err = fmt.Errorf("%s: the name %s is taken by the image %s, which is another one", region, j.name, found[n].id)
+		}
+		return err
+	})
+	images := make(map[string]*image)
+	for n, region := range regions {
+		images[region] = found[n]
+	}
+	return images, err
+}
+
+// each calls do for all regions at once.
+func (j *job) each(ctx context.Context, regions []string, do func(ctx context.Context, n int, region string) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(maxRegions)
+	for n, region := range regions {
+		g.Go(func() error { return do(ctx, n, region) })
+	}
+	return g.Wait()
+}
+
+// CheckPublish implements platforms.Publisher.
+func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) error {
+	j, err := d.job(ctx, p, nil)
+	if err != nil {
+		return err
+	}
+	c, err := d.clients.ec2(ctx, j.home)
+	if err != nil {
+		return err
+	}
+	state, err := d.regionStates(ctx, j.home)
+	if err != nil {
+		return err
+	}
+	for _, region := range j.regions() {
+		if s, ok := state[region]; !ok {
+			return fmt.Errorf("regions: AWS has no region %s", region)
+		} else if s == notOptedIn {
+			return fmt.Errorf("regions: the region %s is not enabled for this account", region)
+		}
+	}
+	if _, err := j.existing(ctx); err != nil {
+		return err
+	}
+	return j.dryRun(ctx, c)
+}
+
+// notOptedIn is the state of a region that the account has to enable first.
+const notOptedIn = "not-opted-in"
+
+// regionStates returns the state of each region that there is.
+func (d *driver) regionStates(ctx context.Context, home string) (map[string]string, error) {
+	c, err := d.clients.ec2(ctx, home)
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.DescribeRegions(ctx, &ec2.DescribeRegionsInput{AllRegions: aws.Bool(true)})
+	if err != nil {
+		return nil, fmt.Errorf("%s: list the regions: %w", home, err)
+	}
+	state := map[string]string{}
+	for _, r := range out.Regions {
+		state[aws.ToString(r.RegionName)] = aws.ToString(r.OptInStatus)
+	}
+	return state, nil
+}
+
+// dryRun asks whether the account may do what will be done.
+func (j *job) dryRun(ctx context.Context, c *ec2.Client) error {
+	_, err := c.RegisterImage(ctx, &ec2.RegisterImageInput{
+		Name: aws.String(j.name), DryRun: aws.Bool(true), RootDeviceName: aws.String("/dev/xvda"),
+		BlockDeviceMappings: []types.BlockDeviceMapping{{
+			DeviceName: aws.String("/dev/xvda"), Ebs: &types.EbsBlockDevice{SnapshotId: aws.String("snap-00000000000000000")},
+		}},
+	})
+	if hasCode(err, "UnauthorizedOperation") {
+		return fmt.Errorf("%s: these credentials may not register images: %w", j.home, err)
+	}
+	return nil // any other answer is about the request that was made up
+}
+
+// Publish implements platforms.Publisher.
+func (d *driver) Publish(ctx context.Context, p platforms.Publication, disk string, out platforms.Sink) ([]platforms.Registered, error) {
+	j, err := d.job(ctx, p, out)
+	if err != nil {
+		return nil, err
+	}
+	images, err := j.existing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if images[j.home] == nil {
+		if images[j.home], err = j.make(ctx, disk); err != nil {
+			return nil, err
+		}
+	} else if err := j.adopt(ctx, images[j.home]); err != nil {
+		return nil, err
+	}
+	home := *images[j.home]
+	regions := j.regions()
+	found := make([]platforms.Registered, len(regions))
+	err = j.each(ctx, regions, func(ctx context.Context, n int, region string) error {
+		i, err := images[region], error(nil)
+		if i == nil {
+			i, err = j.copyTo(ctx, region, home)
+		} else if region != j.home {
+			err = j.adopt(ctx, i)
+		}
+		if err == nil {
+			err = j.finish(ctx, i)
+		}
+		if err != nil {
+			return err
+		}
+		found[n] = platforms.Registered{ID: i.id, Place: region, Name: i.name}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if j.o.Keep > 0 {
+		err = j.each(ctx, regions, func(ctx context.Context, _ int, region string) error { return j.retire(ctx, region) })
+	}
+	return found, err
+}
+
+// adopt takes over an image that an earlier build has begun.
+func (j *job) adopt(ctx context.Context, i *image) error {
+	j.say("%s: image %s is there already", i.region, i.id)
+	done, err := j.d.resource(kindImage, i.region, i.name)
+	if err != nil {
+		return err
+	}
+	if *i, err = j.d.waitImage(ctx, i.region, i.id); err != nil {
+		return err
+	}
+	i.finished = done
+	return nil
+}
+
+func (j *job) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(j.out, format+"\n", args...) // the log keeps its own error
+}
+
+// make makes the image from the disk.
+func (j *job) make(ctx context.Context, disk string) (*image, error) {
+	info, err := os.Stat(disk)
+	if err != nil {
+		return nil, err
+	}
+	size, err := j.o.volumeGiB(info.Size())
+	if err != nil {
+		return nil, &platforms.OptionError{Err: err}
+	}
+	snapshot, handOn, err := j.upload(ctx, disk, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	i, err := j.register(ctx, snapshot, size)
+	if err != nil {
+		return nil, err
+	}
+	return i, handOn()
+}
+
+// register makes an image of a snapshot, with a root volume of size GiB.
+func (j *job) register(ctx context.Context, snapshot string, size int32) (*image, error) {
+	c, err := j.d.clients.ec2(ctx, j.home)
+	if err != nil {
+		return nil, err
+	}
+	in := j.registration(snapshot, size)
+	done, err := j.d.resource(kindImage, j.home, j.name)
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.RegisterImage(ctx, in)
+	if err != nil {
+		if hasCode(err, "InvalidAMIName.Duplicate") {
+			err = fmt.Errorf("the name %s is taken: %w", j.name, err)
+		}
+		return nil, errors.Join(fmt.Errorf("%s: register the image: %w", j.home, err), forgetRefused(err, done))
+	}
+	j.say("%s: registered %s as %s", j.home, j.name, aws.ToString(out.ImageId))
+	i, err := j.d.waitImage(ctx, j.home, aws.ToString(out.ImageId))
+	if err != nil {
+		return nil, err
+	}
+	i.finished = done
+	return &i, nil
+}
+
+// forgetRefused calls forget if AWS has refused to make something. Any other error,
+// such as a connection that breaks, leaves it open whether there is something now.
+func forgetRefused(err error, forget func() error) error {
+	resp := (*smithyhttp.ResponseError)(nil)
+	if errors.As(err, &resp) && resp.HTTPStatusCode()/100 == 4 {
+		return forget()
+	}
+	return nil
+}
+
+// registration is the request that registers a snapshot.
+func (j *job) registration(snapshot string, size int32) *ec2.RegisterImageInput {
+	device := cmp.Or(j.o.RootDevice, "/dev/xvda")
+	volume := &types.EbsBlockDevice{
+		SnapshotId: aws.String(snapshot), VolumeSize: aws.Int32(size), DeleteOnTermination: aws.Bool(true), VolumeType: types.VolumeTypeGp3,
+	}
+	if j.o.VolumeType != "" {
+		volume.VolumeType = types.VolumeType(j.o.VolumeType)
+	}
+	if j.o.IOPS > 0 {
+		volume.Iops = aws.Int32(int32(j.o.IOPS))
+	}
+	if j.o.Throughput > 0 {
+		volume.Throughput = aws.Int32(int32(j.o.Throughput))
+	}
+	in := &ec2.RegisterImageInput{
+		Name:                aws.String(j.name),
+		Architecture:        types.ArchitectureValuesX8664,
+		RootDeviceName:      aws.String(device),
+		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String(device), Ebs: volume}},
+		VirtualizationType:  aws.String("hvm"),
+		EnaSupport:          aws.Bool(true),
+		BootMode:            j.bootMode(),
+		TagSpecifications:   tagged(j.tags(), types.ResourceTypeImage),
+	}
+	if j.p.Arch == "arm64" {
+		in.Architecture = types.ArchitectureValuesArm64
+	}
+	if j.o.Description != "" {
+		in.Description = aws.String(j.o.Description)
+	}
+	if j.o.TPM {
+		in.TpmSupport = types.TpmSupportValuesV20
+	}
+	if !j.o.IMDSv1 {
+		in.ImdsSupport = types.ImdsSupportValuesV20
+	}
+	return in
+}
+
+func (j *job) bootMode() types.BootModeValues {
+	switch {
+	case j.o.BootMode != "":
+		return types.BootModeValues(j.o.BootMode)
+	case j.p.Arch == "arm64" || j.p.Boot == "uefi":
+		return types.BootModeValuesUefi
+	case j.p.Boot == "bios":
+		return types.BootModeValuesLegacyBios
+	}
+	return types.BootModeValuesUefiPreferred
+}
+
+// copyTo has AWS copy the image to another region.
+func (j *job) copyTo(ctx context.Context, region string, from image) (*image, error) {
+	c, err := j.d.clients.ec2(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	done, err := j.d.resource(kindImage, region, j.name)
+	if err != nil {
+		return nil, err
+	}
+	in := &ec2.CopyImageInput{
+		Name: aws.String(j.name), SourceImageId: aws.String(from.id), SourceRegion: aws.String(from.region),
+		ClientToken:       aws.String(from.id + "-" + region),
+		TagSpecifications: tagged(j.tags(), types.ResourceTypeImage, types.ResourceTypeSnapshot),
+	}
+	if j.o.Description != "" {
+		in.Description = aws.String(j.o.Description)
+	}
+	if key := j.o.KMSKeys[region]; key != "" {
+		in.Encrypted, in.KmsKeyId = aws.Bool(true), aws.String(key)
+	} else if j.o.Encrypted || len(j.o.KMSKeys) > 0 {
+		in.Encrypted = aws.Bool(true)
+	}
+	out, err := c.CopyImage(ctx, in)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: copy the image: %w", region, err), forgetRefused(err, done))
+	}
+	j.say("%s: %s is copied to %s", region, from.id, aws.ToString(out.ImageId))
+	i, err := j.d.waitImage(ctx, region, aws.ToString(out.ImageId))
+	if err != nil {
+		return nil, err
+	}
+	i.finished = done
+	return &i, nil
+}

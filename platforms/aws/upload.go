@@ -1,0 +1,232 @@
+package aws
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/gofrs/flock"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/aws/ebs"
+)
+
+// Files of an artifact in a region, in a directory of its own.
+const (
+	lockName    = "lock"
+	journalName = "upload"      // of the upload that runs, or was broken off
+	lastName    = "last.json"   // a lastUpload
+	mapName     = "last.blocks" // the blocks of its snapshot
+)
+
+// A lastUpload is the snapshot that the last upload of an artifact made. The next
+// one is made on top of it.
+type lastUpload struct {
+	Snapshot  string `json:"snapshot"`
+	Encrypted bool   `json:"encrypted,omitempty"`
+	KMSKey    string `json:"kms_key,omitempty"`
+}
+
+// upload writes the disk into a snapshot, which is complete when it returns.
+// handOn forgets the ledger's record of the snapshot, once an image has it.
+func (j *job) upload(ctx context.Context, disk string, size int64) (snapshot string, handOn func() error, err error) {
+	dir, err := j.dir()
+	if err != nil {
+		return "", nil, err
+	}
+	lock := flock.New(filepath.Join(dir, lockName))
+	if _, err := lock.TryLockContext(ctx, 100*time.Millisecond); err != nil {
+		return "", nil, fmt.Errorf("wait for another upload of %s: %w", j.p.Name, err)
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+
+	u := &ebs.Upload{
+		Size: size, Tags: j.tags(), Description: j.name,
+		Encrypted: j.o.Encrypted || len(j.o.KMSKeys) > 0, KMSKey: j.o.KMSKeys[j.home],
+		Progress: func(done, total int64) { j.out.Progress("snapshot", done, total) },
+	}
+	if err := j.choose(ctx, u, dir); err != nil {
+		return "", nil, err
+	}
+	if u.Journal, err = j.journal(ctx, u, dir); err != nil {
+		return "", nil, err
+	}
+	defer func() { err = errors.Join(err, u.Journal.Close()) }()
+	u.Tags[tagToken] = u.Journal.Token()
+	if handOn, err = j.d.resource(kindSnapshot, j.home, u.Journal.Token()); err != nil {
+		return "", nil, err
+	}
+	snapshot, err = j.send(ctx, u, disk, dir)
+	if err == nil {
+		err = u.Journal.Remove()
+	}
+	if err != nil {
+		return "", nil, j.brokenOff(ctx, u, err, handOn)
+	}
+	return snapshot, handOn, nil
+}
+
+func (j *job) send(ctx context.Context, u *ebs.Upload, disk, dir string) (snapshot string, err error) {
+	f, err := os.Open(disk)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	client, err := j.d.clients.ebs(ctx, j.home)
+	if err != nil {
+		return "", err
+	}
+	u.API, u.Disk = client, f
+	res, err := u.Run(ctx)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", j.home, err)
+	}
+	on := ""
+	if u.Parent != "" {
+		on = " on top of " + u.Parent
+	}
+	j.say("%s: sent %s of %s into %s%s", j.home, platforms.FormatSize(int64(res.Sent)*ebs.BlockSize), platforms.FormatSize(u.Size), res.Snapshot, on)
+	if err := j.d.waitSnapshot(ctx, j.home, res.Snapshot); err != nil {
+		return "", err
+	}
+	return res.Snapshot, keepLast(dir, lastUpload{Snapshot: res.Snapshot, Encrypted: u.Encrypted, KMSKey: u.KMSKey}, res.Map)
+}
+
+// brokenOff does what is to be done with a snapshot that did not get whole. After
+// a refusal it is deleted. Otherwise, when the connection or the user broke it
+// off, the next build goes on with it; the record of it stays, and gc deletes it
+// if there is no next build.
+func (j *job) brokenOff(ctx context.Context, u *ebs.Upload, failure error, forget func() error) error {
+	if ctx.Err() != nil || !ebs.IsFinal(failure) && !errors.Is(failure, errSnapshotFailed) {
+		return failure
+	}
+	if u.Journal.Snapshot() == "" {
+		return errors.Join(failure, u.Journal.Remove(), forget())
+	}
+	tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if err := j.d.deleteSnapshot(tidy, j.home, u.Journal.Snapshot()); err != nil {
+		return errors.Join(failure, err) // it stays in the ledger
+	}
+	return errors.Join(failure, u.Journal.Remove(), forget())
+}
+
+// dir returns the directory in which the artifact's uploads to the platform's
+// region are remembered.
+func (j *job) dir() (string, error) {
+	cache, err := j.d.host.CacheDir("aws")
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, j.home, j.p.Name)
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// choose makes the last snapshot of the artifact the parent of the new one, where
+// that can be.
+func (j *job) choose(ctx context.Context, u *ebs.Upload, dir string) error {
+	text, err := os.ReadFile(filepath.Join(dir, lastName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	var last lastUpload
+	if json.Unmarshal(text, &last) != nil || last.Encrypted != u.Encrypted || last.KMSKey != u.KMSKey {
+		return nil
+	}
+	s, err := j.d.snapshot(ctx, j.home, last.Snapshot)
+	if err != nil {
+		return err
+	}
+	if s == nil || s.State != types.SnapshotStateCompleted || int64(aws.ToInt32(s.VolumeSize))<<30 > roundUp(u.Size) {
+		return nil
+	}
+	m, err := ebs.LoadMap(filepath.Join(dir, mapName))
+	if err != nil {
+		j.say("the blocks of %s are not known: all are sent (%v)", last.Snapshot, err)
+		return nil
+	}
+	u.Parent, u.Before = last.Snapshot, m
+	return nil
+}
+
+func roundUp(size int64) int64 { return (size + 1<<30 - 1) >> 30 << 30 }
+
+// keepLast remembers the last upload. A map and a snapshot that do not belong
+// together must never be seen: the record goes first and comes last.
+func keepLast(dir string, last lastUpload, m ebs.Map) error {
+	path := filepath.Join(dir, lastName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	text, err := json.Marshal(last)
+	if err != nil {
+		return err
+	}
+	if err := m.Save(filepath.Join(dir, mapName)); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o600)
+}
+
+// journal opens the journal of the upload: that of an earlier one which was
+// broken off, if its snapshot can still be filled.
+func (j *job) journal(ctx context.Context, u *ebs.Upload, dir string) (*ebs.Journal, error) {
+	path := filepath.Join(dir, journalName)
+	subject := fmt.Sprintf("%s on %q, encrypted %v %q", j.image, u.Parent, u.Encrypted, u.KMSKey)
+	journal, err := ebs.OpenJournal(path, subject)
+	if err != nil || journal.Snapshot() == "" {
+		return journal, err
+	}
+	s, err := j.d.snapshot(ctx, j.home, journal.Snapshot())
+	switch {
+	case err != nil:
+		return nil, errors.Join(err, journal.Close())
+	case s != nil && s.State == types.SnapshotStatePending:
+		j.say("%s: going on with %s, which was broken off", j.home, journal.Snapshot())
+		return journal, nil
+	case s != nil: // it was given up by EBS, or completed just before a crash
+		err = j.d.deleteSnapshot(ctx, j.home, journal.Snapshot())
+	}
+	if err = errors.Join(err, journal.Remove()); err != nil {
+		return nil, err
+	}
+	return ebs.OpenJournal(path, subject)
+}
+
+// snapshot returns what is known of a snapshot, or nil when there is none.
+func (d *driver) snapshot(ctx context.Context, region, id string) (*types.Snapshot, error) {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
+	if hasCode(err, "InvalidSnapshot.NotFound") || err == nil && len(out.Snapshots) == 0 {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("%s: look for the snapshot %s: %w", region, id, err)
+	}
+	return &out.Snapshots[0], nil
+}
+
+// deleteSnapshot deletes a snapshot. One that is not there is no error.
+func (d *driver) deleteSnapshot(ctx context.Context, region, id string) error {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return err
+	}
+	_, err = c.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(id)})
+	if err != nil && !hasCode(err, "InvalidSnapshot.NotFound") {
+		return fmt.Errorf("%s: delete the snapshot %s: %w", region, id, err)
+	}
+	return nil
+}
