@@ -32,6 +32,7 @@ func measurements() []measurement {
 		{"machines", "builds in a virtual machine: cold, last step changed, nothing changed, against Packer", measureMachines},
 		{"two", "two images in two machines at once, against one", measureTwo},
 		{"upload", "a large file and many small ones into a machine, against scp and Packer", measureUpload},
+		{"ebs", "an image published as an AMI over a link of a set speed: all of it, one file changed, nothing changed", measureEBS},
 		{"formats", "four formats of one layer, against the slowest of them alone", measureFormats},
 	}
 }
