@@ -39,11 +39,11 @@ func measureEBS(ctx context.Context, b *bench) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	cloud := awstest.New()
-	defer cloud.Close()
-	cloud.Latency, cloud.Bandwidth = linkLatency, linkBandwidth
 	w := &uploadWatch{}
-	cloud.Fault = w.see
+	cloud := awstest.New(func(c *awstest.Cloud) {
+		c.Latency, c.Bandwidth, c.Fault = linkLatency, linkBandwidth, w.see
+	})
+	defer cloud.Close()
 	if err := writeNoise(filepath.Join(dir, "content"), ebsContent); err != nil {
 		return nil, err
 	}

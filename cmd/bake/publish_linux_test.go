@@ -38,12 +38,12 @@ type account struct {
 	bin, dir string
 }
 
-func newAccount(t *testing.T, definition string) *account {
+func newAccount(t *testing.T, definition string, setup ...func(*awstest.Cloud)) *account {
 	t.Helper()
 	need.Root(t)
 	need.File(t, busyboxPath)
 	need.Tool(t, "mke2fs", "grub-mkimage")
-	a := &account{T: t, cloud: awstest.New(), bin: buildBake(t), dir: t.TempDir()}
+	a := &account{T: t, cloud: awstest.New(setup...), bin: buildBake(t), dir: t.TempDir()}
 	t.Cleanup(a.cloud.Close)
 	if err := writeBusybox(filepath.Join(a.dir, "root.tar")); err != nil {
 		t.Fatal(err)
@@ -177,8 +177,7 @@ func TestGateOfPublications(t *testing.T) {
 // one, by tags alone.
 func TestKilledWhilePublishing(t *testing.T) {
 	need.Slow(t)
-	a := newAccount(t, published)
-	a.cloud.Latency = 2 * time.Millisecond
+	a := newAccount(t, published, func(c *awstest.Cloud) { c.Latency = 2 * time.Millisecond })
 	a.run("build", "--progress=plain")
 	begin := time.Now()
 	a.run("build", "--progress=plain", "-p", "number=1")

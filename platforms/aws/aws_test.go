@@ -342,6 +342,21 @@ func TestRefusals(t *testing.T) {
 	if err := w.driver.CheckPublish(t.Context(), publication("def", o)); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("a name that is taken: %v", err)
 	}
+	for op, want := range map[string]string{
+		"RegisterImage": home + ": these credentials may not register images", "CopyImage": "us-east-1: these credentials may not copy images",
+	} {
+		w.cloud.Fault = func(c awstest.Call) *awstest.Fault {
+			if c.Op == op {
+				return &awstest.Fault{Status: 403, Code: "UnauthorizedOperation", Message: "You are not authorized to perform this operation."}
+			}
+			return nil
+		}
+		err := w.driver.CheckPublish(t.Context(), publication("def", Publication{Regions: []string{"us-east-1"}}))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	w.cloud.Fault = nil
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	bare := w.open(Options{Region: home, Endpoint: w.cloud.URL})
 	if err := bare.CheckPublish(t.Context(), publication("abc", Publication{})); err == nil || !strings.Contains(err.Error(), "aws: no credentials: set AWS_PROFILE") {

@@ -135,10 +135,6 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 	if err != nil {
 		return err
 	}
-	c, err := d.clients.ec2(ctx, j.home)
-	if err != nil {
-		return err
-	}
 	state, err := d.regionStates(ctx, j.home)
 	if err != nil {
 		return err
@@ -153,7 +149,7 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 	if _, err := j.existing(ctx); err != nil {
 		return err
 	}
-	return j.dryRun(ctx, c)
+	return j.dryRun(ctx)
 }
 
 // notOptedIn is the state of a region that the account has to enable first.
@@ -176,18 +172,30 @@ func (d *driver) regionStates(ctx context.Context, home string) (map[string]stri
 	return state, nil
 }
 
-// dryRun asks whether the account may do what will be done.
-func (j *job) dryRun(ctx context.Context, c *ec2.Client) error {
-	_, err := c.RegisterImage(ctx, &ec2.RegisterImageInput{
-		Name: aws.String(j.name), DryRun: aws.Bool(true), RootDeviceName: aws.String("/dev/xvda"),
-		BlockDeviceMappings: []types.BlockDeviceMapping{{
-			DeviceName: aws.String("/dev/xvda"), Ebs: &types.EbsBlockDevice{SnapshotId: aws.String("snap-00000000000000000")},
-		}},
+// dryRun asks whether the account may do what will be done. Any other answer than
+// that it may not is about the request, which names things that are made up.
+func (j *job) dryRun(ctx context.Context) error {
+	return j.each(ctx, j.regions(), func(ctx context.Context, _ int, region string) error {
+		c, err := j.d.clients.ec2(ctx, region)
+		if err != nil {
+			return err
+		}
+		what := "register images"
+		if region == j.home {
+			in := j.registration("snap-00000000000000000", 1)
+			in.DryRun = aws.Bool(true)
+			_, err = c.RegisterImage(ctx, in)
+		} else {
+			what = "copy images"
+			in := j.copying(region, image{region: j.home, id: "ami-00000000000000000"})
+			in.DryRun = aws.Bool(true)
+			_, err = c.CopyImage(ctx, in)
+		}
+		if hasCode(err, "UnauthorizedOperation") {
+			return fmt.Errorf("%s: these credentials may not %s: %w", region, what, err)
+		}
+		return nil
 	})
-	if hasCode(err, "UnauthorizedOperation") {
-		return fmt.Errorf("%s: these credentials may not register images: %w", j.home, err)
-	}
-	return nil // any other answer is about the request that was made up
 }
 
 // Publish implements platforms.Publisher.
@@ -373,6 +381,21 @@ func (j *job) copyTo(ctx context.Context, region string, from image) (*image, er
 	if err != nil {
 		return nil, err
 	}
+	out, err := c.CopyImage(ctx, j.copying(region, from))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: copy the image: %w", region, err), forgetRefused(err, done))
+	}
+	j.say("%s: %s is copied to %s", region, from.id, aws.ToString(out.ImageId))
+	i, err := j.d.waitImage(ctx, region, aws.ToString(out.ImageId))
+	if err != nil {
+		return nil, err
+	}
+	i.finished = done
+	return &i, nil
+}
+
+// copying is the request that copies the image to another region.
+func (j *job) copying(region string, from image) *ec2.CopyImageInput {
 	in := &ec2.CopyImageInput{
 		Name: aws.String(j.name), SourceImageId: aws.String(from.id), SourceRegion: aws.String(from.region),
 		ClientToken:       aws.String(from.id + "-" + region),
@@ -386,15 +409,5 @@ func (j *job) copyTo(ctx context.Context, region string, from image) (*image, er
 	} else if j.o.Encrypted || len(j.o.KMSKeys) > 0 {
 		in.Encrypted = aws.Bool(true)
 	}
-	out, err := c.CopyImage(ctx, in)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: copy the image: %w", region, err), forgetRefused(err, done))
-	}
-	j.say("%s: %s is copied to %s", region, from.id, aws.ToString(out.ImageId))
-	i, err := j.d.waitImage(ctx, region, aws.ToString(out.ImageId))
-	if err != nil {
-		return nil, err
-	}
-	i.finished = done
-	return &i, nil
+	return in
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"bake.build/bake/platforms"
 )
@@ -43,5 +44,34 @@ func TestLife(t *testing.T) {
 		if err != nil || fi.Size() != 2<<30 {
 			t.Errorf("the disk: %v, %v", fi, err)
 		}
+	})
+	t.Run("frozen by its agent", func(t *testing.T) {
+		m := w.boot(w.open(), one)
+		sh(t, m, "systemd-run --quiet --unit=agent /usr/sbin/qemu-ga -p /dev/virtio-ports/org.qemu.guest_agent.0")
+		for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+			open, err := m.vm.portOpen(t.Context(), "agent")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if open {
+				break
+			}
+			if time.Since(begin) > time.Minute {
+				t.Fatal("the guest agent does not answer")
+			}
+		}
+		frozen := w.commit(m, "frozen")
+		if got := sh(t, m, "echo thawed >/thawed; sync; journalctl -b -t qemu-ga | grep -c 'guest-fsfreeze called'"); got != "1" {
+			t.Errorf("file systems were frozen %s times", got)
+		}
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+		// The memory that was kept is that of frozen file systems.
+		again := w.boot(w.open(), one, frozen)
+		if got := sh(t, again, "echo thawed >/again; sync; cat /one /again; ls /thawed 2>/dev/null; cat /proc/sys/kernel/random/boot_id"); got != "one\nthawed\n"+boot {
+			t.Errorf("got %q", got)
+		}
+		w.commit(again, "again")
 	})
 }

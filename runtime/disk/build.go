@@ -88,12 +88,17 @@ func build(ctx context.Context, dir string, o Options, out string) (err error) {
 
 // fill makes the root file system.
 func (o *Options) fill(ctx context.Context, f *os.File, l layout, t *tree.Tree, use tree.Usage) error {
+	// All that follows the tables of inodes would lie elsewhere for one file more.
+	step := int64(8192)
+	if l.root.size < 1<<30 {
+		step = 1024
+	}
 	err := ext4.Format(ctx, f.Name(), l.root.off, l.root.size, ext4.Options{
 		UUID:     gpt.DeriveGUID(o.Seed, "file system").String(),
 		HashSeed: gpt.DeriveGUID(o.Seed, "directory hash").String(),
 		Label:    "root",
 		Epoch:    o.Epoch,
-		Inodes:   use.Inodes + use.Inodes/4 + 1024,
+		Inodes:   int(roundUp(int64(use.Inodes+use.Inodes/4+1024), step)),
 	})
 	if err != nil {
 		return err
@@ -102,7 +107,11 @@ func (o *Options) fill(ctx context.Context, f *os.File, l layout, t *tree.Tree, 
 	if o.Progress != nil {
 		progress = func(done int64) { o.Progress(done, use.Bytes) }
 	}
-	return ext4.Populate(ctx, f, l.root.off, t, progress)
+	order, err := o.order(t)
+	if err != nil {
+		return err
+	}
+	return ext4.Populate(ctx, f, l.root.off, t, order, progress)
 }
 
 // makeImages starts to make GRUB's images and returns a function that waits

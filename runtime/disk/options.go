@@ -26,11 +26,18 @@ type Options struct {
 	Size       int64     // bytes; rounded up to whole MiB; 0 means the content and sensible room, in whole GiB
 	Boot       string    // one of Boots; "" means bios+uefi, or uefi where there is no BIOS
 	KernelArgs string    // appended to the kernel's command line
-	Seed       [32]byte  // what all identifiers follow from, such as the layer's key
+	Seed       [32]byte  // what all identifiers follow from, such as the key of the lowest layer
 	Epoch      time.Time // when the file system was made; zero means the newest modification time of the tree
 	Arch       string    // "amd64" or "arm64"
 	FS         string    // "ext4", which "" means too
 	CacheDir   string    // where GRUB's images are kept; "" keeps none
+
+	// Layers are the directories of an overlay that the tree is the merged view of,
+	// from the lowest to the highest. What lies in one of them is placed on the
+	// disk after what lies in those below, so that a tree with one layer more, or
+	// another last one, has all else in the same places. Without them the tree is
+	// placed as one layer.
+	Layers []string
 
 	// Progress, if not nil, is told how many bytes of content are written.
 	Progress func(done, total int64)

@@ -75,9 +75,10 @@ func (t Table) formats(names []string) ([]Format, error) {
 // A Job is what formats are made from, in one Run. Formats are written at the
 // same time: its methods are safe for concurrent use.
 type Job struct {
-	op   *Op
-	req  *Request
-	seed [32]byte // what identifiers follow from
+	op       *Op
+	req      *Request
+	seed     [32]byte // what identifiers of images follow from
+	diskSeed [32]byte // and those in the disk
 
 	disk     string // the raw disk, for formats from it
 	diskSize int64

@@ -3,7 +3,7 @@ package export
 // Writer is the version of what writes disks and formats. It is part of an
 // artifact's key, so that artifacts are written again when it rises: whenever
 // the same layer gives other bytes than before.
-const Writer = 1
+const Writer = 2
 
 // An Op writes a layer as an artifact.
 type Op struct {

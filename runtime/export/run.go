@@ -38,8 +38,10 @@ type Request struct {
 
 	// Layers are the layers of the tree, from the oldest to the newest; unless
 	// there is a Disk, each has an overlay's upper directory "fs". Formats from layers make one layer of
-	// the tree when there are none. The last one's key is what the identifiers
-	// in disks follow from.
+	// the tree when there are none. The last one's key is what the identifiers of
+	// disk images follow from, the first one's those in the disk: a file system's
+	// own identifier is in the checksums of all that it writes, and images that
+	// differ little should differ in few blocks.
 	Layers []platforms.Layer
 
 	// OutDir is the artifact's own directory. It is made when missing, and its
@@ -123,10 +125,13 @@ func run(ctx context.Context, r *Request, list []Format) (res *Result, err error
 }
 
 func newJob(r *Request, dir string, list []Format) *Job {
-	j := &Job{op: r.Op, req: r, seed: r.Key, sink: &sharedSink{sink: r.Sink}}
+	j := &Job{op: r.Op, req: r, seed: r.Key, diskSeed: r.Key, sink: &sharedSink{sink: r.Sink}}
 	if n := len(r.Layers); n > 0 {
 		if k, err := plan.ParseKey(r.Layers[n-1].Key); err == nil {
 			j.seed = k
+		}
+		if k, err := plan.ParseKey(r.Layers[0].Key); err == nil {
+			j.diskSeed = k
 		}
 	}
 	has := func(name string) bool {
@@ -196,10 +201,15 @@ func (j *Job) makeDisk(ctx context.Context) error {
 	if j.req.Disk != nil {
 		return j.takeDisk(ctx)
 	}
+	var layers []string
+	for _, l := range j.req.Layers {
+		layers = append(layers, filepath.Join(l.Dir, "fs"))
+	}
 	return j.Tree(ctx, func(dir string) error {
 		err := disk.Build(ctx, dir, disk.Options{
-			Size: j.op.Size, Boot: bootMode(j.op.Boot, j.req.Arch), KernelArgs: j.op.KernelArgs,
-			Seed: j.seed, Arch: j.req.Arch, CacheDir: j.req.CacheDir,
+			Layers: layers,
+			Size:   j.op.Size, Boot: bootMode(j.op.Boot, j.req.Arch), KernelArgs: j.op.KernelArgs,
+			Seed: j.diskSeed, Arch: j.req.Arch, CacheDir: j.req.CacheDir,
 			Progress: func(done, total int64) { j.Progress("disk", done, total) },
 		}, j.disk)
 		if err != nil {

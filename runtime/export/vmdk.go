@@ -20,11 +20,11 @@ var vmdkSparse = Format{
 }
 
 // setCID replaces the content identifier in a descriptor, a text that ends
-// with zeros. qemu-img makes it at random and without leading zeros, so the text
-// behind it may move.
+// with a zero. qemu-img makes it at random and without leading zeros, and more
+// than once: the text behind it may move, and leave its old end behind the zero.
 func setCID(b []byte, cid string) error {
 	mark := []byte("\nCID=")
-	text := bytes.TrimRight(b, "\x00")
+	text, _, _ := bytes.Cut(b, []byte{0})
 	head, rest, ok := bytes.Cut(text, mark)
 	_, tail, ok2 := bytes.Cut(rest, []byte("\n"))
 	if !ok || !ok2 {

@@ -10,7 +10,8 @@ func TestSetCID(t *testing.T) {
 	const want = "# Disk\nversion=1\nCID=0123abcd\nparentCID=ffffffff\nend\n"
 	for _, cid := range []string{"4fca8045", "fca8045", "1", ""} {
 		b := make([]byte, 512)
-		copy(b, "# Disk\nversion=1\nCID="+cid+"\nparentCID=ffffffff\nend\n")
+		n := copy(b, "# Disk\nversion=1\nCID="+cid+"\nparentCID=ffffffff\nend\n")
+		copy(b[n+1:], "d\n") // of an earlier identifier that was longer
 		if err := setCID(b, "0123abcd"); err != nil {
 			t.Fatal(err)
 		}

@@ -60,11 +60,15 @@ type Cloud struct {
 	linkFree   time.Time
 }
 
-// New starts the server on the loopback. The caller closes it.
-func New() *Cloud {
+// New starts the server on the loopback, after its fields were set by setup. The
+// caller closes it.
+func New(setup ...func(*Cloud)) *Cloud {
 	c := &Cloud{
 		snapshots: map[string]*snapshot{}, tokens: map[string]string{}, images: map[string]*Image{}, counts: map[string]int{},
 		templates: map[string]string{}, instances: map[string]string{}, parameters: map[string]string{},
+	}
+	for _, f := range setup {
+		f(c)
 	}
 	c.Server = httptest.NewServer(c)
 	return c

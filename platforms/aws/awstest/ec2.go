@@ -220,6 +220,10 @@ func (c *Cloud) registerImage(w http.ResponseWriter, call Call) {
 }
 
 func (c *Cloud) copyImage(w http.ResponseWriter, call Call) {
+	if call.Form.Get("DryRun") == "true" {
+		refuse(w, call, 412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+		return
+	}
 	from := c.images[call.Form.Get("SourceImageId")]
 	if from == nil || from.Region != call.Form.Get("SourceRegion") || from.looks <= c.Pending {
 		refuse(w, call, 400, "InvalidRequest", "The image is not there, or not available")

@@ -24,27 +24,45 @@ type allocator struct {
 func getBit(b []byte, i uint32) bool { return b[i/8]&(1<<(i%8)) != 0 }
 func setBit(b []byte, i uint32)      { b[i/8] |= 1 << (i % 8) }
 
-// alloc returns a run of at least one and at most want free blocks.
-func (a *allocator) alloc(want uint64) (start, n uint64, err error) {
+// seek moves to the next free block.
+func (a *allocator) seek() error {
 	for {
 		if a.bitmap == nil {
 			if err := a.load(); err != nil {
-				return 0, 0, err
+				return err
 			}
 		}
 		for a.next < a.v.blocksPerGroup && getBit(a.bitmap, a.next) {
 			a.next++
 		}
 		if a.next < a.v.blocksPerGroup {
-			break
+			return nil
 		}
 		if err := a.flush(); err != nil {
-			return 0, 0, err
+			return err
 		}
 		if a.g+1 == a.v.groups {
-			return 0, 0, &NoSpace{}
+			return &NoSpace{}
 		}
 		a.g++
+	}
+}
+
+// skip leaves n free blocks out.
+func (a *allocator) skip(n uint64) error {
+	for ; n > 0; n-- {
+		if err := a.seek(); err != nil {
+			return err
+		}
+		a.next++
+	}
+	return nil
+}
+
+// alloc returns a run of at least one and at most want free blocks.
+func (a *allocator) alloc(want uint64) (start, n uint64, err error) {
+	if err := a.seek(); err != nil {
+		return 0, 0, err
 	}
 	first := a.next
 	for a.next < a.v.blocksPerGroup && n < want && !getBit(a.bitmap, a.next) {

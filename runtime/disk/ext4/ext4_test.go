@@ -44,7 +44,7 @@ func makeImage(t *testing.T, tr *tree.Tree, size int64) (string, error) {
 	if err := Format(context.Background(), path, offset, size, o); err != nil {
 		t.Fatal(err)
 	}
-	if err := Populate(context.Background(), f, offset, tr, nil); err != nil {
+	if err := Populate(context.Background(), f, offset, tr, nil, nil); err != nil {
 		return "", err
 	}
 	tool, err := Tool("e2fsck")

@@ -43,23 +43,25 @@ const (
 	maxFileSize = int64(blockSize) << 32
 )
 
-// inode writes one inode with its content, names or target.
-func (p *populator) inode(ino, parent uint32, e *tree.Entry) error {
+// inodeSeed is that of the checksums of an inode and of its blocks.
+func (p *populator) inodeSeed(ino uint32) uint32 {
+	return crc32cUint32(crc32cUint32(p.v.seed, ino), 0) // generation 0
+}
+
+// inode writes one inode with its content or target. The names of a directory are
+// written.
+func (p *populator) inode(ino uint32, e *tree.Entry) error {
 	slot, err := p.inodes.slot(ino)
 	if err != nil {
 		return err
 	}
 	var x extents
 	if ino == rootInode {
-		x, err = rootBlock(slot)
-		if err != nil {
-			return err
-		}
 		clear(slot)
 	} else {
 		p.inodes.take(ino, e.IsDir())
 	}
-	seed := crc32cUint32(crc32cUint32(p.v.seed, ino), 0) // generation 0
+	seed := p.inodeSeed(ino)
 	size, links := int64(0), e.Links
 	mapped := true
 	switch e.Type() {
@@ -70,7 +72,8 @@ func (p *populator) inode(ino, parent uint32, e *tree.Entry) error {
 		}
 		x, err = p.content(e.Inode)
 	case tree.TypeDir:
-		x, size, links, err = p.directory(ino, parent, e, x, seed)
+		d := p.dirs[e.Inode]
+		x, size, links = d.x, d.size, d.links
 	case tree.TypeSymlink:
 		size = int64(len(e.Target))
 		if mapped = size >= fastSymlink; mapped {

@@ -1,19 +1,33 @@
 package ext4
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"slices"
 
 	"bake.build/bake/runtime/disk/tree"
 )
 
+// BlockSize is the size of a block in bytes.
+const BlockSize = blockSize
+
+// A Place is one step of the order in which inodes get their numbers and their
+// blocks.
+type Place struct {
+	Inode  *tree.Inode // nil leaves one inode out,
+	Blocks uint64      // and so many blocks
+}
+
 // Populate fills the empty file system at offset of img, as Format left it,
-// with the tree. It reads the tree on the calling goroutine only and writes to
-// img from others too, until it returns. progress, if not nil, is told the
-// bytes of content read so far. A tree that does not fit gives a *NoSpace.
-func Populate(ctx context.Context, img Image, offset int64, t *tree.Tree, progress func(done int64)) (err error) {
+// with the tree. Inodes get their numbers and their blocks in the order given,
+// those that it does not name after these, in the order of the tree. Blocks that
+// the order leaves out are taken where there is no room for them. Populate reads
+// the tree on the calling goroutine only and writes to img from others too, until
+// it returns. progress, if not nil, is told the bytes of content read so far. A
+// tree that does not fit gives a *NoSpace.
+func Populate(ctx context.Context, img Image, offset int64, t *tree.Tree, order []Place, progress func(done int64)) (err error) {
 	v, err := open(img, offset)
 	if err != nil {
 		return err
@@ -22,17 +36,18 @@ func Populate(ctx context.Context, img Image, offset int64, t *tree.Tree, progre
 		v: v, t: t, progress: progress,
 		blocks: &allocator{v: v}, inodes: &inodes{v: v},
 		numbers: map[*tree.Inode]uint32{},
+		dirs:    map[*tree.Inode]dirBlocks{},
 		out:     newWriter(ctx, v),
 	}
 	defer func() { err = errors.Join(err, p.out.close()) }()
-	if err := p.number(); err != nil {
+	if err := p.collect(); err != nil {
 		return err
 	}
-	if err := p.check(); err != nil {
+	if err := p.number(order); err != nil {
 		return err
 	}
 	if err := p.write(ctx); err != nil {
-		// What check took for an upper bound was not one.
+		// What number took for an upper bound was not one.
 		if full := (*NoSpace)(nil); errors.As(err, &full) {
 			full.Need, full.Have = Need(t), p.free
 		}
@@ -52,10 +67,21 @@ type populator struct {
 
 	blocks  *allocator
 	inodes  *inodes
+	items   []*item // what is written, one for each inode
 	numbers map[*tree.Inode]uint32
+	dirs    map[*tree.Inode]dirBlocks
 	last    uint32 // the highest inode number
 	free    int64  // bytes, before anything is written
+	gaps    bool   // there is room for what the order leaves out
 	out     *writer
+}
+
+// An item is an inode with the first of its names.
+type item struct {
+	path   string
+	e      *tree.Entry
+	parent *tree.Inode // the directory that has it
+	skip   uint64      // blocks that are left out before its own
 }
 
 // lostFound is the directory for what fsck finds, which mke2fs makes.
@@ -65,41 +91,102 @@ const lostFound = "lost+found"
 // disk is left out.
 func isLostFound(p string, e *tree.Entry) bool { return p == lostFound && e.IsDir() }
 
-// number gives every inode its number, in the order of the tree.
-func (p *populator) number() error {
+// collect lists the inodes of the tree.
+func (p *populator) collect() error {
 	p.numbers[p.t.Root.Inode] = rootInode
-	p.last = firstFreeInode - 1
-	return p.t.Walk(func(path string, e *tree.Entry) error {
+	seen := map[*tree.Inode]bool{}
+	var walk func(path string, e *tree.Entry, parent *tree.Inode) error
+	walk = func(path string, e *tree.Entry, parent *tree.Inode) error {
 		switch {
 		case isLostFound(path, e):
 			p.numbers[e.Inode] = lostFoundInode
-			return fs.SkipDir
+			return nil
 		case path == lostFound:
 			return errors.New("lost+found is not a directory, and every ext4 has one of that name")
 		case !e.IsDir() && e.Links > maxLinks:
 			return fmt.Errorf("%s: it has %d names, ext4 has room for %d", path, e.Links, maxLinks)
 		}
-		if _, ok := p.numbers[e.Inode]; !ok {
-			p.last++
-			p.numbers[e.Inode] = p.last
+		if !seen[e.Inode] {
+			seen[e.Inode] = true
+			p.items = append(p.items, &item{path: path, e: e, parent: parent})
+		}
+		for _, c := range e.Children {
+			sub := c.Name
+			if path != "." {
+				sub = path + "/" + c.Name
+			}
+			if err := walk(sub, c, e.Inode); err != nil {
+				return err
+			}
 		}
 		return nil
-	})
+	}
+	return walk(".", p.t.Root, p.t.Root.Inode)
 }
 
-// check says early, and with figures, that the tree cannot fit.
-func (p *populator) check() error {
-	if have := uint64(p.v.groups) * uint64(p.v.inodesPerGroup); uint64(p.last) > have {
-		return fmt.Errorf("the tree has %d files and the file system room for %d", p.last-lostFoundInode+1, have-lostFoundInode)
+// number gives every inode its number and sorts the items by it.
+func (p *populator) number(order []Place) error {
+	if err := p.room(order); err != nil {
+		return err
+	}
+	p.last = firstFreeInode - 1
+	byInode := make(map[*tree.Inode]*item, len(p.items))
+	for _, it := range p.items {
+		byInode[it.e.Inode] = it
+	}
+	var skip uint64
+	give := func(in *tree.Inode) {
+		it := byInode[in]
+		if it == nil {
+			return // lost+found, or not of this tree
+		}
+		it.skip, skip = skip, 0
+		if _, ok := p.numbers[in]; !ok {
+			p.last++
+			p.numbers[in] = p.last
+		}
+		delete(byInode, in)
+	}
+	for _, place := range order {
+		switch {
+		case place.Inode != nil:
+			give(place.Inode)
+		case p.gaps:
+			p.last++
+			skip += place.Blocks
+		}
+	}
+	for _, it := range p.items {
+		give(it.e.Inode)
+	}
+	slices.SortFunc(p.items, func(a, b *item) int { return cmp.Compare(p.numbers[a.e.Inode], p.numbers[b.e.Inode]) })
+	return nil
+}
+
+// room says early, and with figures, that the tree cannot fit. It finds out whether
+// what the order leaves out fits beside it, with room for directories to grow.
+func (p *populator) room(order []Place) error {
+	inodes, blocks := uint64(firstFreeInode-1+len(p.items)), uint64(0)
+	if have := uint64(p.v.groups) * uint64(p.v.inodesPerGroup); inodes > have {
+		return fmt.Errorf("the tree has %d files and the file system room for %d", len(p.items), have-lostFoundInode)
+	}
+	for _, place := range order {
+		if place.Inode == nil {
+			inodes++
+			blocks += place.Blocks
+		}
 	}
 	var free uint64
 	for g := range p.v.groups {
 		free += uint64(p.v.group(g).count(descFreeBlocks))
 	}
 	p.free = int64(free) * blockSize
-	if need := Need(p.t); need > p.free {
+	need := Need(p.t)
+	if need > p.free {
 		return &NoSpace{Need: need, Have: p.free}
 	}
+	blocks += 2*dirStep + uint64(need)/blockSize
+	p.gaps = inodes <= uint64(p.v.groups)*uint64(p.v.inodesPerGroup) && blocks+blocks/8 <= free
 	return nil
 }
 
@@ -145,37 +232,67 @@ func Need(t *tree.Tree) int64 {
 	return blocks * blockSize
 }
 
-// write writes every inode and what belongs to it.
-func (p *populator) write(ctx context.Context) error {
-	written := map[*tree.Inode]bool{}
-	return p.walk(ctx, ".", p.t.Root, rootInode, written)
+// dirStep is what the number of blocks of all directories is rounded up to, so that
+// one block more moves nothing else.
+const dirStep = 1024
+
+// A dirBlocks is a directory whose names are written.
+type dirBlocks struct {
+	x     extents
+	size  int64
+	links int
 }
 
-func (p *populator) walk(ctx context.Context, path string, e *tree.Entry, parent uint32, written map[*tree.Inode]bool) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if isLostFound(path, e) {
-		return nil
-	}
-	ino := p.numbers[e.Inode]
-	if e.Links > 1 {
-		if written[e.Inode] {
-			return nil
+// write writes every inode and what belongs to it. The names of directories come
+// first: they hold numbers of inodes and so change more often than files.
+func (p *populator) write(ctx context.Context) error {
+	used := uint64(0)
+	for _, it := range p.items {
+		if !it.e.IsDir() {
+			continue
 		}
-		written[e.Inode] = true
-	}
-	if err := p.inode(ino, parent, e); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	for _, c := range e.Children {
-		sub := c.Name
-		if path != "." {
-			sub = path + "/" + c.Name
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		if err := p.walk(ctx, sub, c, ino, written); err != nil {
+		d, err := p.names(it)
+		if err != nil {
+			return fmt.Errorf("%s: %w", it.path, err)
+		}
+		p.dirs[it.e.Inode] = d
+		used += uint64(d.size) / blockSize
+	}
+	if p.gaps {
+		if err := p.blocks.skip((used+used/4+dirStep)/dirStep*dirStep - used); err != nil {
 			return err
 		}
 	}
+	for _, it := range p.items {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := p.blocks.skip(it.skip); err != nil {
+			return err
+		}
+		if err := p.inode(p.numbers[it.e.Inode], it.e); err != nil {
+			return fmt.Errorf("%s: %w", it.path, err)
+		}
+	}
 	return nil
+}
+
+// names writes the names of a directory.
+func (p *populator) names(it *item) (d dirBlocks, err error) {
+	ino := p.numbers[it.e.Inode]
+	var has extents
+	if ino == rootInode {
+		slot, err := p.inodes.slot(ino)
+		if err != nil {
+			return d, err
+		}
+		if has, err = rootBlock(slot); err != nil {
+			return d, err
+		}
+	}
+	d.x, d.size, d.links, err = p.directory(ino, p.numbers[it.parent], it.e, has, p.inodeSeed(ino))
+	return d, err
 }
