@@ -98,6 +98,10 @@ func (a *account) fails(want string, args ...string) {
 // other permissions, mistakes, and back into a file.
 func TestPublished(t *testing.T) {
 	a := newAccount(t, published)
+	a.fails("the artifact web is an image of aws, and has no disk", "run", "web")
+	if n := a.cloud.Count("StartSnapshot"); n != 0 {
+		t.Error("bake run has published the image")
+	}
 	out := a.run("build", "--progress=plain")
 	images := a.cloud.Images("eu-west-1")
 	if len(images) != 1 || len(a.cloud.Images("us-east-1")) != 1 {

@@ -20,6 +20,7 @@ import (
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
 )
@@ -142,6 +143,9 @@ func (s *session) artifactImage(ctx context.Context, name string, image *platfor
 	}
 	cfg := s.solveConfig(&f.buildFlags, event.NewStream())
 	n := targets[0].Node
+	if _, ok := n.Op.(*export.Publish); ok {
+		return coded(exitDefinition, fmt.Errorf("the artifact %s is an image of %s, and has no disk that a machine starts from", name, n.Platform.Name))
+	}
 	d, err := s.decision(ctx, cfg, n)
 	if err != nil {
 		return err
