@@ -4,23 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	disks "bake.build/bake/platforms/aws/ebs"
 )
 
 // clients are the clients of one account, by region.
 type clients struct {
 	options Options
 	backoff time.Duration // the longest pause between the tries of a request
+	blocks  *awshttp.BuildableClient
 
 	mu     sync.Mutex
 	config *aws.Config // nil before the first use
@@ -31,6 +36,14 @@ const (
 	requestTries = 8 // at most
 	backoffMost  = 20 * time.Second
 )
+
+func newClients(o Options) *clients {
+	return &clients{options: o, backoff: backoffMost, blocks: awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		// The SDK keeps ten idle connections; all others would be made anew for
+		// every block.
+		t.MaxIdleConns, t.MaxIdleConnsPerHost = 2*disks.MaxInFlight, disks.MaxInFlight
+	})}
+}
 
 // load reads the AWS configuration once, and finds out whether there are
 // credentials.
@@ -99,7 +112,9 @@ func (c *clients) ebs(ctx context.Context, region string) (*ebs.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ebs.NewFromConfig(cfg, func(o *ebs.Options) { o.Region, o.Retryer = region, aws.NopRetryer{} }), nil
+	return ebs.NewFromConfig(cfg, func(o *ebs.Options) {
+		o.Region, o.Retryer, o.HTTPClient = region, aws.NopRetryer{}, c.blocks
+	}), nil
 }
 
 func (c *clients) ssm(ctx context.Context, region string) (*ssm.Client, error) {

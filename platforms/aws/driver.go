@@ -21,7 +21,7 @@ func Spec() platforms.Spec {
 type driver struct {
 	host    platforms.Host
 	options Options
-	clients clients
+	clients *clients
 	text    string        // the options as JSON, for who removes what a dead build left
 	pause   time.Duration // before AWS is asked for a second time how something goes
 }
@@ -38,7 +38,7 @@ func open(o Options, h platforms.Host) (platforms.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &driver{host: h, options: o, text: string(text), clients: clients{options: o, backoff: backoffMost}, pause: time.Second}, nil
+	return &driver{host: h, options: o, text: string(text), clients: newClients(o), pause: time.Second}, nil
 }
 
 // Fingerprint implements platforms.Driver.

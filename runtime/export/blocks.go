@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"bake.build/bake/runtime/disk/tree"
+	"bake.build/bake/internal/sparse"
 )
 
 // A compressor writes the compressed form of src to dst. It is used by one
@@ -120,7 +120,7 @@ func (p *pipeline) read(f *os.File, total, size int64) error {
 	end := int64(0) // of the present range of data
 	for off := int64(0); off < total; off += size {
 		if off >= end {
-			start, stop, err := tree.NextData(f, off, total)
+			start, stop, err := sparse.NextData(f, off, total)
 			if err == io.EOF {
 				return nil
 			} else if err != nil {

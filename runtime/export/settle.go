@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"bake.build/bake/runtime/disk/tree"
+	"bake.build/bake/internal/sparse"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -68,7 +68,7 @@ func hashSparse(ctx context.Context, h io.Writer, f *os.File) (int64, error) {
 	size, off := info.Size(), int64(0)
 	buf, zeros := make([]byte, 1<<20), make([]byte, 1<<20)
 	for off < size {
-		start, end, err := tree.NextData(f, off, size)
+		start, end, err := sparse.NextData(f, off, size)
 		if err == io.EOF {
 			start, end = size, size
 		} else if err != nil {

@@ -44,9 +44,30 @@ func noise(blocks int, data ...int) []byte {
 	return b
 }
 
+// file returns a file of a disk, with holes for its blocks of zeros.
+func file(t *testing.T, disk []byte) *os.File {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "disk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	for at := 0; at < len(disk); at += BlockSize {
+		if b := disk[at:min(at+BlockSize, len(disk))]; !isZero(b) {
+			if _, err := f.WriteAt(b, int64(at)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := f.Truncate(int64(len(disk))); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 func upload(t *testing.T, s *awstest.Cloud, disk []byte, change ...func(*Upload)) (*Result, error) {
 	t.Helper()
-	u := &Upload{API: client(s), Disk: bytes.NewReader(disk), Size: int64(len(disk)), pause: time.Millisecond}
+	u := &Upload{API: client(s), Disk: file(t, disk), Size: int64(len(disk)), pause: time.Millisecond}
 	for _, f := range change {
 		f(u)
 	}
@@ -169,7 +190,7 @@ func TestResume(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer j.Close()
-		u := &Upload{API: client(s), Disk: bytes.NewReader(disk), Size: int64(len(disk)), Journal: j, pause: time.Millisecond}
+		u := &Upload{API: client(s), Disk: file(t, disk), Size: int64(len(disk)), Journal: j, pause: time.Millisecond}
 		return u.Run(ctx)
 	}
 	if _, err := run(ctx); !errors.Is(err, context.Canceled) {

@@ -121,6 +121,14 @@ func (j *Journal) has(i int, sum Sum) bool {
 	return ok && got == sum
 }
 
+// knows reports whether block i was sent, whatever it held then.
+func (j *Journal) knows(i int) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, ok := j.done[i]
+	return ok
+}
+
 // sent notes a block. A crash of the host may lose it, which costs sending it
 // again.
 func (j *Journal) sent(i int, sum Sum) error {

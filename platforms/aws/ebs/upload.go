@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
 	"golang.org/x/sync/errgroup"
+
+	"bake.build/bake/internal/sparse"
 )
 
 // An API is what an upload needs of the service. The client must not repeat
@@ -36,8 +39,8 @@ const MaxInFlight = 64
 // An Upload is one disk on its way into a snapshot.
 type Upload struct {
 	API  API
-	Disk io.ReaderAt
-	Size int64 // of the disk, in bytes
+	Disk *os.File // whose holes are not read; reading it moves its offset
+	Size int64    // of the disk, in bytes
 
 	// Parent is the snapshot whose blocks Before tells; "" for none.
 	Parent string
@@ -133,9 +136,19 @@ func (u *Upload) send(ctx context.Context, t *tryer, snapshot string) (Map, int,
 	progress := meter{total: u.Size, tell: u.Progress}
 	// Blocks are read and hashed one after the other: that is faster than any
 	// network, and keeps no more of them in memory than are on their way.
+	holes := &holes{disk: u.Disk, size: u.Size}
 	for i := range total {
 		if sending.Err() != nil {
 			break
+		}
+		hole, err := holes.at(i)
+		if err != nil {
+			return nil, 0, errors.Join(fmt.Errorf("read the disk: %w", err), g.Wait())
+		}
+		if hole && u.Before.at(i) == zeroSum && !u.Journal.knows(i) {
+			m[i] = zeroSum
+			progress.add(BlockSize)
+			continue
 		}
 		buf := bufs.Get().(*[]byte)
 		if err := readBlock(u.Disk, i, *buf); err != nil {
@@ -168,6 +181,27 @@ func (u *Upload) send(ctx context.Context, t *tryer, snapshot string) (Map, int,
 		return nil, 0, context.Cause(ctx)
 	}
 	return m, int(sent.Load()), nil
+}
+
+// holes tells where a disk has no data, for blocks in rising order.
+type holes struct {
+	disk       *os.File
+	size       int64
+	start, end int64 // of the next range of data
+}
+
+// at reports whether block i lies in a hole.
+func (h *holes) at(i int) (bool, error) {
+	from, to := int64(i)*BlockSize, min(int64(i+1)*BlockSize, h.size)
+	for h.end <= from {
+		var err error
+		if h.start, h.end, err = sparse.NextData(h.disk, from, h.size); errors.Is(err, io.EOF) {
+			h.start, h.end = h.size, h.size+1
+		} else if err != nil {
+			return false, err
+		}
+	}
+	return h.start >= to, nil
 }
 
 // A meter tells how far something is, one call after the other.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 
+	"bake.build/bake/internal/sparse"
 	"bake.build/bake/runtime/disk/tree"
 )
 
@@ -24,15 +25,15 @@ func (p *populator) content(in *tree.Inode) (x extents, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	f, sparse := r.(*os.File)
-	sparse = sparse && in.Stored < in.Size
+	f, holes := r.(*os.File)
+	holes = holes && in.Stored < in.Size
 	end := int64(0) // of the present range of data
-	if !sparse {
+	if !holes {
 		end = in.Size
 	}
 	for off := int64(0); off < in.Size; {
 		if off >= end {
-			start, stop, err := tree.NextData(f, off, in.Size)
+			start, stop, err := sparse.NextData(f, off, in.Size)
 			if err == io.EOF {
 				break
 			} else if err != nil {

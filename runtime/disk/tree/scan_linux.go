@@ -11,6 +11,8 @@ import (
 	"sort"
 
 	"golang.org/x/sys/unix"
+
+	"bake.build/bake/internal/sparse"
 )
 
 // Scan reads the metadata of everything below dir, without crossing symbolic
@@ -137,7 +139,7 @@ func dataSize(file string, size int64) (n int64, err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	for off := int64(0); off < size; {
-		start, end, err := NextData(f, off, size)
+		start, end, err := sparse.NextData(f, off, size)
 		if err == io.EOF {
 			break
 		} else if err != nil {
@@ -152,26 +154,4 @@ func dataSize(file string, size int64) (n int64, err error) {
 // Open opens a regular file of the tree that lies on the host.
 func (t *Tree) Open(in *Inode) (*os.File, error) {
 	return os.OpenFile(filepath.Join(t.Dir, in.first), os.O_RDONLY|unix.O_NOFOLLOW, 0)
-}
-
-// NextData returns the next range of f at or after off that may hold data, or
-// io.EOF when there is none before size.
-func NextData(f *os.File, off, size int64) (start, end int64, err error) {
-	start, err = unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) {
-		return 0, 0, io.EOF
-	}
-	if errors.Is(err, unix.EINVAL) {
-		return off, size, nil // the file system does not know
-	}
-	if err != nil {
-		return 0, 0, &os.PathError{Op: "seek", Path: f.Name(), Err: err}
-	}
-	if end, err = unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE); err != nil {
-		return 0, 0, &os.PathError{Op: "seek", Path: f.Name(), Err: err}
-	}
-	if start >= size {
-		return 0, 0, io.EOF
-	}
-	return start, min(end, size), nil
 }

@@ -5,7 +5,6 @@ package tree
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 )
@@ -17,12 +16,3 @@ func Scan(dir string) (*Tree, error) { return nil, fmt.Errorf("scan %s: %w", dir
 
 // Open opens a regular file of the tree that lies on the host.
 func (t *Tree) Open(in *Inode) (*os.File, error) { return nil, errHost }
-
-// NextData returns the next range of f at or after off that may hold data, or
-// io.EOF when there is none before size.
-func NextData(f *os.File, off, size int64) (start, end int64, err error) {
-	if off >= size {
-		return 0, 0, io.EOF
-	}
-	return off, size, nil
-}
