@@ -61,7 +61,11 @@ func measureUpload(ctx context.Context, b *bench) ([]row, error) {
 			return rows, err
 		}
 		b.logf("%s by Packer", what.name)
-		u, err := vm.packer(b, what.source).run(ctx)
+		tmp, err := b.subdir("packer.tmp")
+		if err != nil {
+			return rows, err
+		}
+		u, err := vm.packer(tmp, what.source).run(ctx)
 		if err != nil {
 			return rows, err
 		}
@@ -137,10 +141,10 @@ func (t *target) scp(source string) *child {
 	return &child{args: t.ssh("scp", "-P", "-r", source, "root@127.0.0.1:/srv/scp-"+source), dir: t.dir, log: t.dir + ".scp.log"}
 }
 
-func (t *target) packer(b *bench, source string) *child {
+func (t *target) packer(tmp, source string) *child {
 	return &child{
 		args: []string{"packer", "build", "-color=false", "-var", "port=" + strconv.Itoa(t.port), "-var", "source=" + source + "/",
 			"-var", "destination=/srv/packer-" + source, filepath.Join(t.dir, "upload-packer.json")},
-		dir: t.dir, env: packerEnv(b.path("packer.tmp")), log: t.dir + ".packer.log",
+		dir: t.dir, env: packerEnv(tmp), log: t.dir + ".packer.log",
 	}
 }
