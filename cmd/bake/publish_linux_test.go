@@ -166,8 +166,7 @@ func TestPublished(t *testing.T) {
 	a.fails("--platform: no platform is called \"asw\" (did you mean \"aws\"?)", "gc", "--platform", "asw")
 }
 
-// TestGateOfPublications keeps an image back whose test fails, a test of another
-// artifact of its layer included.
+// TestGateOfPublications keeps an image back whose layer's test fails.
 func TestGateOfPublications(t *testing.T) {
 	a := newAccount(t, published+`test(m, "false", name = "fails")`+"\n")
 	a.fails("fails", "build", "web")

@@ -248,6 +248,18 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+func TestBootMode(t *testing.T) {
+	for _, c := range []struct{ arch, boot, option, want string }{
+		{"amd64", "bios+uefi", "", "uefi-preferred"}, {"amd64", "bios", "", "legacy-bios"}, {"amd64", "uefi", "", "uefi"},
+		{"amd64", "", "", ""}, {"arm64", "", "", "uefi"}, {"amd64", "bios+uefi", "legacy-bios", "legacy-bios"},
+	} {
+		j := &job{p: platforms.Publication{Arch: c.arch, Boot: c.boot}, o: Publication{BootMode: c.option}}
+		if got := string(j.bootMode()); got != c.want {
+			t.Errorf("%+v: got %q", c, got)
+		}
+	}
+}
+
 // TestDelta publishes a disk that has changed: only that travels.
 func TestDelta(t *testing.T) {
 	w := newWorld(t)

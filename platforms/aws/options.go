@@ -34,7 +34,7 @@ type Publication struct {
 	ImageName      string            `bake:"image_name" json:"image_name,omitempty" help:"The AMI's name." default:"the artifact's, with the beginning of its key"`
 	Description    string            `bake:"description" json:"description,omitempty" help:"The AMI's description."`
 	ImageTags      map[string]string `bake:"image_tags" json:"image_tags,omitempty" help:"Further tags of the AMI and its snapshots."`
-	BootMode       string            `bake:"boot_mode" json:"boot_mode,omitempty" help:"How instances boot." default:"uefi-preferred for disks that boot both ways" choices:"legacy-bios|uefi|uefi-preferred"`
+	BootMode       string            `bake:"boot_mode" json:"boot_mode,omitempty" help:"How instances boot." default:"as the disk was made to: uefi-preferred for both ways; that of the instance type where nobody said" choices:"legacy-bios|uefi|uefi-preferred"`
 	TPM            bool              `bake:"tpm" json:"tpm,omitempty" help:"Instances have a NitroTPM. It needs boot_mode = uefi."`
 	IMDSv1         bool              `bake:"imds_v1" json:"imds_v1,omitempty" help:"Instances also answer to version 1 of the metadata service."`
 	RootDevice     string            `bake:"root_device" json:"root_device,omitempty" help:"The name of the root device." default:"/dev/xvda"`

@@ -359,6 +359,8 @@ func (j *job) registration(snapshot string, size int32) *ec2.RegisterImageInput 
 	return in
 }
 
+// bootMode returns how instances boot; "" leaves that to AWS, which is right for a
+// disk of which nobody said how it boots.
 func (j *job) bootMode() types.BootModeValues {
 	switch {
 	case j.o.BootMode != "":
@@ -367,8 +369,10 @@ func (j *job) bootMode() types.BootModeValues {
 		return types.BootModeValuesUefi
 	case j.p.Boot == "bios":
 		return types.BootModeValuesLegacyBios
+	case j.p.Boot == "bios+uefi":
+		return types.BootModeValuesUefiPreferred
 	}
-	return types.BootModeValuesUefiPreferred
+	return ""
 }
 
 // copyTo has AWS copy the image to another region.

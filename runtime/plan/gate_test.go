@@ -72,3 +72,26 @@ func TestGate(t *testing.T) {
 		})
 	}
 }
+
+type publishOp struct{}
+
+func (*publishOp) Kind() string { return "publish" }
+func (*publishOp) Publishes()   {}
+
+// TestGateOfPublications tests an artifact: another artifact of the layer does not
+// wait for that, and a publication of the layer does.
+func TestGateOfPublications(t *testing.T) {
+	var b Builder
+	layer := b.Add(&Node{Op: &stepOp{}})
+	artifact := b.Add(&Node{Op: &stepOp{}, Deps: []*Node{layer}})
+	other := b.Add(&Node{Op: &stepOp{}, Deps: []*Node{layer}})
+	published := b.Add(&Node{Op: &publishOp{}, Deps: []*Node{layer}})
+	check := b.Add(&Node{Op: &checkOp{}, Deps: []*Node{artifact}})
+	b.Plan().Gate()
+	if len(other.After) > 0 {
+		t.Errorf("another artifact waits for %d tests", len(other.After))
+	}
+	if len(published.After) != 1 || published.After[0] != check {
+		t.Errorf("the publication waits for %v", published.After)
+	}
+}
