@@ -108,7 +108,7 @@ func platformImport(from, to string) string {
 	switch {
 	case from == "platforms":
 		return "it imports no other package of the project"
-	case to == "platforms" || to == "internal/tool" || to == "internal/mountns":
+	case to == "platforms" || to == "internal/tool" || to == "internal/mountns" || to == "internal/sparse":
 		return ""
 	case under(to, "platforms/ssh") || under(to, "platforms/image"):
 		return "" // shared by platforms
@@ -133,6 +133,7 @@ func TestForbidden(t *testing.T) {
 		{"platforms/aws", "platforms/ssh", true},
 		{"platforms/rootfs/origin", "platforms/image", true},
 		{"platforms/qemu", "internal/tool", true},
+		{"platforms/aws/ebs", "internal/sparse", true},
 		{"internal/testdisk", "internal/need", true},
 		{"platforms/qemu", "internal/testdisk", false},
 		{"platforms/all", "platforms/rootfs", true},

@@ -164,11 +164,8 @@ func TestBrokenConnection(t *testing.T) {
 	if got := run(t, m, "cat /kept"); got != "kept\n" {
 		t.Errorf("after an idle connection broke: %q", got)
 	}
-	go func() {
-		time.Sleep(300 * time.Millisecond)
-		s.killConnections()
-	}()
-	err := m.Run(t.Context(), platforms.Cmd{Args: []string{"sleep", "600"}})
+	started := &trigger{want: "started", then: s.killConnections}
+	err := m.Run(t.Context(), platforms.Cmd{Args: []string{"sh", "-c", "echo started; exec sleep 600"}, Stdout: started})
 	if err == nil || !strings.Contains(err.Error(), "the connection to the machine broke while the command ran") {
 		t.Errorf("got %v", err)
 	}
