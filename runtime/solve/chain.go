@@ -2,7 +2,9 @@ package solve
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"bake.build/bake/platforms"
@@ -48,19 +50,31 @@ func (c *chain) layer(t *task) error {
 		return err
 	}
 	meta := c.r.meta(t.u, p)
+	waited := false
 	waiting := func() {
+		waited = true
 		t.send(event.Event{Type: event.Waiting, Text: "another build that makes this layer"})
+	}
+	keeper, err := keeperOf(c.r.c.Drivers, n)
+	if err != nil {
+		return err
 	}
 	var failure error
 	e, filled, err := c.r.c.Store.Put(c.r.ctx, meta, waiting, func(dir string) (ref string, err error) {
-		t.start()
 		defer func() { failure = err }()
 		defer catch(&err)
+		if keeper != nil {
+			return "", c.saved(t, d, keeper, waited)
+		}
+		t.start()
 		if op, ok := n.Op.(plan.Source); ok {
 			return t.importTo(op, d, dir)
 		}
 		return c.step(t, d, dir)
 	})
+	if errors.Is(failure, errSaved) {
+		return nil
+	}
 	if failure != nil {
 		err = failure // without what the store adds to it
 	} else if err != nil {
@@ -78,6 +92,50 @@ func (c *chain) layer(t *task) error {
 	c.r.mu.Unlock()
 	return nil
 }
+
+// errSaved ends the filling of a layer that is not to be in the store.
+var errSaved = errors.New("the platform keeps the layer")
+
+// saved runs the step of t and has its platform keep the layer. Where another build
+// of this host was waited for, that may have made it. The error is never nil.
+func (c *chain) saved(t *task, d platforms.Driver, keeper platforms.Keeper, waited bool) error {
+	n, key := t.u.node(), t.u.id.key.String()
+	if waited {
+		refs, err := keeper.Kept(c.r.ctx, []string{key})
+		if err != nil {
+			return err
+		}
+		if ref := refs[key]; ref != "" {
+			c.drop() // its state is not that of the layer
+			t.elsewhere = true
+			c.r.remember(n, ref)
+			return errSaved
+		}
+	}
+	t.start()
+	ref, err := c.step(t, d, "")
+	if err != nil {
+		c.drop()
+		return err
+	}
+	c.r.remember(n, ref)
+	return errSaved
+}
+
+// remember notes where the platform keeps the layer n. It forgets it for "".
+func (r *run) remember(n *plan.Node, ref string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.sched.ids[n].key
+	delete(r.entries, k)
+	if ref != "" {
+		r.entries[k] = &store.Entry{Meta: store.Meta{Key: k, Kind: n.Op.Kind(), Name: n.Name, Platform: n.Platform.Name, Ref: ref}}
+	}
+}
+
+// needed reports whether something else than the next step in the machine needs the
+// layer u.
+func (r *run) needed(u *unit) bool { return len(u.dependents) != 1 || !r.goesOn(u) }
 
 func (r *run) meta(u *unit, p *plan.Platform) store.Meta {
 	n := u.node()
@@ -100,16 +158,36 @@ func (c *chain) step(t *task, d platforms.Driver, dir string) (ref string, err e
 	if err != nil {
 		return "", err
 	}
-	if ref, err = c.m.Commit(c.r.ctx, dir); err != nil {
+	if s, ok := c.m.(platforms.Saver); ok {
+		ref, err = s.Save(c.r.ctx, platforms.State{Key: t.u.id.key.String(), Name: n.Name, Needed: c.r.needed(t.u)})
+	} else {
+		ref, err = c.m.Commit(c.r.ctx, dir)
+	}
+	if err != nil {
 		return "", fmt.Errorf("commit: %w", err)
 	}
 	return ref, nil
 }
 
-// open boots a machine on the layer n unless there is one.
+// open boots a machine on the layer n unless there is one. Steps whose layers were
+// not worth keeping are run again.
 func (c *chain) open(t *task, d platforms.Driver, n *plan.Node) error {
 	if c.m != nil {
 		return nil
+	}
+	var again []*plan.Node
+	for ; ; n = parent(n) {
+		keeper, err := keeperOf(c.r.c.Drivers, n)
+		if err != nil {
+			return err
+		}
+		c.r.mu.Lock()
+		e := c.r.entries[c.r.sched.ids[n].key]
+		c.r.mu.Unlock()
+		if keeper == nil || e != nil {
+			break
+		}
+		again = append(again, n)
 	}
 	layers, err := c.r.layers(n)
 	if err != nil {
@@ -120,6 +198,12 @@ func (c *chain) open(t *task, d platforms.Driver, n *plan.Node) error {
 		return fmt.Errorf("open machine: %w", err)
 	}
 	c.m, c.killed, c.err = m, false, nil
+	for _, n := range slices.Backward(again) {
+		if err := n.Op.(plan.Step).Apply(c.r.ctx, m, t.env()); err != nil {
+			c.drop()
+			return fmt.Errorf("run %s again: %w", n.Name, err)
+		}
+	}
 	return nil
 }
 

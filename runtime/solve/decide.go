@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/store"
 )
@@ -46,7 +47,8 @@ type Schedule struct {
 
 	ids     map[*plan.Node]identity
 	nodes   map[*plan.Node]*Decision
-	reached []*plan.Node // what is not NotNeeded, in the order of definition
+	reached []*plan.Node        // what is not NotNeeded, in the order of definition
+	kept    map[plan.Key]string // references of the layers that platforms keep
 }
 
 // Of returns the decision on n.
@@ -92,7 +94,9 @@ func decide(ctx context.Context, c *Config, p *plan.Plan, targets []*plan.Node, 
 			Targets: targets,
 			ids:     ids,
 			nodes:   map[*plan.Node]*Decision{},
+			kept:    map[plan.Key]string{},
 		},
+		asked: map[string]bool{},
 	}
 	for _, n := range targets {
 		if err := d.visit(n); err != nil {
@@ -109,6 +113,7 @@ type decider struct {
 	gone  map[plan.Key]bool
 	whole map[plan.Key]bool       // whether a layer is there with all below it
 	byKey map[plan.Key]*plan.Node // the node that stands for all with its key
+	asked map[string]bool         // the platforms that told which layers they keep
 	s     *Schedule
 }
 
@@ -182,8 +187,11 @@ func (d *decider) judge(n *plan.Node, id identity, dec *Decision) error {
 			return &NodeError{Node: n, Err: err}
 		}
 	default:
+		stands, err := d.stands(n)
 		switch {
-		case d.stands(n):
+		case err != nil:
+			return &NodeError{Node: n, Err: err}
+		case stands:
 			dec.State = Cached
 		case d.has(id.key):
 			dec.Reason = "a layer below it is missing"
@@ -205,8 +213,16 @@ func (d *decider) why(n *plan.Node) string {
 
 func (d *decider) has(k plan.Key) bool { return !d.gone[k] && d.c.Store.Has(k) }
 
-// stands reports whether the layer n is in the store with all that are below it.
-func (d *decider) stands(n *plan.Node) bool {
+// stands reports whether there is the layer n: on its platform where that keeps
+// its layers, and otherwise in the store with all that are below it.
+func (d *decider) stands(n *plan.Node) (bool, error) {
+	keeper, err := keeperOf(d.c.Drivers, n)
+	if err != nil {
+		return false, err
+	}
+	if keeper != nil {
+		return d.keeps(keeper, n)
+	}
 	var way []*plan.Node
 	ok := true
 	for ; n != nil; n = parent(n) {
@@ -225,7 +241,47 @@ func (d *decider) stands(n *plan.Node) bool {
 	for _, n := range way {
 		d.whole[d.s.ids[n].key] = ok
 	}
-	return ok
+	return ok, nil
+}
+
+// keeperOf returns the driver of the layer n if it keeps that on its platform, or
+// nil.
+func keeperOf(drivers func(*plan.Platform) (platforms.Driver, error), n *plan.Node) (platforms.Keeper, error) {
+	if roleOf(n) != roleStep || n.Platform == nil {
+		return nil, nil
+	}
+	d, err := drivers(n.Platform)
+	if err != nil {
+		return nil, err
+	}
+	k, _ := d.(platforms.Keeper)
+	return k, nil
+}
+
+// keeps reports whether the platform keeps the layer n. It is asked once for all
+// layers of the plan.
+func (d *decider) keeps(keeper platforms.Keeper, n *plan.Node) (bool, error) {
+	if id := n.Platform.ID(); !d.asked[id] {
+		d.asked[id] = true
+		var keys []string
+		for _, m := range d.s.Plan.Nodes {
+			if roleOf(m) == roleStep && m.Platform != nil && m.Platform.ID() == id && d.s.ids[m].fresh == nil {
+				keys = append(keys, d.s.ids[m].key.String())
+			}
+		}
+		refs, err := keeper.Kept(d.ctx, keys)
+		if err != nil {
+			return false, fmt.Errorf("look for layers on %s: %w", n.Platform.Name, err)
+		}
+		for text, ref := range refs {
+			k, err := plan.ParseKey(text)
+			if err != nil {
+				return false, err
+			}
+			d.s.kept[k] = ref
+		}
+	}
+	return d.s.kept[d.s.ids[n].key] != "", nil
 }
 
 // parent returns the layer that the layer n was made from, or nil for a source.

@@ -8,6 +8,7 @@ import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
 	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/store"
 )
 
 // dispatch starts every unit that can run now.
@@ -172,8 +173,22 @@ func (r *run) driver(n *plan.Node) (platforms.Driver, *plan.Platform, error) {
 	return d, p, nil
 }
 
-// layers returns the chain that ends with the layer n.
+// layers returns the chain that ends with the layer n; of one that its platform
+// keeps, the layer alone.
 func (r *run) layers(n *plan.Node) ([]platforms.Layer, error) {
+	keeper, err := keeperOf(r.c.Drivers, n)
+	if err != nil {
+		return nil, err
+	}
+	if keeper != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		e := r.entries[r.sched.ids[n].key]
+		if e == nil {
+			return nil, fmt.Errorf("layer %s: %w", n.Name, store.ErrMissing)
+		}
+		return []platforms.Layer{e.Layer()}, nil
+	}
 	var chain []platforms.Layer
 	for m := n; m != nil; m = parent(m) {
 		k := r.sched.ids[m].key

@@ -150,6 +150,10 @@ func (r *run) load(gone map[plan.Key]bool) (whole bool, err error) {
 			if !isLayer(d) || r.sched.nodes[d].State != Cached {
 				continue
 			}
+			if ref := r.sched.kept[r.sched.ids[d].key]; ref != "" {
+				r.remember(d, ref)
+				continue
+			}
 			for m := d; m != nil; m = parent(m) {
 				if err := r.ctx.Err(); err != nil {
 					return false, context.Cause(r.ctx)

@@ -190,6 +190,9 @@ func (t *task) keep(ctx context.Context, c *chain) error {
 	meta.Key = meta.Preimage.Key()
 	_, _, err = t.r.c.Store.Put(ctx, meta, nil, func(dir string) (ref string, err error) {
 		defer catch(&err)
+		if s, ok := c.m.(platforms.Saver); ok {
+			return s.Save(ctx, platforms.State{Key: meta.Key.String(), Name: "failed: " + n.Name, Needed: true})
+		}
 		return c.m.Commit(ctx, dir)
 	})
 	if err != nil {

@@ -110,10 +110,12 @@ func (r *run) claimsOf(u *unit) ([]Claim, error) {
 	if u.role == roleExport {
 		claims = append(claims, Claim{Resource: "exports", Amount: 1, Capacity: int64(r.c.maxExports())})
 	} else {
-		claims = append(claims, Claim{Resource: "machines", Amount: 1, Capacity: int64(r.c.jobs())})
 		d, p, err := r.driver(n)
 		if err != nil {
 			return nil, &NodeError{Node: n, Err: err}
+		}
+		if _, ok := d.(platforms.Keeper); !ok { // whose machines take nothing of this host
+			claims = append(claims, Claim{Resource: "machines", Amount: 1, Capacity: int64(r.c.jobs())})
 		}
 		if l, ok := d.(platforms.Limiter); ok && l.MaxMachines() > 0 {
 			claims = append(claims, Claim{Resource: "machines of " + p.ID(), Amount: 1, Capacity: int64(l.MaxMachines()), shown: "machines of " + p.Name})
