@@ -16,7 +16,7 @@ import (
 func exportBuiltin() Builtin {
 	return Declare("export", `Writes a layer as an image, in one or more formats, and returns the artifact.
 
-With to = [aws()] the layer's disk is registered as an image of that platform, whichever one made the layer: the options are then those of the platform as well, listed below. It waits for all tests of the layer and of its other artifacts. With several platforms in to, a list of artifacts is returned.
+With to = [aws()] the layer's disk is registered as an image of that platform, whichever one made the layer: the options are then those of the platform as well, listed below. It waits for all tests of the layer and of its other artifacts. A layer of a platform that registers images is registered there unless to or formats is given. With several platforms in to, a list of artifacts is returned.
 
 The name is how users address the artifact on the command line, and begins the names of its files. Where one name is exported on several platforms, the artifacts are called name@platform.`,
 		"artifact", exportLayer)
@@ -25,7 +25,7 @@ The name is how users address the artifact on the command line, and begins the n
 type exportArgs struct {
 	Layer       *Layer    `arg:"layer,required" help:"The layer to write."`
 	Name        string    `arg:"name,required" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"."`
-	Formats     Paths     `arg:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"]"`
+	Formats     Paths     `arg:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"], where to is not given"`
 	Size        Size      `arg:"size,keyword" help:"Size of the disk, such as \"4G\". On platforms whose machines have a disk, it can only grow; the machine's partitions are left as they are." default:"what its files need, with room to spare, or that of the machine's disk"`
 	Boot        string    `arg:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
 	KernelArgs  Words     `arg:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
@@ -44,7 +44,12 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if !artifactName.MatchString(a.Name) {
 		return nil, fmt.Errorf("name: %q: want letters, digits, \".\", \"-\" and \"_\"", a.Name)
 	}
-	if c.Given("to") {
+	if !c.Given("to") && !c.Given("formats") {
+		if spec, err := c.spec(a.Layer.platform.plan.Name); err == nil && spec.Publishes && len(spec.Origin) > 0 {
+			a.To = Platforms{a.Layer.platform}
+		}
+	}
+	if len(a.To) > 0 || c.Given("to") {
 		return publishLayer(c, a)
 	}
 	if len(a.Options) > 0 {

@@ -31,6 +31,11 @@ func publishLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if err := c.ownDisk(a.Layer.platform); err != nil {
 		return nil, err
 	}
+	for _, p := range a.To {
+		if c.Given("size") && p.plan.ID() == a.Layer.platform.plan.ID() {
+			return nil, errors.New("size: the image is made of the machine's own disk: the platform's options say how large that is")
+		}
+	}
 	var artifacts []starlark.Value
 	for _, p := range a.To {
 		artifact, err := publishOn(c, a, p, boot)

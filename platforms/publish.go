@@ -27,7 +27,7 @@ type Publication struct {
 	Name    string          // the artifact's
 	Content string          // hex; names the bytes of the disk
 	Key     string          // hex; names all that the definition says of the image
-	Arch    string          // of the machines, as Go names it
+	Arch    string          // of the machines, as Go names it, or "" for a layer of the driver's own, which knows
 	Boot    string          // "bios", "uefi", "bios+uefi", or "" when the disk knows better
 	Options json.RawMessage // canonical JSON of the platform's options of export()
 }

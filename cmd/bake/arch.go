@@ -7,19 +7,25 @@ import (
 )
 
 // archOf returns the architecture of the layer that n is or is made from, as Go
-// names it, or "" when no source says, which means the host's.
+// names it, or "" when neither a source nor its platform says, which means the host's.
 func archOf(n *plan.Node) string {
 	for ; n != nil; n = firstDep(n) {
 		src, ok := n.Op.(plan.Source)
 		if !ok {
 			continue
 		}
-		var options struct {
-			Arch string `json:"arch"`
+		said := []json.RawMessage{src.Origin().Options}
+		if n.Platform != nil {
+			said = append(said, n.Platform.Options)
 		}
-		// Options that say nothing of it have none.
-		if json.Unmarshal(src.Origin().Options, &options) == nil && options.Arch != "" {
-			return goArch(options.Arch)
+		for _, text := range said {
+			var options struct {
+				Arch string `json:"arch"`
+			}
+			// Options that say nothing of it have none.
+			if json.Unmarshal(text, &options) == nil && options.Arch != "" {
+				return goArch(options.Arch)
+			}
 		}
 	}
 	return ""

@@ -69,14 +69,6 @@ func (s *session) files(ctx context.Context, address string, f *buildFlags) (*la
 	if err != nil {
 		return nil, err
 	}
-	entries, err := s.store.Chain(key)
-	if err != nil {
-		return nil, err
-	}
-	chain := make([]platforms.Layer, len(entries))
-	for i, e := range entries {
-		chain[i] = e.Layer()
-	}
 	driver, err := s.drivers.get(layer.Platform)
 	if err != nil {
 		return nil, err
@@ -84,6 +76,10 @@ func (s *session) files(ctx context.Context, address string, f *buildFlags) (*la
 	treer, ok := driver.(platforms.Treer)
 	if !ok {
 		return nil, fmt.Errorf("%s: the platform %s cannot show the files of a layer", address, layer.Platform.Name)
+	}
+	chain, err := s.chain(ctx, driver, layer, key)
+	if err != nil {
+		return nil, err
 	}
 	l := &layerFiles{layer: layer, tree: func(ctx context.Context, use func(string) error) error {
 		return treer.Tree(ctx, chain, use)

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/export"
@@ -31,10 +33,15 @@ func (s *session) publication(n *plan.Node, op *export.Publish, layer, key plan.
 	if err != nil {
 		return platforms.Publication{}, err
 	}
-	p := platforms.Publication{Name: op.Name, Content: content.String(), Key: key.String(), Arch: archOf(n), Options: op.Options}
-	if !s.spec(n.Deps[0].Platform.Name).Boots {
+	p := platforms.Publication{Name: op.Name, Content: content.String(), Key: key.String(), Options: op.Options}
+	from := s.spec(n.Deps[0].Platform.Name)
+	if from.Publishes {
+		return p, nil // the layer knows the rest
+	}
+	if p.Arch = archOf(n); !from.Boots {
 		p.Boot = export.BootOf(op.Disk(), p.Arch)
 	}
+	p.Arch = cmp.Or(p.Arch, runtime.GOARCH)
 	return p, nil
 }
 
@@ -105,6 +112,13 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 	p, err := e.s.publication(j.Node, op, layer, j.Key)
 	if err != nil {
 		return nil, err
+	}
+	if own, ok := j.Driver.(platforms.LayerPublisher); ok && j.Node.Platform.ID() == j.Node.Deps[0].Platform.ID() {
+		found, err := own.PublishLayer(ctx, p, j.Chain[len(j.Chain)-1], j.Out)
+		if err != nil {
+			return nil, err
+		}
+		return images(found), nil
 	}
 	dir, remove, err := e.s.drivers.host.TempDir("publish")
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"bake.build/bake/runtime/event"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
+	"bake.build/bake/runtime/store"
 )
 
 func (a *app) shellCommand() *cobra.Command {
@@ -112,15 +113,11 @@ func (s *session) makeLayer(ctx context.Context, n *plan.Node, f *buildFlags) (k
 
 // openShell boots a machine on the chain of key and gives it the terminal.
 func (s *session) openShell(ctx context.Context, layer *plan.Node, key plan.Key) (err error) {
-	entries, err := s.store.Chain(key)
+	driver, err := s.drivers.get(layer.Platform)
 	if err != nil {
 		return err
 	}
-	chain := make([]platforms.Layer, len(entries))
-	for i, e := range entries {
-		chain[i] = e.Layer()
-	}
-	driver, err := s.drivers.get(layer.Platform)
+	chain, err := s.chain(ctx, driver, layer, key)
 	if err != nil {
 		return err
 	}
@@ -131,6 +128,36 @@ func (s *session) openShell(ctx context.Context, layer *plan.Node, key plan.Key)
 	defer func() { err = errors.Join(err, m.Close()) }()
 	fmt.Fprintf(s.stderr, "a machine on %s (%s); what you change is thrown away\n", layer.Name, key.Short())
 	return s.interactive(ctx, m)
+}
+
+// chain returns the layers that a machine on key is opened with. Where the platform
+// keeps its layers, that is the one alone.
+func (s *session) chain(ctx context.Context, d platforms.Driver, layer *plan.Node, key plan.Key) ([]platforms.Layer, error) {
+	if k, ok := d.(platforms.Keeper); ok {
+		if entry, err := s.store.Get(key); err == nil {
+			return []platforms.Layer{entry.Layer()}, nil // an origin, or what a failed step left
+		} else if !errors.Is(err, store.ErrMissing) {
+			return nil, err
+		}
+		refs, err := k.Kept(ctx, []string{key.String()})
+		if err != nil {
+			return nil, err
+		}
+		ref := refs[key.String()]
+		if ref == "" {
+			return nil, fmt.Errorf("the layer %s is not there any more", layer.Name)
+		}
+		return []platforms.Layer{{Key: key.String(), Ref: ref}}, nil
+	}
+	entries, err := s.store.Chain(key)
+	if err != nil {
+		return nil, err
+	}
+	chain := make([]platforms.Layer, len(entries))
+	for i, e := range entries {
+		chain[i] = e.Layer()
+	}
+	return chain, nil
 }
 
 // interactive runs a shell in m on the terminal. That the last command of the

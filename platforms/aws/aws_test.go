@@ -178,7 +178,7 @@ func TestPublish(t *testing.T) {
 	w.cloud.Pending = 2
 	o := Publication{
 		Regions: []string{"us-east-1", home}, Description: "a web server", ImageTags: map[string]string{"tier": "front"},
-		IOPS: 4000, Throughput: 250, VolumeSize: "3G", BootMode: "uefi", TPM: true, Encrypted: true, KMSKeys: map[string]string{"us-east-1": "arn:key"},
+		IOPS: 4000, Throughput: 250, VolumeSize: "3G", BootMode: "uefi", TPM: true, Encrypted: true, KMSKeys: map[string]string{"us-east-1": "arn:aws:kms:us-east-1:123456789012:key/k"},
 		ShareWith:      []string{"123456789012", "arn:aws:organizations::123456789012:organization/o-1", "arn:aws:organizations::123456789012:ou/o-1/ou-1"},
 		DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web",
 	}
@@ -218,7 +218,7 @@ func TestPublish(t *testing.T) {
 					t.Errorf("registered with %s %q, want %q", name, got, want)
 				}
 			}
-		} else if i.Form.Get("KmsKeyId") != "arn:key" || i.Form.Get("Encrypted") != "true" {
+		} else if !strings.HasSuffix(i.Form.Get("KmsKeyId"), ":key/k") || i.Form.Get("Encrypted") != "true" {
 			t.Errorf("copied with %v", i.Form)
 		}
 	}
@@ -308,7 +308,7 @@ func TestDelta(t *testing.T) {
 	}
 	// Without the parent all of it travels.
 	for _, i := range w.cloud.Images(home) {
-		if err := w.driver.deregister(t.Context(), image{region: home, id: i.ID, snapshots: []string{i.Snapshot}}); err != nil {
+		if err := w.driver.deregister(t.Context(), image{region: home, id: i.ID, snapshots: []string{i.Snapshot}}, true); err != nil {
 			t.Fatal(err)
 		}
 	}

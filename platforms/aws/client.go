@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
@@ -115,6 +116,14 @@ func (c *clients) ebs(ctx context.Context, region string) (*ebs.Client, error) {
 	return ebs.NewFromConfig(cfg, func(o *ebs.Options) {
 		o.Region, o.Retryer, o.HTTPClient = region, aws.NopRetryer{}, c.blocks
 	}), nil
+}
+
+func (c *clients) kms(ctx context.Context, region string) (*kms.Client, error) {
+	cfg, err := c.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return kms.NewFromConfig(cfg, func(o *kms.Options) { o.Region = region }), nil
 }
 
 func (c *clients) ssm(ctx context.Context, region string) (*ssm.Client, error) {

@@ -1,64 +1,138 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/ssh"
 )
 
 // Spec declares the platform.
 func Spec() platforms.Spec {
-	spec := platforms.Declare[Options, Origin](Name, "Images are registered as AMIs of an AWS account. Machines do not run here yet: a layer of another platform is written into a snapshot by the EBS direct APIs.", open)
+	spec := platforms.Declare[Options, Origin](Name,
+		"Instances of AWS EC2, whose layers are EBS snapshots in the account, and AMIs. A layer of another platform is registered without an instance: its disk is written into a snapshot by the EBS direct APIs.",
+		open)
 	spec.Boots = true
 	platforms.DeclarePublication[Publication](&spec)
 	return spec
 }
 
-// A driver publishes images with one account.
+// A driver works with one account in one region.
 type driver struct {
 	host    platforms.Host
 	options Options
 	clients *clients
+	key     func() (*ssh.Key, error)
 	text    string        // the options as JSON, for who removes what a dead build left
 	pause   time.Duration // before AWS is asked for a second time how something goes
+
+	placeMu sync.Mutex
+	where   *place // nil before the first instance
+
+	checkMu sync.Mutex
+	checked bool // it was asked what these credentials may do
+
+	mu     sync.Mutex
+	cost   time.Duration // of a snapshot: how long the last one took
+	ends   []string      // instances that are ending
+	copies map[string]chan struct{}
 }
 
 var (
-	_ platforms.Driver    = (*driver)(nil)
-	_ platforms.Publisher = (*driver)(nil)
-	_ platforms.Collector = (*driver)(nil)
-	_ platforms.Puller    = (*driver)(nil)
+	_ platforms.Driver         = (*driver)(nil)
+	_ platforms.Keeper         = (*driver)(nil)
+	_ platforms.PinNamer       = (*driver)(nil)
+	_ platforms.Limiter        = (*driver)(nil)
+	_ platforms.Disker         = (*driver)(nil)
+	_ platforms.Publisher      = (*driver)(nil)
+	_ platforms.LayerPublisher = (*driver)(nil)
+	_ platforms.Collector      = (*driver)(nil)
+	_ platforms.Puller         = (*driver)(nil)
+	_ platforms.Pruner         = (*driver)(nil)
+	_ platforms.Checker        = (*driver)(nil)
+	_ platforms.Closer         = (*driver)(nil)
 )
 
 func open(o Options, h platforms.Host) (platforms.Driver, error) {
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("aws: %w", err)
+	}
 	text, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
 	}
-	return &driver{host: h, options: o, text: string(text), clients: newClients(o), pause: time.Second}, nil
+	return &driver{
+		host: h, options: o, text: string(text), clients: newClients(o), key: sync.OnceValues(ssh.NewKey),
+		pause: time.Second, cost: firstCost, copies: map[string]chan struct{}{},
+	}, nil
 }
 
-// Fingerprint implements platforms.Driver.
+// Fingerprint implements platforms.Driver. The region is in the pin of the origin.
 func (d *driver) Fingerprint() string { return "aws/1" }
 
-var errNoMachines = errors.New("aws: no machines run on this platform: begin the chain on another one, and export it with to = [aws()]")
-
-// Pin implements platforms.Driver.
-func (d *driver) Pin(context.Context, platforms.Origin) (platforms.Origin, error) {
-	return platforms.Origin{}, errNoMachines
+// MaxMachines implements platforms.Limiter.
+func (d *driver) MaxMachines() int {
+	if d.options.PrivateIP != "" {
+		return 1
+	}
+	return cmp.Or(d.options.MaxInstances, defaultInstances)
 }
 
-// Import implements platforms.Driver.
-func (d *driver) Import(context.Context, platforms.Origin, string, platforms.Sink) (string, error) {
-	return "", errNoMachines
+// firstCost is what a snapshot is held to cost before one was made.
+const firstCost = 30 * time.Second
+
+func (d *driver) snapshotCost() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cost
 }
 
-// Boot implements platforms.Driver.
-func (d *driver) Boot(context.Context, []platforms.Layer, platforms.Sink) (platforms.Machine, error) {
-	return nil, errNoMachines
+func (d *driver) noteCost(took time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cost = took
+}
+
+// ending notes that an instance is ending, of which nothing stays.
+func (d *driver) ending(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ends = append(d.ends, id)
+}
+
+// closePatience is how long Close waits for AWS.
+const closePatience = 15 * time.Minute
+
+// Close implements platforms.Closer: it waits for the end of instances and removes
+// what was made for them. The ledger keeps what it cannot.
+func (d *driver) Close() error {
+	d.placeMu.Lock()
+	p := d.where
+	d.where = nil
+	d.placeMu.Unlock()
+	if p == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	d.mu.Lock()
+	ends := d.ends
+	d.ends = nil
+	d.mu.Unlock()
+	var errs []error
+	for _, id := range ends {
+		errs = append(errs, d.waitGone(ctx, p.region, id))
+	}
+	if err := errors.Join(append(errs, p.end(ctx))...); err != nil {
+		return fmt.Errorf("aws: clean up (bake gc does it later): %w", err)
+	}
+	return nil
 }
 
 // resource begins the record of something that is about to be made.

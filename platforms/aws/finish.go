@@ -48,7 +48,7 @@ func (j *job) finish(ctx context.Context, i *image) error {
 		return fail("tag it", err)
 	}
 	if j.o.SSMParameter != "" {
-		if err := j.parameter(ctx, i); err != nil {
+		if err := j.setParameter(ctx, i); err != nil {
 			return fail("set the parameter "+j.o.SSMParameter, err)
 		}
 	}
@@ -107,8 +107,8 @@ func permissions(list, besides []string) []types.LaunchPermission {
 	return all
 }
 
-// parameter makes the SSM parameter name the image.
-func (j *job) parameter(ctx context.Context, i *image) error {
+// setParameter makes the SSM parameter name the image.
+func (j *job) setParameter(ctx context.Context, i *image) error {
 	c, err := j.d.clients.ssm(ctx, i.region)
 	if err != nil {
 		return err
@@ -124,11 +124,11 @@ func (j *job) parameter(ctx context.Context, i *image) error {
 // ones and those in use. The image that was just made is the newest one, whatever
 // AWS's clock says.
 func (j *job) retire(ctx context.Context, region string) error {
-	images, err := j.d.findImages(ctx, region, "tag:"+tagName, j.p.Name)
+	images, err := j.d.findImages(ctx, region, filter("tag:"+tagName, j.p.Name))
 	if err != nil {
 		return err
 	}
-	others := slices.DeleteFunc(images, func(i image) bool { return i.tags[tagReady] == "" || i.tags[tagKey] == j.image })
+	others := slices.DeleteFunc(images, func(i image) bool { return i.tags[tagReady] == "" || i.tags[tagImage] == j.image })
 	slices.SortStableFunc(others, func(a, b image) int { return b.created.Compare(a.created) })
 	var errs []error
 	for _, i := range others[min(len(others), j.o.Keep-1):] {
@@ -138,7 +138,7 @@ func (j *job) retire(ctx context.Context, region string) error {
 			continue
 		}
 		if err == nil {
-			err = j.d.deregister(ctx, i)
+			err = j.d.deregister(ctx, i, true)
 		}
 		if hasCode(err, "OperationNotPermitted") {
 			j.say("%s: %s (%s) is older than the %d that are kept, and protected", region, i.name, i.id, j.o.Keep)
@@ -158,8 +158,7 @@ func (d *driver) inUse(ctx context.Context, i image) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	filter := []types.Filter{{Name: aws.String("image-id"), Values: []string{i.id}}}
-	instances := ec2.NewDescribeInstancesPaginator(c, &ec2.DescribeInstancesInput{Filters: filter})
+	instances := ec2.NewDescribeInstancesPaginator(c, &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("image-id", i.id)}})
 	for instances.HasMorePages() {
 		page, err := instances.NextPage(ctx)
 		if err != nil {
@@ -209,8 +208,19 @@ func templateUses(ctx context.Context, c *ec2.Client, template, image string) (b
 	return false, nil
 }
 
-// deregister removes an image and its snapshots.
-func (d *driver) deregister(ctx context.Context, i image) error {
+// deregister removes an image and its snapshots. Those that are layers go with it
+// only if layers says so.
+func (d *driver) deregister(ctx context.Context, i image, layers bool) error {
+	spare := map[string]bool{}
+	if !layers && len(i.snapshots) > 0 {
+		list, err := d.findSnapshots(ctx, i.region, filter("tag-key", tagKey), filter("snapshot-id", i.snapshots...))
+		if err != nil {
+			return err
+		}
+		for _, s := range list {
+			spare[aws.ToString(s.SnapshotId)] = true
+		}
+	}
 	c, err := d.clients.ec2(ctx, i.region)
 	if err != nil {
 		return err
@@ -220,6 +230,9 @@ func (d *driver) deregister(ctx context.Context, i image) error {
 		return fmt.Errorf("%s: deregister %s: %w", i.region, i.id, err)
 	}
 	for _, s := range i.snapshots {
+		if spare[s] {
+			continue
+		}
 		err := d.deleteSnapshot(ctx, i.region, s)
 		if hasCode(err, "InvalidSnapshot.InUse") {
 			continue // by another image, which has it from now on

@@ -17,11 +17,17 @@ import (
 	"bake.build/bake/platforms"
 )
 
-// Kinds of resources. A snapshot is found by its token; an image by its name. Both
-// are looked for by their tags: a record is written before there is an id.
+// Kinds of resources. A snapshot and an instance are found by their token, all
+// others by their name: a record is written before there is an id. A volume is
+// found by its id, and only where its instance's record was lost.
 const (
-	kindSnapshot = "snapshot"
+	kindGroup    = "security group"
 	kindImage    = "image"
+	kindInstance = "instance"
+	kindKeyPair  = "key pair"
+	kindLaunch   = "launch image" // what an instance on a layer is launched from
+	kindSnapshot = "snapshot"
+	kindVolume   = "volume"
 )
 
 // Collect implements platforms.Collector. What was finished after all, by this
@@ -30,7 +36,7 @@ func (d *driver) Collect(ctx context.Context, r platforms.Resource) error {
 	region := r.Data["region"]
 	switch r.Kind {
 	case kindSnapshot:
-		list, err := d.findSnapshots(ctx, region, "tag:"+tagToken, r.ID)
+		list, err := d.findSnapshots(ctx, region, filter("tag:"+tagToken, r.ID))
 		if err != nil {
 			return err
 		}
@@ -47,83 +53,204 @@ func (d *driver) Collect(ctx context.Context, r platforms.Resource) error {
 		if err != nil || i == nil || i.tags[tagReady] != "" || i.tags[tagBuild] == "" {
 			return err
 		}
-		return d.deregister(ctx, *i)
+		return d.deregister(ctx, *i, false)
+	case kindLaunch:
+		i, err := d.named(ctx, region, r.ID)
+		if err != nil || i == nil {
+			return err
+		}
+		return d.deregister(ctx, *i, false)
+	case kindInstance:
+		return d.collectInstance(ctx, region, r.ID)
+	case kindKeyPair:
+		return d.deleteKeyPair(ctx, region, r.ID)
+	case kindGroup:
+		return d.collectGroup(ctx, region, r.ID)
+	case kindVolume:
+		return d.deleteVolume(ctx, region, r.ID)
 	}
 	return fmt.Errorf("aws: no resource is called %q", r.Kind)
 }
 
-// Leftovers implements platforms.Collector: it looks in all regions that the
-// account can use.
-func (d *driver) Leftovers(ctx context.Context, before time.Time) ([]platforms.Resource, error) {
+// collectInstance ends an instance and removes the volumes that outlive it.
+func (d *driver) collectInstance(ctx context.Context, region, token string) error {
+	list, err := d.findInstances(ctx, region, filter("tag:"+tagToken, token))
+	if err != nil {
+		return err
+	}
+	if err := d.endInstances(ctx, region, list); err != nil {
+		return err
+	}
+	volumes, err := d.findVolumes(ctx, region, filter("tag:"+tagToken, token))
+	errs := []error{err}
+	for _, v := range volumes {
+		errs = append(errs, d.deleteVolume(ctx, region, aws.ToString(v.VolumeId)))
+	}
+	return errors.Join(errs...)
+}
+
+// endInstances ends instances and waits for that.
+func (d *driver) endInstances(ctx context.Context, region string, list []types.Instance) error {
+	for _, i := range list {
+		if err := d.terminate(ctx, region, aws.ToString(i.InstanceId)); err != nil {
+			return err
+		}
+	}
+	for _, i := range list {
+		if err := d.waitGone(ctx, region, aws.ToString(i.InstanceId)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collectGroup removes a security group and, before it, what bake's instances are
+// still in it.
+func (d *driver) collectGroup(ctx context.Context, region, name string) error {
+	groups, err := d.findGroups(ctx, region, filter("group-name", name))
+	if err != nil || len(groups) == 0 {
+		return err
+	}
+	id := aws.ToString(groups[0].GroupId)
+	list, err := d.findInstances(ctx, region, filter("instance.group-id", id), filter("tag-key", tagBuild))
+	if err != nil {
+		return err
+	}
+	if err := d.endInstances(ctx, region, list); err != nil {
+		return err
+	}
+	return d.deleteGroup(ctx, region, id)
+}
+
+// everywhere calls do for all regions that the account can use, at once. A function
+// given to add is called while no other one is.
+func (d *driver) everywhere(ctx context.Context, do func(ctx context.Context, region string, add func(func())) error) error {
 	home, err := d.clients.region(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	state, err := d.regionStates(ctx, home)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var mu sync.Mutex
-	var found []platforms.Resource
+	add := func(f func()) {
+		mu.Lock()
+		defer mu.Unlock()
+		f()
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxRegions)
 	for region, s := range state {
-		if s == notOptedIn {
-			continue
+		if s != notOptedIn {
+			g.Go(func() error { return do(ctx, region, add) })
 		}
-		g.Go(func() error {
-			list, err := d.leftoversIn(ctx, region, before)
-			mu.Lock()
-			defer mu.Unlock()
-			found = append(found, list...)
-			return err
-		})
 	}
-	err = g.Wait()
+	return g.Wait()
+}
+
+// Leftovers implements platforms.Collector: it looks in all regions that the
+// account can use. Kinds are in the order in which they can be removed.
+func (d *driver) Leftovers(ctx context.Context, before time.Time) ([]platforms.Resource, error) {
+	var found []platforms.Resource
+	err := d.everywhere(ctx, func(ctx context.Context, region string, add func(func())) error {
+		var list []platforms.Resource
+		note := func(kind, id string, made time.Time) {
+			if made.Before(before) {
+				list = append(list, d.record(kind, region, id))
+			}
+		}
+		err := errors.Join(d.leftImages(ctx, region, note), d.leftMachines(ctx, region, note))
+		add(func() { found = append(found, list...) })
+		return err
+	})
+	order := []string{kindInstance, kindImage, kindLaunch, kindSnapshot, kindVolume, kindKeyPair, kindGroup}
 	slices.SortFunc(found, func(a, b platforms.Resource) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Data["region"], b.Data["region"]), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Data["region"], b.Data["region"]), cmp.Compare(a.ID, b.ID))
 	})
 	return found, err
 }
 
-func (d *driver) leftoversIn(ctx context.Context, region string, before time.Time) ([]platforms.Resource, error) {
-	images, err := d.findImages(ctx, region, "tag-key", tagBuild)
+// leftImages notes images and snapshots that were not finished. Layers are finished
+// as long as EBS did not fail.
+func (d *driver) leftImages(ctx context.Context, region string, note func(kind, id string, made time.Time)) error {
+	images, err := d.findImages(ctx, region, filter("tag-key", tagBuild))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var found []platforms.Resource
 	used := map[string]bool{}
 	for _, i := range images {
-		if i.tags[tagReady] == "" && i.created.Before(before) {
-			found = append(found, d.record(kindImage, region, i.name))
-		}
 		for _, s := range i.snapshots {
 			used[s] = true
 		}
-	}
-	snapshots, err := d.findSnapshots(ctx, region, "tag-key", tagToken)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range snapshots {
-		if !used[aws.ToString(s.SnapshotId)] && aws.ToTime(s.StartTime).Before(before) {
-			found = append(found, d.record(kindSnapshot, region, tagsOf(s.Tags)[tagToken]))
+		switch {
+		case i.tags[tagReady] != "" || i.tags[tagKey] != "":
+		case i.tags[tagToken] != "":
+			note(kindLaunch, i.name, i.created)
+		default:
+			note(kindImage, i.name, i.created)
 		}
 	}
-	return found, nil
+	snapshots, err := d.findSnapshots(ctx, region, filter("tag-key", tagToken))
+	if err != nil {
+		return err
+	}
+	for _, s := range snapshots {
+		tags := tagsOf(s.Tags)
+		if !used[aws.ToString(s.SnapshotId)] && (tags[tagKey] == "" || s.State == types.SnapshotStateError) {
+			note(kindSnapshot, tags[tagToken], aws.ToTime(s.StartTime))
+		}
+	}
+	return nil
 }
 
-// findSnapshots returns the account's own snapshots in a region that a filter
-// fits.
-func (d *driver) findSnapshots(ctx context.Context, region, filter, value string) ([]types.Snapshot, error) {
+// leftMachines notes instances and what they were made with.
+func (d *driver) leftMachines(ctx context.Context, region string, note func(kind, id string, made time.Time)) error {
+	instances, err := d.findInstances(ctx, region, filter("tag-key", tagBuild))
+	if err != nil {
+		return err
+	}
+	for _, i := range instances {
+		note(kindInstance, tagsOf(i.Tags)[tagToken], aws.ToTime(i.LaunchTime))
+	}
+	volumes, err := d.findVolumes(ctx, region, filter("tag-key", tagBuild), filter("status", "available"))
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		note(kindVolume, aws.ToString(v.VolumeId), aws.ToTime(v.CreateTime))
+	}
+	groups, err := d.findGroups(ctx, region, filter("tag-key", tagBuild))
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		begun, _ := time.Parse(time.RFC3339, tagsOf(g.Tags)[tagBegun]) // none counts as long ago
+		note(kindGroup, aws.ToString(g.GroupName), begun)
+	}
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return err
+	}
+	keys, err := c.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{Filters: []types.Filter{filter("tag-key", tagBuild)}})
+	if err != nil {
+		return fmt.Errorf("%s: list the key pairs: %w", region, err)
+	}
+	for _, k := range keys.KeyPairs {
+		note(kindKeyPair, aws.ToString(k.KeyName), aws.ToTime(k.CreateTime))
+	}
+	return nil
+}
+
+// findSnapshots returns the account's own snapshots in a region that all filters
+// fit.
+func (d *driver) findSnapshots(ctx context.Context, region string, filters ...types.Filter) ([]types.Snapshot, error) {
 	c, err := d.clients.ec2(ctx, region)
 	if err != nil {
 		return nil, err
 	}
 	var list []types.Snapshot
-	pages := ec2.NewDescribeSnapshotsPaginator(c, &ec2.DescribeSnapshotsInput{
-		OwnerIds: []string{"self"}, Filters: []types.Filter{{Name: aws.String(filter), Values: []string{value}}},
-	})
+	pages := ec2.NewDescribeSnapshotsPaginator(c, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: filters})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -132,4 +259,144 @@ func (d *driver) findSnapshots(ctx context.Context, region, filter, value string
 		list = append(list, page.Snapshots...)
 	}
 	return list, nil
+}
+
+// findInstances returns the instances in a region that are not ending and that all
+// filters fit.
+func (d *driver) findInstances(ctx context.Context, region string, filters ...types.Filter) ([]types.Instance, error) {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	filters = append(filters, filter("instance-state-name", "pending", "running", "stopping", "stopped"))
+	var list []types.Instance
+	pages := ec2.NewDescribeInstancesPaginator(c, &ec2.DescribeInstancesInput{Filters: filters})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s: look for instances: %w", region, err)
+		}
+		for _, r := range page.Reservations {
+			list = append(list, r.Instances...)
+		}
+	}
+	return list, nil
+}
+
+func (d *driver) findVolumes(ctx context.Context, region string, filters ...types.Filter) ([]types.Volume, error) {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	var list []types.Volume
+	pages := ec2.NewDescribeVolumesPaginator(c, &ec2.DescribeVolumesInput{Filters: filters})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s: look for volumes: %w", region, err)
+		}
+		list = append(list, page.Volumes...)
+	}
+	return list, nil
+}
+
+func (d *driver) findGroups(ctx context.Context, region string, filters ...types.Filter) ([]types.SecurityGroup, error) {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: filters})
+	if err != nil {
+		return nil, fmt.Errorf("%s: look for security groups: %w", region, err)
+	}
+	return out.SecurityGroups, nil
+}
+
+// What AWS calls what is not there any more is no error to who removes it.
+
+func (d *driver) deleteVolume(ctx context.Context, region, id string) error {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return err
+	}
+	_, err = c.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: aws.String(id)})
+	if err != nil && !hasCode(err, "InvalidVolume.NotFound") {
+		return fmt.Errorf("%s: delete the volume %s: %w", region, id, err)
+	}
+	return nil
+}
+
+func (d *driver) deleteKeyPair(ctx context.Context, region, name string) error {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return err
+	}
+	_, err = c.DeleteKeyPair(ctx, &ec2.DeleteKeyPairInput{KeyName: aws.String(name)})
+	if err != nil && !hasCode(err, "InvalidKeyPair.NotFound") {
+		return fmt.Errorf("%s: delete the key pair %s: %w", region, name, err)
+	}
+	return nil
+}
+
+// deleteGroup deletes a security group. The network interface of an instance is in
+// it for a while after the instance has ended.
+func (d *driver) deleteGroup(ctx context.Context, region, id string) error {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return err
+	}
+	return d.wait(ctx, fmt.Sprintf("%s: delete the security group %s", region, id), endPatience, func() (bool, error) {
+		_, err := c.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: aws.String(id)})
+		switch {
+		case err == nil || hasCode(err, "InvalidGroup.NotFound"):
+			return true, nil
+		case hasCode(err, "DependencyViolation", "InvalidGroup.InUse"):
+			return false, nil
+		}
+		return false, err
+	})
+}
+
+// terminate ends an instance.
+func (d *driver) terminate(ctx context.Context, region, id string) error {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return err
+	}
+	_, err = c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
+	if err != nil && !hasCode(err, "InvalidInstanceID.NotFound") {
+		return fmt.Errorf("%s: terminate the instance %s: %w", region, id, err)
+	}
+	return nil
+}
+
+// endPatience is how long an instance, and what depends on its end, may take to go.
+const endPatience = 10 * time.Minute
+
+// waitGone waits until an instance has ended.
+func (d *driver) waitGone(ctx context.Context, region, id string) error {
+	return d.wait(ctx, fmt.Sprintf("%s: the end of the instance %s", region, id), endPatience, func() (bool, error) {
+		i, err := d.instance(ctx, region, id)
+		return err == nil && (i == nil || i.State != nil && i.State.Name == types.InstanceStateNameTerminated), err
+	})
+}
+
+// instance returns what is known of an instance, or nil when there is none.
+func (d *driver) instance(ctx context.Context, region, id string) (*types.Instance, error) {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
+	if hasCode(err, "InvalidInstanceID.NotFound") {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("%s: look for the instance %s: %w", region, id, err)
+	}
+	for _, r := range out.Reservations {
+		for _, i := range r.Instances {
+			return &i, nil
+		}
+	}
+	return nil, nil
 }

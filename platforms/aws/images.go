@@ -18,10 +18,14 @@ import (
 // Tags of what bake makes.
 const (
 	tagName  = "bake:name"  // the artifact
-	tagKey   = "bake:key"   // of the artifact, in hex
+	tagImage = "bake:image" // what names the image; see Publication.imageKey
 	tagBuild = "bake:build" // the build that made it, or took it over
-	tagToken = "bake:token" // of an upload
+	tagToken = "bake:token" // what is made once is found by it
 	tagReady = "bake:ready" // the key, once all is done that the definition asks for
+	tagBegun = "bake:begun" // the time, of what AWS keeps no time of
+	tagKey   = "bake:key"   // of a layer, in hex
+	tagUsed  = "bake:used"  // the time at which a layer was last used
+	tagFacts = "bake:facts" // of a layer that is a snapshot
 )
 
 // An image is an AMI with what is known of it.
@@ -75,31 +79,37 @@ func tagged(tags map[string]string, kinds ...types.ResourceType) []types.TagSpec
 	return list
 }
 
-// findImages returns the account's own images in a region that a filter fits.
-func (d *driver) findImages(ctx context.Context, region, filter, value string) ([]image, error) {
+// ownImages returns the account's own images in a region that all filters fit.
+func (d *driver) ownImages(ctx context.Context, region string, filters ...types.Filter) ([]types.Image, error) {
 	c, err := d.clients.ec2(ctx, region)
 	if err != nil {
 		return nil, err
 	}
-	var list []image
-	pages := ec2.NewDescribeImagesPaginator(c, &ec2.DescribeImagesInput{
-		Owners: []string{"self"}, Filters: []types.Filter{{Name: aws.String(filter), Values: []string{value}}},
-	})
+	var list []types.Image
+	pages := ec2.NewDescribeImagesPaginator(c, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: filters})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("%s: look for images: %w", region, err)
 		}
-		for _, ami := range page.Images {
-			list = append(list, imageOf(region, ami))
-		}
+		list = append(list, page.Images...)
 	}
 	return list, nil
 }
 
+// findImages is ownImages, with what is of interest of artifacts.
+func (d *driver) findImages(ctx context.Context, region string, filters ...types.Filter) ([]image, error) {
+	found, err := d.ownImages(ctx, region, filters...)
+	var list []image
+	for _, ami := range found {
+		list = append(list, imageOf(region, ami))
+	}
+	return list, err
+}
+
 // named returns the image of a name in a region, or nil.
 func (d *driver) named(ctx context.Context, region, name string) (*image, error) {
-	list, err := d.findImages(ctx, region, "name", name)
+	list, err := d.findImages(ctx, region, filter("name", name))
 	if err != nil {
 		return nil, err
 	}

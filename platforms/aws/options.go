@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
+	"strings"
 	"time"
 
 	"bake.build/bake/platforms"
@@ -22,11 +24,90 @@ type Options struct {
 	Role     string            `bake:"role" json:"role,omitempty" help:"The ARN of a role to assume."`
 	Endpoint string            `bake:"endpoint" json:"endpoint,omitempty" help:"The URL of all services, for private clouds and tests." default:"AWS's own"`
 	Tags     map[string]string `bake:"tags" json:"tags,omitempty" help:"Tags of everything that is made."`
+
+	InstanceTypes   []string `bake:"instance_types" json:"instance_types,omitempty" help:"The types of instance that steps run in, the first that there is capacity for." default:"[\"t3.medium\"], or [\"t4g.medium\"] for arm64"`
+	Spot            bool     `bake:"spot" json:"spot,omitempty" help:"Instances are spot instances. When AWS takes one back, the build fails, and the next one goes on from the last layer that was kept."`
+	MaxInstances    int      `bake:"max_instances" json:"max_instances,omitempty" help:"How many instances run at once, at most." default:"8"`
+	Subnet          string   `bake:"subnet" json:"subnet,omitempty" help:"The subnet of instances." default:"one of the VPC's"`
+	VPC             string   `bake:"vpc" json:"vpc,omitempty" help:"The VPC of instances." default:"that of the subnet, or the account's default VPC"`
+	SecurityGroups  []string `bake:"security_groups" json:"security_groups,omitempty" help:"The security groups of instances, by their ids." default:"one that is made for the build, and lets ssh_from in"`
+	SSHFrom         []string `bake:"ssh_from" json:"ssh_from,omitempty" help:"The networks that the build's security group lets in, such as 203.0.113.7/32." default:"this host's address"`
+	Connect         string   `bake:"connect" json:"connect,omitempty" help:"How instances are reached: by their public address, by their private one, or by Session Manager, which needs instance_profile and the program session-manager-plugin." default:"public" choices:"public|private|session-manager"`
+	PrivateIP       string   `bake:"private_ip" json:"private_ip,omitempty" help:"The private address of an instance, for subnets where that matters. It makes max_instances 1."`
+	InstanceProfile string   `bake:"instance_profile" json:"instance_profile,omitempty" help:"The IAM instance profile of instances, by its name or its ARN."`
+	IMDSv1          bool     `bake:"imds_v1" json:"imds_v1,omitempty" help:"Instances also answer to version 1 of the metadata service."`
+	User            string   `bake:"user" json:"user,omitempty" help:"Who to log in as. Another than root has to be allowed to use sudo." default:"the user of the AMI's distribution: admin, ubuntu, rocky, fedora or ec2-user"`
+	Key             string   `bake:"key" json:"key,omitempty" help:"How the build's key gets into instances: as a key pair of EC2, or in cloud-init's user data." default:"key-pair" choices:"key-pair|user-data"`
+	UserData        string   `bake:"user_data" json:"user_data,omitempty" help:"The user data of instances, for key = \"key-pair\"."`
+	BootTimeout     string   `bake:"boot_timeout,duration" json:"boot_timeout,omitempty" help:"How long an instance may take until steps can run in it." default:"10m"`
+	VolumeType      string   `bake:"volume_type" json:"volume_type,omitempty" help:"The type of an instance's root volume." default:"gp3" choices:"gp2|gp3|io1|io2|st1|sc1|standard"`
+	VolumeSize      string   `bake:"volume_size,size" json:"volume_size,omitempty" help:"The size of an instance's root volume, in whole GiB. It can only grow." default:"that of the AMI"`
+	IOPS            int      `bake:"iops" json:"iops,omitempty" help:"Operations a second of the root volume, for gp3, io1 and io2."`
+	Throughput      int      `bake:"throughput" json:"throughput,omitempty" help:"MiB a second of the root volume, for gp3."`
+	Encrypted       bool     `bake:"encrypted" json:"encrypted,omitempty" help:"Encrypt the root volume, and with it all layers." default:"as the AMI and the account's default say"`
+	KMSKey          string   `bake:"kms_key" json:"kms_key,omitempty" help:"The KMS key for that." default:"the account's"`
+	Checkpoint      string   `bake:"checkpoint" json:"checkpoint,omitempty" help:"Which steps leave a layer that later builds start from: every-step, long-steps (where the work since the last layer took longer than a snapshot does), or last (only layers that something else is made of)." default:"long-steps" choices:"every-step|long-steps|last"`
 }
 
-// Origin are the options of source(): there are none, since no machine runs
-// here.
-type Origin struct{}
+// Defaults of Options.
+const (
+	defaultInstances   = 8
+	defaultBootTimeout = 10 * time.Minute
+)
+
+// Choices of Options.
+const (
+	connectPrivate = "private"
+	connectSession = "session-manager"
+	keyUserData    = "user-data"
+	checkpointAll  = "every-step"
+	checkpointLast = "last"
+)
+
+// check says what is wrong with the options in themselves.
+func (o *Options) check() error {
+	for _, from := range o.SSHFrom {
+		if _, err := netip.ParsePrefix(from); err != nil {
+			return fmt.Errorf("ssh_from: %q is no network, such as 203.0.113.7/32", from)
+		}
+	}
+	switch {
+	case o.Region != "" && !regionID.MatchString(o.Region):
+		return fmt.Errorf("region: %q is no name of a region, such as eu-west-1", o.Region)
+	case o.PrivateIP != "" && o.Subnet == "":
+		return errors.New("private_ip: needs subnet")
+	case o.PrivateIP != "" && o.MaxInstances > 1:
+		return errors.New("private_ip: needs max_instances = 1")
+	case len(o.SSHFrom) > 0 && len(o.SecurityGroups) > 0:
+		return errors.New("ssh_from: is for the build's own security group, and security_groups are given")
+	case len(o.SSHFrom) > 0 && o.Connect == connectSession:
+		return errors.New("ssh_from: Session Manager needs no way in")
+	case o.Connect == connectSession && o.InstanceProfile == "":
+		return errors.New("connect: Session Manager needs an instance_profile that lets the instance talk to it")
+	case o.UserData != "" && o.Key == keyUserData:
+		return errors.New(`user_data: belongs to key = "key-pair"`)
+	case o.MaxInstances < 0:
+		return fmt.Errorf("max_instances: %d is less than zero", o.MaxInstances)
+	}
+	_, err := o.volumeGiB(0)
+	return err
+}
+
+// volumeGiB returns the size of the root volume for an image of so many GiB.
+func (o *Options) volumeGiB(image int32) (int32, error) {
+	n, err := Publication{VolumeSize: o.VolumeSize}.volumeGiB(int64(image) << 30)
+	if o.VolumeSize == "" {
+		return image, nil
+	}
+	return n, err
+}
+
+func (o *Options) bootTimeout() (time.Duration, error) {
+	if o.BootTimeout == "" {
+		return defaultBootTimeout, nil
+	}
+	return platforms.ParseDuration(o.BootTimeout)
+}
 
 // Publication are the options of export() for images that are registered here.
 type Publication struct {
@@ -35,6 +116,7 @@ type Publication struct {
 	Description    string            `bake:"description" json:"description,omitempty" help:"The AMI's description."`
 	ImageTags      map[string]string `bake:"image_tags" json:"image_tags,omitempty" help:"Further tags of the AMI and its snapshots."`
 	BootMode       string            `bake:"boot_mode" json:"boot_mode,omitempty" help:"How instances boot." default:"as the disk was made to: uefi-preferred for both ways; that of the instance type where nobody said" choices:"legacy-bios|uefi|uefi-preferred"`
+	UEFIData       string            `bake:"uefi_data" json:"uefi_data,omitempty" help:"The UEFI variable store that instances begin with, as base64 text: for keys of Secure Boot. It needs boot_mode = uefi or uefi-preferred."`
 	TPM            bool              `bake:"tpm" json:"tpm,omitempty" help:"Instances have a NitroTPM. It needs boot_mode = uefi."`
 	IMDSv1         bool              `bake:"imds_v1" json:"imds_v1,omitempty" help:"Instances also answer to version 1 of the metadata service."`
 	RootDevice     string            `bake:"root_device" json:"root_device,omitempty" help:"The name of the root device." default:"/dev/xvda"`
@@ -81,6 +163,8 @@ func (p Publication) check() error {
 		return fmt.Errorf("image_name: %q: an AMI's name has 3 to 128 letters, digits and ()[] ./-'@_", p.ImageName)
 	case p.TPM && p.BootMode != "uefi":
 		return errors.New(`tpm: a NitroTPM needs boot_mode = "uefi"`)
+	case p.UEFIData != "" && !strings.HasPrefix(p.BootMode, "uefi"):
+		return errors.New(`uefi_data: needs boot_mode = "uefi" or "uefi-preferred"`)
 	case p.Keep < 0:
 		return fmt.Errorf("keep: %d is less than zero", p.Keep)
 	case p.Public && (p.Encrypted || len(p.KMSKeys) > 0):

@@ -74,7 +74,7 @@ func (j *job) tags() map[string]string {
 	tags := map[string]string{"Name": j.name}
 	maps.Copy(tags, j.d.options.Tags)
 	maps.Copy(tags, j.o.ImageTags)
-	maps.Copy(tags, map[string]string{tagName: j.p.Name, tagKey: j.image, tagBuild: j.d.host.Ledger().Build()})
+	maps.Copy(tags, map[string]string{tagName: j.p.Name, tagImage: j.image, tagBuild: j.d.host.Ledger().Build()})
 	return tags
 }
 
@@ -107,7 +107,7 @@ func (j *job) existing(ctx context.Context) (map[string]*image, error) {
 	found := make([]*image, len(regions))
 	err := j.each(ctx, regions, func(ctx context.Context, n int, region string) (err error) {
 		found[n], err = j.d.named(ctx, region, j.name)
-		if err == nil && found[n] != nil && found[n].tags[tagKey] != j.image {
+		if err == nil && found[n] != nil && found[n].tags[tagImage] != j.image {
 			err = fmt.Errorf("%s: the name %s is taken by the image %s, which is another one", region, j.name, found[n].id)
 		}
 		return err
@@ -148,6 +148,11 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 	}
 	if _, err := j.existing(ctx); err != nil {
 		return err
+	}
+	for _, region := range slices.Sorted(maps.Keys(j.o.KMSKeys)) {
+		if err := d.checkKey(ctx, region, j.o.KMSKeys[region]); err != nil {
+			return fmt.Errorf("kms_keys: %w", err)
+		}
 	}
 	return j.dryRun(ctx)
 }
@@ -204,12 +209,18 @@ func (d *driver) Publish(ctx context.Context, p platforms.Publication, disk stri
 	if err != nil {
 		return nil, err
 	}
+	return j.publish(ctx, func() (*image, error) { return j.make(ctx, disk) })
+}
+
+// publish registers the image in all regions. first makes it in the platform's own
+// region.
+func (j *job) publish(ctx context.Context, first func() (*image, error)) ([]platforms.Registered, error) {
 	images, err := j.existing(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if images[j.home] == nil {
-		if images[j.home], err = j.make(ctx, disk); err != nil {
+		if images[j.home], err = first(); err != nil {
 			return nil, err
 		}
 	} else if err := j.adopt(ctx, images[j.home]); err != nil {
@@ -275,20 +286,19 @@ func (j *job) make(ctx context.Context, disk string) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	i, err := j.register(ctx, snapshot, size)
+	i, err := j.register(ctx, j.registration(snapshot, size))
 	if err != nil {
 		return nil, err
 	}
 	return i, handOn()
 }
 
-// register makes an image of a snapshot, with a root volume of size GiB.
-func (j *job) register(ctx context.Context, snapshot string, size int32) (*image, error) {
+// register makes the image.
+func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*image, error) {
 	c, err := j.d.clients.ec2(ctx, j.home)
 	if err != nil {
 		return nil, err
 	}
-	in := j.registration(snapshot, size)
 	done, err := j.d.resource(kindImage, j.home, j.name)
 	if err != nil {
 		return nil, err
@@ -350,6 +360,9 @@ func (j *job) registration(snapshot string, size int32) *ec2.RegisterImageInput 
 	if j.o.Description != "" {
 		in.Description = aws.String(j.o.Description)
 	}
+	if j.o.UEFIData != "" {
+		in.UefiData = aws.String(j.o.UEFIData)
+	}
 	if j.o.TPM {
 		in.TpmSupport = types.TpmSupportValuesV20
 	}
@@ -375,8 +388,33 @@ func (j *job) bootMode() types.BootModeValues {
 	return ""
 }
 
-// copyTo has AWS copy the image to another region.
+// copiesAtOnce is how many copies into one region AWS makes at once for an account.
+const copiesAtOnce = 20
+
+// slot waits for a turn to copy into a region.
+func (d *driver) slot(ctx context.Context, region string) (free func(), err error) {
+	d.mu.Lock()
+	slots := d.copies[region]
+	if slots == nil {
+		slots = make(chan struct{}, copiesAtOnce)
+		d.copies[region] = slots
+	}
+	d.mu.Unlock()
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// copyTo has AWS copy an image to a region, under the image's name.
 func (j *job) copyTo(ctx context.Context, region string, from image) (*image, error) {
+	free, err := j.d.slot(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	defer free()
 	c, err := j.d.clients.ec2(ctx, region)
 	if err != nil {
 		return nil, err
@@ -385,12 +423,23 @@ func (j *job) copyTo(ctx context.Context, region string, from image) (*image, er
 	if err != nil {
 		return nil, err
 	}
-	out, err := c.CopyImage(ctx, j.copying(region, from))
+	id, in := "", j.copying(region, from)
+	err = j.d.wait(ctx, region+": copy the image", imagePatience, func() (bool, error) {
+		out, err := c.CopyImage(ctx, in)
+		if hasCode(err, "ResourceLimitExceeded", "ConcurrentSnapshotLimitExceeded") {
+			j.say("%s: waiting for other copies to end: %v", region, err)
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+		id = aws.ToString(out.ImageId)
+		return true, nil
+	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: copy the image: %w", region, err), forgetRefused(err, done))
+		return nil, errors.Join(err, forgetRefused(err, done))
 	}
-	j.say("%s: %s is copied to %s", region, from.id, aws.ToString(out.ImageId))
-	i, err := j.d.waitImage(ctx, region, aws.ToString(out.ImageId))
+	j.say("%s: %s is copied to %s", region, from.id, id)
+	i, err := j.d.waitImage(ctx, region, id)
 	if err != nil {
 		return nil, err
 	}
@@ -402,7 +451,7 @@ func (j *job) copyTo(ctx context.Context, region string, from image) (*image, er
 func (j *job) copying(region string, from image) *ec2.CopyImageInput {
 	in := &ec2.CopyImageInput{
 		Name: aws.String(j.name), SourceImageId: aws.String(from.id), SourceRegion: aws.String(from.region),
-		ClientToken:       aws.String(from.id + "-" + region),
+		ClientToken:       aws.String(newToken()),
 		TagSpecifications: tagged(j.tags(), types.ResourceTypeImage, types.ResourceTypeSnapshot),
 	}
 	if j.o.Description != "" {

@@ -15,7 +15,7 @@ import (
 
 // Pull implements platforms.Puller: it reads the root device's snapshot of an AMI
 // in the platform's region.
-func (d *driver) Pull(ctx context.Context, image, dst string, out platforms.Sink) (err error) {
+func (d *driver) Pull(ctx context.Context, image, dst string, out platforms.Sink) error {
 	region, err := d.clients.region(ctx)
 	if err != nil {
 		return err
@@ -24,6 +24,12 @@ func (d *driver) Pull(ctx context.Context, image, dst string, out platforms.Sink
 	if err != nil {
 		return fmt.Errorf("%s: %w", region, err)
 	}
+	return d.download(ctx, region, snapshot, dst, out)
+}
+
+// download writes the volume of a snapshot to the new file dst, as a raw image with
+// holes.
+func (d *driver) download(ctx context.Context, region, snapshot, dst string, out platforms.Sink) (err error) {
 	client, err := d.clients.ebs(ctx, region)
 	if err != nil {
 		return err

@@ -43,6 +43,9 @@ type Cloud struct {
 	Latency   time.Duration
 	Bandwidth int64
 
+	// Machines, if not nil, makes instances real: they can be logged in to.
+	Machines Machines
+
 	// Pending is how often an image or a snapshot is looked at before it is there.
 	Pending int
 
@@ -51,9 +54,13 @@ type Cloud struct {
 	tokens     map[string]string // of EBS and EC2, to what was made
 	images     map[string]*Image
 	templates  map[string]string // launch templates, to their image
-	instances  map[string]string // to their image
-	parameters map[string]string // "region name" to the value
-	made       int               // ids
+	instances  map[string]*instance
+	volumes    map[string]*volume
+	groups     map[string]*group
+	keyPairs   map[string]*keyPair // by region and name
+	sessions   map[string]string   // of Session Manager, to their instance
+	parameters map[string]string   // "region name" to the value
+	made       int                 // ids
 	counts     map[string]int
 	inFlight   int
 	most       int
@@ -65,7 +72,8 @@ type Cloud struct {
 func New(setup ...func(*Cloud)) *Cloud {
 	c := &Cloud{
 		snapshots: map[string]*snapshot{}, tokens: map[string]string{}, images: map[string]*Image{}, counts: map[string]int{},
-		templates: map[string]string{}, instances: map[string]string{}, parameters: map[string]string{},
+		templates: map[string]string{}, instances: map[string]*instance{}, parameters: map[string]string{},
+		volumes: map[string]*volume{}, groups: map[string]*group{}, keyPairs: map[string]*keyPair{}, sessions: map[string]string{},
 	}
 	for _, f := range setup {
 		f(c)
@@ -171,8 +179,10 @@ func (c *Cloud) route(r *http.Request, body []byte) (Call, operation) {
 		return c.routeEBS(call, r, body)
 	case strings.HasPrefix(target, "AmazonSSM."):
 		call.Op = strings.TrimPrefix(target, "AmazonSSM.")
-		if call.Op == "PutParameter" {
-			return call, func(w http.ResponseWriter, call Call) { c.putParameter(w, call, body) }
+		return call, c.ssm(call.Op, body)
+	case strings.HasPrefix(target, "TrentService."):
+		if call.Op = strings.TrimPrefix(target, "TrentService."); call.Op == "DescribeKey" {
+			return call, func(w http.ResponseWriter, call Call) { c.describeKey(w, call, body) }
 		}
 		return call, nil
 	}
@@ -243,19 +253,66 @@ func refuse(w http.ResponseWriter, call Call, status int, code, format string, a
 	(&Fault{Status: status, Code: code, Message: fmt.Sprintf(format, args...)}).answer(w, call)
 }
 
-func (c *Cloud) putParameter(w http.ResponseWriter, call Call, body []byte) {
-	var in struct{ Name, Value string }
-	if err := json.Unmarshal(body, &in); err != nil || in.Name == "" {
-		refuse(w, call, http.StatusBadRequest, "ValidationException", "PutParameter: %v", err)
-		return
-	}
-	c.parameters[call.Region+" "+in.Name] = in.Value
-	answer(w, http.StatusOK, map[string]any{"Version": 1})
-}
-
 // Parameter returns the value of an SSM parameter, or "".
 func (c *Cloud) Parameter(region, name string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.parameters[region+" "+name]
+}
+
+// SetParameter sets an SSM parameter.
+func (c *Cloud) SetParameter(region, name, value string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parameters[region+" "+name] = value
+}
+
+// ssm returns the operation of Systems Manager.
+func (c *Cloud) ssm(op string, body []byte) operation {
+	var in struct{ Name, Value, Target, SessionId, DocumentName string }
+	return func(w http.ResponseWriter, call Call) {
+		if err := json.Unmarshal(body, &in); err != nil {
+			refuse(w, call, http.StatusBadRequest, "ValidationException", "%v", err)
+			return
+		}
+		value, known := c.parameters[call.Region+" "+in.Name]
+		i := c.instances[in.Target]
+		switch {
+		case op == "PutParameter" && in.Name != "":
+			c.parameters[call.Region+" "+in.Name] = in.Value
+			answer(w, http.StatusOK, map[string]any{"Version": 1})
+		case op == "GetParameter" && known:
+			answer(w, http.StatusOK, map[string]any{"Parameter": map[string]any{"Name": in.Name, "Value": value}})
+		case op == "GetParameter":
+			refuse(w, call, http.StatusBadRequest, "ParameterNotFound", "no such parameter")
+		case op == "StartSession" && (i == nil || i.state != "running" || in.DocumentName != "AWS-StartSSHSession"):
+			refuse(w, call, http.StatusBadRequest, "TargetNotConnected", "%s is not connected.", in.Target)
+		case op == "StartSession":
+			id := c.id("session")
+			c.sessions[id] = in.Target
+			answer(w, http.StatusOK, map[string]any{"SessionId": id, "StreamUrl": "wss://" + i.address, "TokenValue": "a secret token"})
+		case op == "TerminateSession" && c.sessions[in.SessionId] != "":
+			delete(c.sessions, in.SessionId)
+			answer(w, http.StatusOK, map[string]any{"SessionId": in.SessionId})
+		default:
+			refuse(w, call, http.StatusBadRequest, "ValidationException", "%s: %s", op, body)
+		}
+	}
+}
+
+// DisabledKey is a KMS key that cannot be used. All others of account 123456789012
+// can.
+const DisabledKey = "arn:aws:kms:eu-west-1:123456789012:key/disabled"
+
+func (c *Cloud) describeKey(w http.ResponseWriter, call Call, body []byte) {
+	var in struct{ KeyId string }
+	if err := json.Unmarshal(body, &in); err != nil || !strings.Contains(in.KeyId, ":123456789012:") {
+		refuse(w, call, http.StatusBadRequest, "NotFoundException", "Invalid keyId %s", in.KeyId)
+		return
+	}
+	state := "Enabled"
+	if in.KeyId == DisabledKey {
+		state = "Disabled"
+	}
+	answer(w, http.StatusOK, map[string]any{"KeyMetadata": map[string]any{"KeyId": in.KeyId, "KeyState": state, "KeyUsage": "ENCRYPT_DECRYPT", "KeySpec": "SYMMETRIC_DEFAULT"}})
 }

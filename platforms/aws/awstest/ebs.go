@@ -23,6 +23,9 @@ type snapshot struct {
 	tags      map[string]string
 	begun     time.Time
 	encrypted bool
+	kmsKey    string
+	code      string         // a product code
+	disk      any            // of Machines; nil for one that blocks were sent to
 	blocks    map[int][]byte // sent to it
 	inherited map[int][]byte // from its parent
 	done      bool           // it was completed, and becomes so after a while
@@ -75,6 +78,9 @@ func (c *Cloud) tagsOf(id string) map[string]string {
 	}
 	if i := c.images[id]; i != nil {
 		return i.Tags
+	}
+	if i := c.instances[id]; i != nil {
+		return i.tags
 	}
 	return nil
 }

@@ -1,11 +1,13 @@
 package awstest
 
 import (
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +30,10 @@ type Image struct {
 	Deprecated       string   // the time, as it was asked for
 	Protected        bool
 	Form             url.Values
+	Owner            string // "self", or an account
+	Architecture     string // as AWS names it
+	Device           string // the root device
+	ProductCode      string // of AWS Marketplace; "" for none
 
 	looks int
 }
@@ -47,13 +53,6 @@ func (c *Cloud) inRegion(region string) []*Image {
 	list := slices.DeleteFunc(slices.Collect(maps.Values(c.images)), func(i *Image) bool { return i.Region != region })
 	slices.SortFunc(list, func(a, b *Image) int { return strings.Compare(a.ID, b.ID) })
 	return list
-}
-
-// Launch starts an instance of an image.
-func (c *Cloud) Launch(image string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.instances[c.id("i")] = image
 }
 
 // Template makes a launch template that names an image.
@@ -78,10 +77,29 @@ func (c *Cloud) ec2(action string) operation {
 		"DeleteSnapshot":                      c.deleteSnapshot,
 		"CreateTags":                          c.createTags,
 		"DescribeInstances":                   c.describeInstances,
+		"RunInstances":                        c.runInstances,
+		"TerminateInstances":                  c.terminateInstances,
+		"GetConsoleOutput":                    c.consoleOutput,
+		"DescribeVpcs":                        c.describeVPCs,
+		"DescribeSubnets":                     c.describeSubnets,
+		"CreateSecurityGroup":                 c.createGroup,
+		"AuthorizeSecurityGroupIngress":       c.authorizeIngress,
+		"DescribeSecurityGroups":              c.describeGroups,
+		"DeleteSecurityGroup":                 c.deleteGroup,
+		"ImportKeyPair":                       c.importKeyPair,
+		"DescribeKeyPairs":                    c.describeKeyPairs,
+		"DeleteKeyPair":                       c.deleteKeyPair,
+		"DescribeVolumes":                     c.describeVolumes,
+		"DeleteVolume":                        c.deleteVolume,
+		"CreateSnapshot":                      c.createSnapshot,
+		"CreateImage":                         c.createImage,
 		"DescribeLaunchTemplates":             c.describeTemplates,
 		"DescribeLaunchTemplateVersions":      c.describeTemplateVersions,
 	}[action]
 }
+
+// stamp is how EC2 writes times.
+const stamp = "2006-01-02T15:04:05.000Z"
 
 func text(s string) string {
 	var b strings.Builder
@@ -141,17 +159,20 @@ func tagSet(tags map[string]string) string {
 	return element("tagSet", items...)
 }
 
-// fits reports whether a resource of a name and tags fits all filters.
-func fits(form url.Values, name string, tags map[string]string) bool {
+// fits reports whether a resource of some attributes and tags fits all filters. A
+// filter of what has no such attribute fits nothing, so that one that is misspelled
+// is noticed.
+func fits(form url.Values, attributes map[string]string, tags map[string]string) bool {
 	for i := 1; form.Has(fmt.Sprintf("Filter.%d.Name", i)); i++ {
 		values := list(form, fmt.Sprintf("Filter.%d.Value", i))
-		filter := form.Get(fmt.Sprintf("Filter.%d.Name", i))
-		tag, isTag := strings.CutPrefix(filter, "tag:")
-		value, has := tags[tag]
+		name := form.Get(fmt.Sprintf("Filter.%d.Name", i))
+		value, has := attributes[name]
+		if tag, isTag := strings.CutPrefix(name, "tag:"); isTag {
+			value, has = tags[tag]
+		}
 		switch {
-		case isTag && has && slices.Contains(values, value):
-		case filter == "name" && slices.Contains(values, name):
-		case filter == "tag-key" && slices.ContainsFunc(values, func(k string) bool { _, ok := tags[k]; return ok }):
+		case name == "tag-key" && slices.ContainsFunc(values, func(k string) bool { _, ok := tags[k]; return ok }):
+		case has && slices.ContainsFunc(values, func(pattern string) bool { ok, err := path.Match(pattern, value); return ok && err == nil }):
 		default:
 			return false
 		}
@@ -169,20 +190,35 @@ func (c *Cloud) describeRegions(w http.ResponseWriter, call Call) {
 }
 
 func (c *Cloud) describeImages(w http.ResponseWriter, call Call) {
-	ids := list(call.Form, "ImageId")
+	ids, owners := list(call.Form, "ImageId"), list(call.Form, "Owner")
 	var items []string
 	for _, i := range c.inRegion(call.Region) {
-		if len(ids) > 0 && !slices.Contains(ids, i.ID) || !fits(call.Form, i.Name, i.Tags) {
-			continue
-		}
 		state := "available"
-		if i.looks++; i.looks <= c.Pending {
+		if i.looks < c.Pending {
 			state = "pending"
 		}
+		attributes := map[string]string{
+			"name": i.Name, "state": state, "architecture": i.Architecture, "root-device-type": "ebs",
+			"product-code": i.ProductCode, "product-code.type": "marketplace",
+		}
+		if len(ids) > 0 && !slices.Contains(ids, i.ID) || len(owners) > 0 && !slices.Contains(owners, i.Owner) || !fits(call.Form, attributes, i.Tags) {
+			continue
+		}
+		i.looks++
+		codes := ""
+		if i.ProductCode != "" {
+			codes = element("productCodes", element("item", element("productCode", i.ProductCode), element("type", "marketplace")))
+		}
+		size, encrypted := int64(1), false
+		if s := c.snapshots[i.Snapshot]; s != nil {
+			size, encrypted = s.gib, s.encrypted
+		}
 		items = append(items, element("item",
-			element("imageId", i.ID), element("name", text(i.Name)), element("imageState", state),
-			element("creationDate", i.Created.UTC().Format("2006-01-02T15:04:05.000Z")), element("rootDeviceName", "/dev/xvda"),
-			element("blockDeviceMapping", element("item", element("deviceName", "/dev/xvda"), element("ebs", element("snapshotId", i.Snapshot)))),
+			element("imageId", i.ID), element("name", text(i.Name)), element("imageState", state), element("architecture", i.Architecture),
+			element("imageOwnerId", i.Owner), element("rootDeviceType", "ebs"), codes,
+			element("creationDate", i.Created.UTC().Format(stamp)), element("rootDeviceName", i.Device),
+			element("blockDeviceMapping", element("item", element("deviceName", i.Device), element("ebs",
+				element("snapshotId", i.Snapshot), element("volumeSize", fmt.Sprint(size)), element("encrypted", fmt.Sprint(encrypted))))),
 			tagSet(i.Tags)))
 	}
 	if len(ids) > 0 && len(items) == 0 {
@@ -199,7 +235,8 @@ func (c *Cloud) add(w http.ResponseWriter, call Call, i *Image) {
 			return
 		}
 	}
-	i.ID, i.Region, i.Created, i.Form = c.id("ami"), call.Region, time.Now(), call.Form
+	i.ID, i.Region, i.Created, i.Form, i.Owner = c.id("ami"), call.Region, time.Now(), call.Form, "self"
+	i.Device, i.Architecture = cmp.Or(i.Device, "/dev/xvda"), cmp.Or(i.Architecture, "x86_64")
 	c.images[i.ID] = i
 	ok(w, call, element("imageId", i.ID))
 }
@@ -214,8 +251,13 @@ func (c *Cloud) registerImage(w http.ResponseWriter, call Call) {
 		refuse(w, call, 400, "InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
 	case s.state(c.Pending) != "completed":
 		refuse(w, call, 400, "IncorrectState", "The snapshot '%s' is not completed", id)
+	case s.code != "":
+		refuse(w, call, 400, "InvalidRequest", "The snapshot '%s' has product codes", id)
 	default:
-		c.add(w, call, &Image{Name: call.Form.Get("Name"), Snapshot: id, Tags: tagsFor(call.Form, "image")})
+		c.add(w, call, &Image{
+			Name: call.Form.Get("Name"), Snapshot: id, Tags: tagsFor(call.Form, "image"),
+			Architecture: call.Form.Get("Architecture"), Device: call.Form.Get("RootDeviceName"),
+		})
 	}
 }
 
@@ -225,7 +267,7 @@ func (c *Cloud) copyImage(w http.ResponseWriter, call Call) {
 		return
 	}
 	from := c.images[call.Form.Get("SourceImageId")]
-	if from == nil || from.Region != call.Form.Get("SourceRegion") || from.looks <= c.Pending {
+	if from == nil || from.Region != call.Form.Get("SourceRegion") || from.looks < c.Pending {
 		refuse(w, call, 400, "InvalidRequest", "The image is not there, or not available")
 		return
 	}
@@ -235,10 +277,15 @@ func (c *Cloud) copyImage(w http.ResponseWriter, call Call) {
 	}
 	s := *c.snapshots[from.Snapshot]
 	s.region, s.tags, s.begun, s.looks = call.Region, tagsFor(call.Form, "snapshot"), time.Now(), 0
-	s.encrypted = s.encrypted || call.Form.Get("Encrypted") == "true"
+	s.encrypted, s.kmsKey = s.encrypted || call.Form.Get("Encrypted") == "true", cmp.Or(call.Form.Get("KmsKeyId"), s.kmsKey)
 	id := c.id("snap")
 	c.snapshots[id] = &s
-	c.add(w, call, &Image{Name: call.Form.Get("Name"), Snapshot: id, Tags: tagsFor(call.Form, "image")})
+	made := &Image{
+		Name: call.Form.Get("Name"), Snapshot: id, Tags: tagsFor(call.Form, "image"), Architecture: from.Architecture, Device: from.Device, ProductCode: from.ProductCode,
+	}
+	if c.add(w, call, made); made.ID != "" {
+		c.tokens[call.Form.Get("ClientToken")] = made.ID
+	}
 }
 
 // image returns the image that a request is about, or refuses it.
@@ -326,7 +373,7 @@ func (c *Cloud) describeSnapshots(w http.ResponseWriter, call Call) {
 	var items []string
 	for _, id := range slices.Sorted(maps.Keys(c.snapshots)) {
 		s := c.snapshots[id]
-		if s.region != call.Region || len(ids) > 0 && !slices.Contains(ids, id) || !fits(call.Form, "", s.tags) {
+		if s.region != call.Region || len(ids) > 0 && !slices.Contains(ids, id) || !fits(call.Form, map[string]string{"status": s.state(c.Pending), "snapshot-id": id}, s.tags) {
 			continue
 		}
 		if s.done {
@@ -334,7 +381,8 @@ func (c *Cloud) describeSnapshots(w http.ResponseWriter, call Call) {
 		}
 		items = append(items, element("item",
 			element("snapshotId", id), element("status", s.state(c.Pending)), element("volumeSize", fmt.Sprint(s.gib)),
-			element("startTime", s.begun.UTC().Format("2006-01-02T15:04:05.000Z")), tagSet(s.tags)))
+			element("encrypted", fmt.Sprint(s.encrypted)), element("kmsKeyId", s.kmsKey),
+			element("startTime", s.begun.UTC().Format(stamp)), tagSet(s.tags)))
 	}
 	if len(ids) > 0 && len(items) == 0 {
 		refuse(w, call, 400, "InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", ids[0])
@@ -370,17 +418,6 @@ func (c *Cloud) createTags(w http.ResponseWriter, call Call) {
 		maps.Copy(tags, tagList(call.Form, "Tag"))
 	}
 	done(w, call)
-}
-
-func (c *Cloud) describeInstances(w http.ResponseWriter, call Call) {
-	wanted := list(call.Form, "Filter.1.Value")
-	var items []string
-	for _, id := range slices.Sorted(maps.Keys(c.instances)) {
-		if slices.Contains(wanted, c.instances[id]) {
-			items = append(items, element("item", element("instanceId", id), element("instanceState", element("name", "running"))))
-		}
-	}
-	ok(w, call, element("reservationSet", element("item", element("instancesSet", items...))))
 }
 
 func (c *Cloud) describeTemplates(w http.ResponseWriter, call Call) {

@@ -1,0 +1,346 @@
+package aws
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"bake.build/bake/platforms"
+)
+
+func newToken() string { return strings.ToLower(rand.Text()) }
+
+// tags are those of what is made for a build.
+func (d *driver) tags(name, token string) map[string]string {
+	tags := map[string]string{"Name": name}
+	maps.Copy(tags, d.options.Tags)
+	maps.Copy(tags, map[string]string{tagBuild: d.host.Ledger().Build(), tagToken: token, tagBegun: now()})
+	return tags
+}
+
+// Boot implements platforms.Driver: it launches an instance on the last layer.
+func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (_ platforms.Machine, err error) {
+	region, err := d.clients.region(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b, err := d.base(ctx, region, chain[len(chain)-1].Ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.mayLaunch(ctx, b); err != nil {
+		return nil, err
+	}
+	p, err := d.place(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ami, drop, err := d.launchable(ctx, b, b.registration())
+	if err != nil {
+		return nil, err
+	}
+	m, err := d.launch(ctx, b, p, ami, out)
+	// A running instance needs its image no more.
+	if err = errors.Join(err, drop(context.WithoutCancel(ctx))); err == nil {
+		err = m.enter(ctx, out)
+	}
+	if err != nil {
+		if m != nil {
+			err = errors.Join(err, m.Close())
+		}
+		return nil, err
+	}
+	return m, nil
+}
+
+// launchable returns an AMI of a layer: of a snapshot it is one that is registered
+// by a request, and that drop removes.
+func (d *driver) launchable(ctx context.Context, b *base, in *ec2.RegisterImageInput) (ami string, drop func(context.Context) error, err error) {
+	if b.ami != "" {
+		return b.ami, func(context.Context) error { return nil }, nil
+	}
+	c, err := d.clients.ec2(ctx, b.region)
+	if err != nil {
+		return "", nil, err
+	}
+	token := newToken()
+	name := "bake-" + token
+	done, err := d.resource(kindLaunch, b.region, name)
+	if err != nil {
+		return "", nil, err
+	}
+	in.Name, in.TagSpecifications = aws.String(name), tagged(d.tags(name, token), types.ResourceTypeImage)
+	out, err := c.RegisterImage(ctx, in)
+	if err != nil {
+		return "", nil, errors.Join(fmt.Errorf("%s: register the snapshot %s to launch it: %w", b.region, b.snapshot, err), forgetRefused(err, done))
+	}
+	id := aws.ToString(out.ImageId)
+	drop = func(ctx context.Context) error {
+		if err := d.deregister(ctx, image{region: b.region, id: id}, false); err != nil {
+			return err
+		}
+		return done()
+	}
+	if _, err := d.waitImage(ctx, b.region, id); err != nil {
+		return "", nil, errors.Join(err, drop(context.WithoutCancel(ctx)))
+	}
+	return id, drop, nil
+}
+
+// registration is the request that makes an AMI of a layer that is a snapshot.
+func (b *base) registration() *ec2.RegisterImageInput {
+	return &ec2.RegisterImageInput{
+		Architecture: types.ArchitectureValues(b.arch), RootDeviceName: aws.String(b.device),
+		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String(b.device), Ebs: &types.EbsBlockDevice{
+			SnapshotId: aws.String(b.snapshot), DeleteOnTermination: aws.Bool(true), VolumeType: types.VolumeTypeGp3,
+		}}},
+		VirtualizationType: aws.String("hvm"), EnaSupport: aws.Bool(true), BootMode: types.BootModeValues(b.boot),
+	}
+}
+
+// noCapacity are the answers after which another type or subnet is tried.
+var noCapacity = []string{
+	"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientReservedInstanceCapacity", "InsufficientFreeAddressesInSubnet",
+	"SpotMaxPriceTooLow", "Unsupported",
+}
+
+// launch starts an instance of an image and waits until it runs.
+func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out platforms.Sink) (*machine, error) {
+	c, err := d.clients.ec2(ctx, b.region)
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{d: d, base: *b, token: newToken(), sink: out}
+	if m.done, err = d.resource(kindInstance, b.region, m.token); err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, kind := range d.instanceTypes(b.arch) {
+		for _, subnet := range p.subnets {
+			in, err := d.instanceRequest(b, p, ami, m.token, kind, subnet)
+			if err != nil {
+				return nil, errors.Join(err, m.done())
+			}
+			answer, err := c.RunInstances(ctx, in)
+			if err == nil {
+				i := answer.Instances[0]
+				m.id = aws.ToString(i.InstanceId)
+				m.say("%s: launched %s, a %s, from %s", b.region, m.id, kind, b.id())
+				if err := m.waitRunning(ctx); err != nil {
+					return nil, errors.Join(err, m.Close())
+				}
+				return m, nil
+			}
+			err = fmt.Errorf("%s: launch a %s in %s: %w", b.region, kind, subnet, err)
+			if !hasCode(err, noCapacity...) {
+				return nil, errors.Join(quota(err), forgetRefused(err, m.done))
+			}
+			errs = append(errs, err)
+			m.say("%v", err)
+		}
+	}
+	return nil, errors.Join(fmt.Errorf("%s: there is no capacity for an instance: give more instance_types", b.region), errors.Join(errs...), m.done())
+}
+
+// quota explains errors of an account's limits.
+func quota(err error) error {
+	if hasCode(err, "VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "VolumeLimitExceeded") {
+		return fmt.Errorf("%w (it is the account's quota: lower max_instances, take smaller instance_types, or have it raised)", err)
+	}
+	return err
+}
+
+func (d *driver) instanceTypes(arch string) []string {
+	switch {
+	case len(d.options.InstanceTypes) > 0:
+		return d.options.InstanceTypes
+	case arch == string(types.ArchitectureValuesArm64):
+		return []string{"t4g.medium"}
+	}
+	return []string{"t3.medium"}
+}
+
+// instanceRequest is the request that launches an instance.
+func (d *driver) instanceRequest(b *base, p *place, ami, token, kind, subnet string) (*ec2.RunInstancesInput, error) {
+	o := &d.options
+	size, err := o.volumeGiB(b.gib)
+	if err != nil {
+		return nil, err
+	}
+	root := &types.EbsBlockDevice{DeleteOnTermination: aws.Bool(true), VolumeType: types.VolumeType(cmp.Or(o.VolumeType, string(types.VolumeTypeGp3)))}
+	if size > 0 {
+		root.VolumeSize = aws.Int32(size)
+	}
+	if o.IOPS > 0 {
+		root.Iops = aws.Int32(int32(o.IOPS))
+	}
+	if o.Throughput > 0 {
+		root.Throughput = aws.Int32(int32(o.Throughput))
+	}
+	if o.KMSKey != "" {
+		root.Encrypted, root.KmsKeyId = aws.Bool(true), aws.String(o.KMSKey)
+	} else if o.Encrypted {
+		root.Encrypted = aws.Bool(true)
+	}
+	tags := d.tags("bake", token)
+	kinds := []types.ResourceType{types.ResourceTypeInstance, types.ResourceTypeVolume, types.ResourceTypeNetworkInterface}
+	in := &ec2.RunInstancesInput{
+		ImageId: aws.String(ami), InstanceType: types.InstanceType(kind), MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
+		// A request that is sent again launches no second instance.
+		ClientToken:                       aws.String(token + "-" + kind + "-" + subnet),
+		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorTerminate,
+		MetadataOptions:                   &types.InstanceMetadataOptionsRequest{HttpTokens: types.HttpTokensStateRequired, HttpEndpoint: types.InstanceMetadataEndpointStateEnabled},
+		BlockDeviceMappings:               []types.BlockDeviceMapping{{DeviceName: aws.String(b.device), Ebs: root}},
+		NetworkInterfaces: []types.InstanceNetworkInterfaceSpecification{{
+			DeviceIndex: aws.Int32(0), SubnetId: aws.String(subnet), Groups: p.groups, DeleteOnTermination: aws.Bool(true),
+			AssociatePublicIpAddress: aws.Bool(o.Connect != connectPrivate),
+		}},
+	}
+	for _, device := range b.volumes {
+		in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: aws.String(device), Ebs: &types.EbsBlockDevice{DeleteOnTermination: aws.Bool(true)}})
+	}
+	if o.PrivateIP != "" {
+		in.NetworkInterfaces[0].PrivateIpAddress = aws.String(o.PrivateIP)
+	}
+	if o.IMDSv1 {
+		in.MetadataOptions.HttpTokens = types.HttpTokensStateOptional
+	}
+	if o.InstanceProfile != "" {
+		in.IamInstanceProfile = &types.IamInstanceProfileSpecification{}
+		if strings.HasPrefix(o.InstanceProfile, "arn:") {
+			in.IamInstanceProfile.Arn = aws.String(o.InstanceProfile)
+		} else {
+			in.IamInstanceProfile.Name = aws.String(o.InstanceProfile)
+		}
+	}
+	if o.Spot {
+		in.InstanceMarketOptions = &types.InstanceMarketOptionsRequest{MarketType: types.MarketTypeSpot, SpotOptions: &types.SpotMarketOptions{
+			SpotInstanceType: types.SpotInstanceTypeOneTime, InstanceInterruptionBehavior: types.InstanceInterruptionBehaviorTerminate,
+		}}
+		kinds = append(kinds, types.ResourceTypeSpotInstancesRequest)
+	}
+	in.TagSpecifications = tagged(tags, kinds...)
+	if p.key != "" {
+		in.KeyName = aws.String(p.key)
+	}
+	data := o.UserData
+	if o.Key == keyUserData {
+		key, err := d.key()
+		if err != nil {
+			return nil, err
+		}
+		data = "#cloud-config\nssh_authorized_keys:\n  - " + key.Authorized() + "\n"
+	}
+	if data != "" {
+		in.UserData = aws.String(base64.StdEncoding.EncodeToString([]byte(data)))
+	}
+	return in, nil
+}
+
+// mayLaunch asks once, before the first instance is launched, whether all that will
+// be done is allowed, and whether the KMS key can be used.
+func (d *driver) mayLaunch(ctx context.Context, b *base) error {
+	d.checkMu.Lock()
+	defer d.checkMu.Unlock()
+	if d.checked {
+		return nil
+	}
+	c, err := d.clients.ec2(ctx, b.region)
+	if err != nil {
+		return err
+	}
+	if err := d.checkKey(ctx, b.region, d.options.KMSKey); err != nil {
+		return fmt.Errorf("kms_key: %w", err)
+	}
+	_, snapshot := c.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: aws.String("vol-00000000000000000"), DryRun: aws.Bool(true)})
+	_, terminate := c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{"i-00000000000000000"}, DryRun: aws.Bool(true)})
+	for what, err := range map[string]error{"make snapshots": snapshot, "terminate instances": terminate} {
+		if hasCode(err, "UnauthorizedOperation") {
+			return fmt.Errorf("%s: these credentials may not %s: %w", b.region, what, err)
+		}
+	}
+	d.checked = true
+	return nil
+}
+
+// checkKey fails when a KMS key cannot be used. "" is no key.
+func (d *driver) checkKey(ctx context.Context, region, key string) error {
+	if key == "" {
+		return nil
+	}
+	c, err := d.clients.kms(ctx, region)
+	if err != nil {
+		return err
+	}
+	out, err := c.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(key)})
+	if err != nil {
+		return fmt.Errorf("%s: look at the key %s: %w", region, key, err)
+	}
+	k := out.KeyMetadata
+	switch {
+	case k.KeyState != kmstypes.KeyStateEnabled:
+		return fmt.Errorf("%s: the key %s cannot be used: it is in the state %s", region, key, k.KeyState)
+	case k.KeyUsage != kmstypes.KeyUsageTypeEncryptDecrypt || k.KeySpec != kmstypes.KeySpecSymmetricDefault:
+		return fmt.Errorf("%s: the key %s is not for encryption by EBS: that takes symmetric keys", region, key)
+	}
+	return nil
+}
+
+// waitRunning waits until the instance runs and has the address that it is reached
+// by.
+func (m *machine) waitRunning(ctx context.Context) error {
+	return m.d.wait(ctx, fmt.Sprintf("%s: instance %s", m.region, m.id), runPatience, func() (bool, error) {
+		i, err := m.d.instance(ctx, m.region, m.id)
+		if err != nil || i == nil {
+			return false, err // a new one is not known everywhere at once
+		}
+		if err := ended(i); err != nil {
+			return false, err
+		}
+		for _, v := range i.BlockDeviceMappings {
+			if aws.ToString(v.DeviceName) == aws.ToString(i.RootDeviceName) && v.Ebs != nil {
+				m.volume = aws.ToString(v.Ebs.VolumeId)
+			}
+		}
+		if m.address = aws.ToString(i.PublicIpAddress); m.d.options.Connect == connectPrivate || m.d.options.Connect == connectSession {
+			m.address = aws.ToString(i.PrivateIpAddress)
+		}
+		if i.State == nil || i.State.Name != types.InstanceStateNameRunning || m.volume == "" {
+			return false, nil
+		}
+		if m.address == "" && m.d.options.Connect != connectPrivate {
+			return false, errors.New("it has no public address: give a subnet with a way to the internet, or connect = \"private\" or \"session-manager\"")
+		}
+		return m.address != "", nil
+	})
+}
+
+const runPatience = 10 * time.Minute
+
+// ended returns why an instance does not run any more, or nil.
+func ended(i *types.Instance) error {
+	if i.State == nil || slices.Contains([]types.InstanceStateName{types.InstanceStateNamePending, types.InstanceStateNameRunning}, i.State.Name) {
+		return nil
+	}
+	code, why := "", ""
+	if i.StateReason != nil {
+		code, why = aws.ToString(i.StateReason.Code), aws.ToString(i.StateReason.Message)
+	}
+	if strings.HasPrefix(code, "Server.Spot") {
+		return fmt.Errorf("AWS took the spot instance back (%s): build again, which goes on from the last layer that was kept", code)
+	}
+	return fmt.Errorf("the instance is in the state %s: %s", i.State.Name, cmp.Or(why, code, aws.ToString(i.StateTransitionReason), "no reason is given"))
+}

@@ -1,0 +1,363 @@
+package aws
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	xssh "golang.org/x/crypto/ssh"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/ssh"
+)
+
+// A machine is an instance.
+type machine struct {
+	base
+	d       *driver
+	token   string
+	id      string
+	volume  string // of the root device
+	address string
+	ssh     *ssh.Machine // nil until it can be used
+	sink    platforms.Sink
+	done    func() error // forgets the ledger's record
+
+	since  time.Time      // of the work that no layer has
+	saving sync.WaitGroup // snapshots that AWS is still making
+
+	mu     sync.Mutex
+	closed bool
+	looked time.Time // when AWS was last asked how it is
+	gone   error     // why it does not run any more
+}
+
+var (
+	_ platforms.Machine  = (*machine)(nil)
+	_ platforms.Saver    = (*machine)(nil)
+	_ platforms.Rebooter = (*machine)(nil)
+	_ platforms.Sheller  = (*machine)(nil)
+)
+
+func (m *machine) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(m.sink, format+"\n", args...) // the log keeps its own error
+}
+
+// enter waits until the instance can be used.
+func (m *machine) enter(ctx context.Context, out platforms.Sink) error {
+	key, err := m.d.key()
+	if err != nil {
+		return err
+	}
+	caches, err := m.d.host.CacheDir("aws-caches")
+	if err != nil {
+		return err
+	}
+	patience, err := m.d.options.bootTimeout()
+	if err != nil {
+		return err
+	}
+	c := ssh.Config{
+		Address: net.JoinHostPort(m.address, fmt.Sprint(sshPort)), User: cmp.Or(m.d.options.User, m.user),
+		Signers: []xssh.Signer{key.Signer()}, Caches: caches, Console: m.console, Alive: m.alive, Timeout: patience, CloudInit: true,
+	}
+	if m.d.options.Connect == connectSession {
+		c.Dial = m.dialSession
+	}
+	if m.ssh, err = ssh.Connect(ctx, c, out); err != nil {
+		return fmt.Errorf("%s: instance %s: %w", m.region, m.id, err)
+	}
+	m.since = time.Now()
+	return nil
+}
+
+// alive returns why the instance does not run any more. AWS is asked now and then
+// only.
+func (m *machine) alive() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.gone != nil || time.Since(m.looked) < 5*m.d.pause {
+		return m.gone
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	i, err := m.d.instance(ctx, m.region, m.id)
+	m.looked = time.Now()
+	if err == nil && i != nil { // what AWS does not tell is no reason to give up
+		m.gone = ended(i)
+	}
+	return m.gone
+}
+
+// consoleLines is how much of the console is shown.
+const consoleLines = 20
+
+// console returns the last lines of the instance's console.
+func (m *machine) console() []string {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c, err := m.d.clients.ec2(ctx, m.region)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	out, err := c.GetConsoleOutput(ctx, &ec2.GetConsoleOutputInput{InstanceId: aws.String(m.id)})
+	if err != nil {
+		return []string{fmt.Sprintf("(the console cannot be read: %v)", err)}
+	}
+	text, err := base64.StdEncoding.DecodeString(aws.ToString(out.Output))
+	if err != nil {
+		return []string{fmt.Sprintf("(the console cannot be read: %v)", err)}
+	}
+	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(string(text), "\r", "")), "\n")
+	return lines[max(0, len(lines)-consoleLines):]
+}
+
+// explain adds to an error what AWS knows of its cause.
+func (m *machine) explain(ctx context.Context, err error) error {
+	exit := (*platforms.ExitError)(nil)
+	if err == nil || errors.As(err, &exit) || ctx.Err() != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.looked = time.Time{}
+	m.mu.Unlock()
+	if gone := m.alive(); gone != nil {
+		return fmt.Errorf("%s: instance %s: %w", m.region, m.id, gone)
+	}
+	return err
+}
+
+// Run implements platforms.Machine.
+func (m *machine) Run(ctx context.Context, c platforms.Cmd) error {
+	return m.explain(ctx, m.ssh.Run(ctx, c))
+}
+
+// Write implements platforms.Machine.
+func (m *machine) Write(ctx context.Context, dst string, tar io.Reader) error {
+	return m.explain(ctx, m.ssh.Write(ctx, dst, tar))
+}
+
+// Read implements platforms.Machine.
+func (m *machine) Read(ctx context.Context, src string, tar io.Writer) error {
+	return m.explain(ctx, m.ssh.Read(ctx, src, tar))
+}
+
+// Shell implements platforms.Sheller.
+func (m *machine) Shell(ctx context.Context, c platforms.Cmd) error { return m.ssh.Shell(ctx, c) }
+
+// Reboot implements platforms.Rebooter.
+func (m *machine) Reboot(ctx context.Context) error { return m.explain(ctx, m.ssh.Reboot(ctx)) }
+
+// Commit implements platforms.Machine. Layers are kept on AWS, by Save.
+func (m *machine) Commit(context.Context, string) (string, error) {
+	return "", errors.New("layers of aws are kept on AWS")
+}
+
+// worth reports whether a state is worth a layer.
+func (m *machine) worth(s platforms.State) bool {
+	switch m.d.options.Checkpoint {
+	case checkpointAll:
+		return true
+	case checkpointLast:
+		return s.Needed
+	}
+	return s.Needed || time.Since(m.since) > m.d.snapshotCost()
+}
+
+// Save implements platforms.Saver. The instance goes on while AWS makes the
+// snapshot.
+func (m *machine) Save(ctx context.Context, s platforms.State) (ref string, err error) {
+	if !m.worth(s) {
+		return "", nil
+	}
+	if err := m.explain(ctx, m.hide(ctx)); err != nil {
+		return "", fmt.Errorf("take away what was put there for the build: %w", err)
+	}
+	token := newToken()
+	done, err := m.d.resource(kindSnapshot, m.region, token)
+	if err != nil {
+		return "", err
+	}
+	begun := time.Now()
+	if m.codes {
+		ref, err = m.makeImage(ctx, s, token)
+	} else {
+		ref, err = m.makeSnapshot(ctx, s, token)
+	}
+	back := m.bring(context.WithoutCancel(ctx))
+	if err != nil {
+		return "", errors.Join(m.explain(ctx, err), back, forgetRefused(err, done))
+	}
+	if err := errors.Join(back, done()); err != nil || ref == "" {
+		return ref, err
+	}
+	m.since = time.Now()
+	m.saving.Add(1)
+	go func() {
+		defer m.saving.Done()
+		m.settle(s, ref, begun)
+	}()
+	return ref, nil
+}
+
+// settle waits until a layer is made. How long that took is what the next one is
+// held to cost. One that failed and that nobody asks for is removed; who asks for one
+// is told.
+func (m *machine) settle(s platforms.State, ref string, begun time.Time) {
+	ctx := context.Background()
+	var err error
+	if m.codes {
+		_, err = m.d.waitImage(ctx, m.region, ref)
+	} else {
+		err = m.d.waitSnapshot(ctx, m.region, ref)
+	}
+	switch {
+	case err == nil:
+		m.d.noteCost(time.Since(begun))
+	case errors.Is(err, errSnapshotFailed) && !s.Needed:
+		m.say("the layer of %s is lost: %v", s.Name, errors.Join(err, m.d.deleteSnapshot(ctx, m.region, ref)))
+	default:
+		m.say("the layer of %s: %v", s.Name, err)
+	}
+}
+
+// rateLimits are the answers to who makes snapshots of one volume too quickly.
+var rateLimits = []string{"SnapshotCreationPerVolumeRateExceeded", "ConcurrentSnapshotLimitExceeded", "PendingSnapshotLimitExceeded"}
+
+// layerTags are the tags of a layer.
+func (m *machine) layerTags(s platforms.State, token string) map[string]string {
+	f := m.facts
+	f.user = cmp.Or(m.d.options.User, f.user)
+	tags := m.d.tags(s.Name, token)
+	maps.Copy(tags, map[string]string{tagKey: s.Key, tagUsed: now(), tagFacts: f.String()})
+	return tags
+}
+
+// makeSnapshot begins a snapshot of the root volume. The id is "" when AWS asks to
+// wait and nobody needs it.
+func (m *machine) makeSnapshot(ctx context.Context, s platforms.State, token string) (id string, err error) {
+	c, err := m.d.clients.ec2(ctx, m.region)
+	if err != nil {
+		return "", err
+	}
+	in := &ec2.CreateSnapshotInput{
+		VolumeId: aws.String(m.volume), Description: aws.String("a layer of bake's: " + s.Name), TagSpecifications: tagged(m.layerTags(s, token), types.ResourceTypeSnapshot),
+	}
+	err = m.d.wait(ctx, fmt.Sprintf("%s: make a snapshot of %s", m.region, m.volume), snapshotPatience, func() (bool, error) {
+		out, err := c.CreateSnapshot(ctx, in)
+		if hasCode(err, rateLimits...) {
+			return !s.Needed, nil
+		} else if err != nil {
+			return false, quota(err)
+		}
+		id = aws.ToString(out.SnapshotId)
+		return true, nil
+	})
+	return id, err
+}
+
+// makeImage begins an AMI of the instance: the product codes stay with it.
+func (m *machine) makeImage(ctx context.Context, s platforms.State, token string) (string, error) {
+	c, err := m.d.clients.ec2(ctx, m.region)
+	if err != nil {
+		return "", err
+	}
+	tags := m.layerTags(s, token)
+	own := maps.Clone(tags)
+	delete(own, tagKey) // the snapshots are not layers by themselves
+	out, err := c.CreateImage(ctx, &ec2.CreateImageInput{
+		InstanceId: aws.String(m.id), Name: aws.String("bake-" + token), Description: aws.String("a layer of bake's: " + s.Name), NoReboot: aws.Bool(true),
+		TagSpecifications: append(tagged(tags, types.ResourceTypeImage), tagged(own, types.ResourceTypeSnapshot)...),
+	})
+	if err != nil {
+		return "", fmt.Errorf("%s: make an image of %s: %w", m.region, m.id, err)
+	}
+	return aws.ToString(out.ImageId), nil
+}
+
+// What is in the machine for the build is taken away while a layer is made: the
+// build's key, and what cloud-init keeps of this instance, user data included. It
+// waits in memory, and the machine's disks are written before the moment of the
+// snapshot. $1 is the key.
+const (
+	hideScript = `set -e
+d=/run/bake-hidden
+rm -rf "$d"; mkdir -m 700 "$d"
+cut -d: -f6 /etc/passwd | sort -u | while read -r home; do
+	f="$home/.ssh/authorized_keys"
+	[ -f "$f" ] && grep -qF "$1" "$f" || continue
+	mkdir -p "$d/keys$home/.ssh"
+	cp -p "$f" "$d/keys$f"
+	grep -vF "$1" "$d/keys$f" >"$f" || [ $? = 1 ]
+	[ -s "$f" ] || rm "$f"
+done
+for f in var/lib/cloud/instance var/lib/cloud/instances var/lib/cloud/data var/log/cloud-init.log var/log/cloud-init-output.log; do
+	[ -e "/$f" ] || [ -L "/$f" ] || continue
+	mkdir -p "$d/files/${f%/*}"
+	cp -a "/$f" "$d/files/$f"
+	rm -rf "/$f"
+done
+sync`
+	bringScript = `set -e
+d=/run/bake-hidden
+[ ! -d "$d/files" ] || cp -a "$d/files/." /
+[ ! -d "$d/keys" ] || (cd "$d/keys" && find . -type f) | while read -r f; do cp -p "$d/keys/$f" "/$f"; done
+rm -rf "$d"`
+)
+
+func (m *machine) hide(ctx context.Context) error {
+	key, err := m.d.key()
+	if err != nil {
+		return err
+	}
+	return m.script(ctx, hideScript, strings.Fields(key.Authorized())[1])
+}
+
+func (m *machine) bring(ctx context.Context) error {
+	if err := m.script(ctx, bringScript); err != nil {
+		return fmt.Errorf("bring back what was taken away for the layer: %w", err)
+	}
+	return nil
+}
+
+func (m *machine) script(ctx context.Context, text string, args ...string) error {
+	var said strings.Builder
+	err := m.ssh.Run(ctx, platforms.Cmd{Args: append([]string{"sh", "-c", text, "sh"}, args...), Stdout: &said, Stderr: &said})
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(said.String()))
+	}
+	return nil
+}
+
+// Close implements platforms.Machine. The instance ends when AWS has made the
+// snapshots of it.
+func (m *machine) Close() error {
+	m.mu.Lock()
+	closed := m.closed
+	m.closed = true
+	m.mu.Unlock()
+	if closed {
+		return nil
+	}
+	var errs []error
+	if m.ssh != nil {
+		errs = append(errs, m.ssh.Close())
+	}
+	m.saving.Wait()
+	if err := m.d.terminate(context.Background(), m.region, m.id); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	m.d.ending(m.id)
+	return errors.Join(append(errs, m.done())...)
+}

@@ -1,0 +1,101 @@
+package aws
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"bake.build/bake/platforms"
+)
+
+// PublishLayer implements platforms.LayerPublisher: a snapshot is registered as it
+// is. What has to be encrypted by another key, or is an AMI, is copied by AWS.
+func (d *driver) PublishLayer(ctx context.Context, p platforms.Publication, layer platforms.Layer, out platforms.Sink) ([]platforms.Registered, error) {
+	j, err := d.job(ctx, p, out)
+	if err != nil {
+		return nil, err
+	}
+	return j.publish(ctx, func() (*image, error) {
+		b, err := d.base(ctx, j.home, layer.Ref)
+		if err != nil {
+			return nil, err
+		}
+		return j.ofLayer(ctx, b)
+	})
+}
+
+// ofLayer makes the image from a layer.
+func (j *job) ofLayer(ctx context.Context, b *base) (_ *image, err error) {
+	if b.ami != "" {
+		return j.ofImage(ctx, b)
+	}
+	size, err := j.o.volumeGiB(int64(b.gib) << 30)
+	if err != nil {
+		return nil, &platforms.OptionError{Err: err}
+	}
+	in := j.registration(b.snapshot, size)
+	in.Architecture = types.ArchitectureValues(b.arch)
+	in.BootMode = types.BootModeValues(cmp.Or(j.o.BootMode, b.boot))
+	device := cmp.Or(j.o.RootDevice, b.device)
+	in.RootDeviceName, in.BlockDeviceMappings[0].DeviceName = &device, &device
+	if !j.encryptsAnew(b) {
+		return j.register(ctx, in)
+	}
+	from, drop, err := j.d.launchable(ctx, b, in)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, drop(context.WithoutCancel(ctx))) }()
+	return j.copyTo(ctx, j.home, image{region: j.home, id: from})
+}
+
+// ofImage makes the image from a layer that is an AMI, whose product codes only a
+// copy keeps.
+func (j *job) ofImage(ctx context.Context, b *base) (*image, error) {
+	if what := j.notCopied(); what != "" {
+		return nil, &platforms.OptionError{Err: fmt.Errorf("%s: the image is a copy of %s, which keeps its product codes and says that itself", what, b.ami)}
+	}
+	i, err := j.copyTo(ctx, j.home, image{region: j.home, id: b.ami})
+	if err != nil || j.o.IMDSv1 {
+		return i, err
+	}
+	c, err := j.d.clients.ec2(ctx, j.home)
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: &i.id, ImdsSupport: &types.AttributeValue{Value: aws.String(string(types.ImdsSupportValuesV20))}})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: require version 2 of the metadata service: %w", j.home, i.id, err)
+	}
+	return i, nil
+}
+
+// encryptsAnew reports whether the image has to be encrypted otherwise than the
+// layer.
+func (j *job) encryptsAnew(b *base) bool {
+	if key := j.o.KMSKeys[j.home]; key != "" {
+		return key != b.kmsKey
+	}
+	return !b.encrypted && (j.o.Encrypted || len(j.o.KMSKeys) > 0)
+}
+
+// notCopied returns an option that a copy cannot have, or "".
+func (j *job) notCopied() string {
+	for _, o := range []struct {
+		name  string
+		given bool
+	}{
+		{"boot_mode", j.o.BootMode != ""}, {"root_device", j.o.RootDevice != ""}, {"volume_size", j.o.VolumeSize != ""}, {"volume_type", j.o.VolumeType != ""},
+		{"iops", j.o.IOPS > 0}, {"throughput", j.o.Throughput > 0}, {"tpm", j.o.TPM}, {"uefi_data", j.o.UEFIData != ""},
+	} {
+		if o.given {
+			return o.name
+		}
+	}
+	return ""
+}
