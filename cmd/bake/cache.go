@@ -108,18 +108,28 @@ func (a *app) cacheDuCommand() *cobra.Command {
 
 func (a *app) cachePruneCommand() *cobra.Command {
 	var o store.PruneOptions
-	var size, age string
+	var size, age, unused string
+	var on pruneOn
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "remove layers, those not used for longest first",
 		Long: `Removes layers by age or by size, or all of them. What a running build uses
-stays. Without a condition, layers that were not used for 30 days go.`,
+stays. Without a condition, layers that were not used for 30 days go.
+
+With --platform it removes the layers that a platform keeps itself, such as EBS
+snapshots of aws: those that are older than a time, or were not used for one.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if size != "" {
 				if o.MaxSize, err = platforms.ParseSize(size); err != nil {
 					return coded(exitUsage, fmt.Errorf("--max-size: %w", err))
 				}
+			}
+			if on.platform != "" {
+				return a.pruneFlags(cmd.Context(), on, o, size, age, unused)
+			}
+			if unused != "" || len(on.options) > 0 {
+				return coded(exitUsage, errors.New("--unused-for and --option belong to --platform"))
 			}
 			if age != "" {
 				if o.MaxAge, err = platforms.ParseDuration(age); err != nil {
@@ -138,7 +148,29 @@ stays. Without a condition, layers that were not used for 30 days go.`,
 	flags.StringVar(&age, "older-than", "", "remove layers that were not used for a `time` such as 72h")
 	flags.BoolVar(&o.Caches, "downloads", false, "remove downloads and package caches as well")
 	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be removed")
+	flags.StringVar(&on.platform, "platform", "", "remove layers that this `platform` keeps, such as aws")
+	flags.StringArrayVar(&on.options, "option", nil, "an option of the platform, as `name=value`, such as region=eu-west-1")
+	flags.StringVar(&unused, "unused-for", "", "with --platform, remove layers that were not used for a `time`; --older-than then counts from when they were made")
 	return cmd
+}
+
+// pruneFlags reads the flags of bake cache prune --platform.
+func (a *app) pruneFlags(ctx context.Context, on pruneOn, o store.PruneOptions, size, age, unused string) (err error) {
+	if o.All || o.Caches || size != "" {
+		return coded(exitUsage, errors.New("--all, --downloads and --max-size are about the store, and not about --platform"))
+	}
+	if age != "" {
+		if on.made, err = platforms.ParseDuration(age); err != nil {
+			return coded(exitUsage, fmt.Errorf("--older-than: %w", err))
+		}
+	}
+	if unused != "" {
+		if on.used, err = platforms.ParseDuration(unused); err != nil {
+			return coded(exitUsage, fmt.Errorf("--unused-for: %w", err))
+		}
+	}
+	on.dryRun = o.DryRun
+	return a.prunePlatform(ctx, on)
 }
 
 func (a *app) prune(ctx context.Context, s *store.Store, o store.PruneOptions) error {

@@ -60,17 +60,9 @@ func (a *app) gc(ctx context.Context, f *gcFlags) error {
 	}
 	var options json.RawMessage
 	if f.platform != "" {
-		spec := a.spec(f.platform)
-		if spec.Name == "" {
-			var names []string
-			for _, s := range a.specs {
-				names = append(names, s.Name)
-			}
-			return coded(exitUsage, fmt.Errorf("--platform: no platform is called %q%s", f.platform, spell.Hint(f.platform, "platforms", names)))
-		}
 		var err error
-		if options, err = textOptions(spec.Options, f.options); err != nil {
-			return coded(exitUsage, fmt.Errorf("--option: %w", err))
+		if _, options, err = a.platformOptions(f.platform, f.options); err != nil {
+			return err
 		}
 	}
 	return a.withStore(func(s *store.Store) error {
@@ -87,6 +79,23 @@ func (a *app) gc(ctx context.Context, f *gcFlags) error {
 		}
 		return err
 	})
+}
+
+// platformOptions returns a platform with the options that flags give it.
+func (a *app) platformOptions(name string, given []string) (platforms.Spec, json.RawMessage, error) {
+	spec := a.spec(name)
+	if spec.Name == "" {
+		var names []string
+		for _, s := range a.specs {
+			names = append(names, s.Name)
+		}
+		return spec, nil, coded(exitUsage, fmt.Errorf("--platform: no platform is called %q%s", name, spell.Hint(name, "platforms", names)))
+	}
+	options, err := textOptions(spec.Options, given)
+	if err != nil {
+		return spec, nil, coded(exitUsage, fmt.Errorf("--option: %w", err))
+	}
+	return spec, options, nil
 }
 
 // A collector removes what builds have left.

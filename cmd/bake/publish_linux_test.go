@@ -228,19 +228,20 @@ func TestKilledWhilePublishing(t *testing.T) {
 	}
 }
 
-// unfinished counts the snapshots and images that no finished image is or has.
+// unfinished counts the snapshots and images that no finished image is or has, but
+// for layers.
 func (a *account) unfinished() int {
 	used := map[string]bool{}
 	n := 0
 	for _, region := range awstest.Regions {
-		for _, i := range a.cloud.Images(region) {
+		for _, i := range a.own(region) {
 			if used[i.Snapshot] = true; i.Tags["bake:ready"] == "" {
 				n++
 			}
 		}
 	}
 	for _, id := range a.cloud.Snapshots() {
-		if !used[id] {
+		if !used[id] && a.cloud.Tags(id)["bake:key"] == "" {
 			n++
 		}
 	}

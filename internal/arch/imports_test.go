@@ -76,7 +76,7 @@ func TestImportsGoOneWay(t *testing.T) {
 // forbidden returns why the package from may not import the package to, or "".
 func forbidden(from, to string) string {
 	switch {
-	case (to == "internal/need" || to == "internal/testdisk") && !under(from, "internal/testdisk"):
+	case (to == "internal/need" || to == "internal/testdisk" || to == "internal/testsshd") && !under(from, "internal/testdisk"):
 		return "it is for tests"
 	case under(to, "cmd") && !under(from, "cmd"):
 		return "only cmd wires"
@@ -136,6 +136,7 @@ func TestForbidden(t *testing.T) {
 		{"platforms/aws/ebs", "internal/sparse", true},
 		{"internal/testdisk", "internal/need", true},
 		{"platforms/qemu", "internal/testdisk", false},
+		{"platforms/ssh", "internal/testsshd", false},
 		{"platforms/all", "platforms/rootfs", true},
 		{"runtime/plan", "runtime/store", false},
 		{"runtime/solve", "platforms/rootfs", false},

@@ -218,7 +218,7 @@ func (d *driver) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]p
 			if !p.DryRun {
 				err := d.dropLayer(ctx, region, l.Ref)
 				if hasCode(err, "InvalidSnapshot.InUse") {
-					continue // an image is made of it
+					continue // an image was made of it meanwhile
 				}
 				if err != nil {
 					errs = append(errs, err)
@@ -247,15 +247,21 @@ func (d *driver) dropLayer(ctx context.Context, region, ref string) error {
 	return d.deregister(ctx, imageOf(region, *ami), true)
 }
 
-// keptIn lists the layers in a region.
+// keptIn lists the layers in a region that no image is made of.
 func (d *driver) keptIn(ctx context.Context, region string) ([]platforms.KeptLayer, error) {
 	snapshots, err := d.findSnapshots(ctx, region, filter("tag-key", tagKey))
 	if err != nil {
 		return nil, err
 	}
-	images, err := d.ownImages(ctx, region, filter("tag-key", tagKey))
+	images, err := d.ownImages(ctx, region)
 	if err != nil {
 		return nil, err
+	}
+	used := map[string]bool{}
+	for _, ami := range images {
+		for _, s := range imageOf(region, ami).snapshots {
+			used[s] = true
+		}
 	}
 	var list []platforms.KeptLayer
 	add := func(ref string, tags map[string]string, made time.Time, gib int32) {
@@ -266,9 +272,15 @@ func (d *driver) keptIn(ctx context.Context, region string) ([]platforms.KeptLay
 		list = append(list, l)
 	}
 	for _, s := range snapshots {
+		if used[aws.ToString(s.SnapshotId)] {
+			continue // by an image, whose end is its own
+		}
 		add(aws.ToString(s.SnapshotId), tagsOf(s.Tags), aws.ToTime(s.StartTime), aws.ToInt32(s.VolumeSize))
 	}
 	for _, ami := range images {
+		if tagsOf(ami.Tags)[tagKey] == "" {
+			continue
+		}
 		size := int32(0)
 		for _, m := range ami.BlockDeviceMappings {
 			if m.Ebs != nil {

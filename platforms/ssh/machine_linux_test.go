@@ -1,14 +1,11 @@
 package ssh
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -19,64 +16,16 @@ import (
 	xssh "golang.org/x/crypto/ssh"
 
 	"bake.build/bake/internal/need"
-	"bake.build/bake/internal/tool"
+	"bake.build/bake/internal/testsshd"
 	"bake.build/bake/platforms"
 )
 
-// The machines of these tests are real SSH servers of OpenSSH, each in
-// namespaces of its own, with an overlay over this host's files as its root
-// directory. They listen on loopback addresses.
-
-// startScript makes the root directory and becomes its SSH server. It runs in
-// new namespaces; $1 is a directory for all of it, $2 what the overlay's upper
-// directory holds at first or "", $3 the address.
-const startScript = `set -e
-mount --make-rprivate /
-mount -t tmpfs tmpfs "$1"
-mkdir "$1/up" "$1/work" "$1/root"
-[ -z "$2" ] || cp -a "$2/." "$1/up"
-mount -t overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" overlay "$1/root"
-cd "$1/root"
-mount -t proc proc proc
-mount -t tmpfs tmpfs run
-mount -t tmpfs tmpfs tmp
-mount -t devtmpfs devtmpfs dev 2>/dev/null || mount --rbind /dev dev
-mkdir -p dev/pts run/sshd root/.ssh
-mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
-hostname machine
-grep -q ^ann: etc/passwd || { echo 'ann:x:1000:1000::/home/ann:/bin/sh' >>etc/passwd; echo 'ann:x:1000:' >>etc/group; mkdir -p home/ann/.ssh; }
-cp "$4" root/.ssh/authorized_keys
-cp "$4" home/ann/.ssh/authorized_keys
-chown -R 1000:1000 home/ann
-chmod 700 root root/.ssh home/ann/.ssh
-chmod 600 root/.ssh/authorized_keys home/ann/.ssh/authorized_keys
-cp "$5" run/host_key
-chmod 600 run/host_key
-cat >run/sshd_config <<END
-ListenAddress $3
-HostKey /run/host_key
-PidFile none
-UsePAM no
-PermitRootLogin prohibit-password
-PasswordAuthentication no
-MaxStartups 100
-Subsystem sftp internal-sftp
-END
-[ -z "$6" ] || eval "$6"
-echo up
-exec chroot . /usr/sbin/sshd -D -e -f /run/sshd_config
-`
-
-// A server is a machine that was started.
+// A server is a machine of these tests.
 type server struct {
+	testsshd.Server
 	t       testing.TB
-	dir     string
 	address string
-	upper   string // see startScript
-	setup   string // shell that runs before the server starts, in its root directory
 	key     *Key
-	cmd     *exec.Cmd
-	ended   <-chan error
 }
 
 var addresses atomic.Int32
@@ -90,86 +39,36 @@ func newServer(t testing.TB, setup string) *server {
 func startServer(t testing.TB, upper, setup string) *server {
 	t.Helper()
 	need.Root(t)
-	need.Tool(t, "sshd", "unshare", "nsenter", "ssh-keygen")
+	need.Tool(t, testsshd.Tools...)
 	key, err := NewKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, dir: t.TempDir(), key: key, setup: setup, upper: upper}
 	n := addresses.Add(1)
-	s.address = fmt.Sprintf("127.83.%d.%d:%d", os.Getpid()%250+1, n%250+1, 2000+n/250)
-	if err := os.WriteFile(s.path("key.pub"), []byte(key.Authorized()+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.newHostKey()
+	s := &server{t: t, key: key, address: fmt.Sprintf("127.83.%d.%d:%d", os.Getpid()%250+1, n%250+1, 2000+n/250)}
+	s.Server = testsshd.Server{Dir: t.TempDir(), Address: s.address, AuthorizedKeys: key.Authorized(), Upper: upper, Setup: setup}
 	s.start()
 	t.Cleanup(s.stop)
 	return s
 }
 
-func (s *server) path(name string) string { return filepath.Join(s.dir, name) }
+func (s *server) path(name string) string { return s.Path(name) }
 
-func (s *server) newHostKey() {
+func (s *server) must(err error) {
 	s.t.Helper()
-	for _, name := range []string{"host", "host.pub"} {
-		if err := os.Remove(s.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			s.t.Fatal(err)
-		}
-	}
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", s.path("host")).CombinedOutput(); err != nil {
-		s.t.Fatalf("ssh-keygen: %v\n%s", err, out)
-	}
-}
-
-func (s *server) start() {
-	s.t.Helper()
-	base := s.path("base")
-	if err := os.MkdirAll(base, 0o755); err != nil {
-		s.t.Fatal(err)
-	}
-	host, port, err := net.SplitHostPort(s.address)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.cmd = exec.Command("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "sh", "-c", startScript, "sh",
-		base, s.upper, host+":"+port, s.path("key.pub"), s.path("host"), s.setup)
-	out, w, err := os.Pipe()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.cmd.Stdout, s.cmd.Stderr = w, w
-	if s.ended, err = tool.Start(s.cmd); err != nil {
-		s.t.Fatal(err)
-	}
-	w.Close()
-	lines := bufio.NewReader(out)
-	var said strings.Builder
-	for {
-		line, err := lines.ReadString('\n')
-		said.WriteString(line)
-		if strings.TrimSpace(line) == "up" {
-			break
-		}
-		if err != nil {
-			s.t.Fatalf("the machine does not start: %v\n%s", err, said.String())
-		}
-	}
-	go func() {
-		_, _ = io.Copy(io.Discard, lines)
-		out.Close()
-	}()
 }
+
+func (s *server) newHostKey() { s.t.Helper(); s.must(s.NewHostKey()) }
+func (s *server) start()      { s.t.Helper(); s.must(s.Start()) }
 
 // stop ends the machine with all of its processes.
 func (s *server) stop() {
-	if s.cmd == nil {
-		return
-	}
-	if err := s.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := s.Stop(); err != nil {
 		s.t.Error(err)
 	}
-	<-s.ended
-	s.cmd = nil
 }
 
 // config is how the machine is reached.
@@ -268,32 +167,15 @@ func (m *machine) Commit(ctx context.Context, dir string) (string, error) {
 	if err := m.Run(ctx, platforms.Cmd{Args: []string{"sync"}}); err != nil {
 		return "", err
 	}
-	// The upper directory lies on a mount of the machine's namespace.
-	cp := exec.Command("nsenter", "-m", "-t", fmt.Sprint(m.s.child()), "cp", "-a", m.s.path("base")+"/up", filepath.Join(dir, "up"))
-	if out, err := cp.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return "", nil
-}
-
-// child is the process that is in the machine's namespaces.
-func (s *server) child() int {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", s.cmd.Process.Pid))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	var pid int
-	if _, err := fmt.Sscan(string(data), &pid); err != nil {
-		s.t.Fatal(err)
-	}
-	return pid
+	return "", m.s.Save(filepath.Join(dir, "up"))
 }
 
 // killConnections ends the server's processes that serve connections.
 func (s *server) killConnections() {
 	s.t.Helper()
 	var pids []int
-	server := s.child()
+	server, err := s.Child()
+	s.must(err)
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", server))
 	if err != nil {
 		s.t.Fatal(err)

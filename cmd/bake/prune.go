@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/store"
+	"bake.build/bake/runtime/ui"
+)
+
+// pruneOn says which layers of a platform are removed.
+type pruneOn struct {
+	platform string
+	options  []string
+	made     time.Duration // ago; 0 chooses none
+	used     time.Duration // ago; 0 chooses none
+	dryRun   bool
+}
+
+// unusedFor is how long a layer on a platform may go unused when nothing else is
+// said.
+const unusedFor = 30 * 24 * time.Hour
+
+// prunePlatform removes layers that a platform keeps.
+func (a *app) prunePlatform(ctx context.Context, p pruneOn) error {
+	spec, options, err := a.platformOptions(p.platform, p.options)
+	if err != nil {
+		return err
+	}
+	if p.made == 0 && p.used == 0 {
+		p.used = unusedFor
+	}
+	what := platforms.LayerPruning{DryRun: p.dryRun}
+	if p.made > 0 {
+		what.MadeBefore = time.Now().Add(-p.made)
+	}
+	if p.used > 0 {
+		what.UsedBefore = time.Now().Add(-p.used)
+	}
+	return a.withStore(func(s *store.Store) (err error) {
+		d, err := spec.New(options, s.Host(nil, nil))
+		if err != nil {
+			return err
+		}
+		pruner, ok := d.(platforms.Pruner)
+		if !ok {
+			return coded(exitUsage, fmt.Errorf("--platform: the layers of %s are in the store: leave it out", p.platform))
+		}
+		if c, ok := d.(platforms.Closer); ok {
+			defer func() { err = errors.Join(err, c.Close()) }()
+		}
+		pruned, err := pruner.PruneLayers(ctx, what)
+		verb := "removed"
+		if p.dryRun {
+			verb = "would remove"
+		}
+		size := int64(0)
+		for _, l := range pruned {
+			fmt.Fprintf(a.stdout, "%s %s in %s  %s\n", verb, l.Ref, l.Place, l.Name)
+			size += l.Size
+		}
+		fmt.Fprintf(a.stdout, "%s %d layers, of disks of %s\n", verb, len(pruned), ui.Size(size))
+		return err
+	})
+}
