@@ -69,9 +69,12 @@ func open(o Options, h platforms.Host) (platforms.Driver, error) {
 	}
 	return &driver{
 		host: h, options: o, text: string(text), clients: newClients(o), key: sync.OnceValues(ssh.NewKey),
-		pause: time.Second, cost: firstCost, copies: map[string]chan struct{}{},
+		pause: firstPause, cost: firstCost, copies: map[string]chan struct{}{},
 	}, nil
 }
+
+// firstPause is the shortest time after which AWS is asked again how something goes.
+const firstPause = 250 * time.Millisecond
 
 // Fingerprint implements platforms.Driver. The region is in the pin of the origin.
 func (d *driver) Fingerprint() string { return "aws/1" }

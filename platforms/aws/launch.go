@@ -146,13 +146,33 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 			}
 			err = fmt.Errorf("%s: launch a %s in %s: %w", b.region, kind, subnet, err)
 			if !hasCode(err, noCapacity...) {
-				return nil, errors.Join(quota(err), forgetRefused(err, m.done))
+				return nil, errors.Join(quota(err), m.undo(ctx, c, in, err))
 			}
 			errs = append(errs, err)
 			m.say("%v", err)
 		}
 	}
 	return nil, errors.Join(fmt.Errorf("%s: there is no capacity for an instance: give more instance_types", b.region), errors.Join(errs...), m.done())
+}
+
+// undoPatience is how long it may take to take back a request that was broken off.
+const undoPatience = time.Minute
+
+// undo takes back a request that has failed. Unless AWS refused it, an instance may
+// have been launched: the same request, sent once more, is answered with that one.
+// Where nobody answers, the ledger keeps the record.
+func (m *machine) undo(ctx context.Context, c *ec2.Client, in *ec2.RunInstancesInput, failure error) error {
+	if refused(failure) {
+		return m.done()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
+	defer cancel()
+	answer, err := c.RunInstances(ctx, in)
+	if err != nil {
+		return forgetRefused(err, m.done)
+	}
+	m.id = aws.ToString(answer.Instances[0].InstanceId)
+	return m.Close()
 }
 
 // quota explains errors of an account's limits.

@@ -87,7 +87,7 @@ func (m *machine) enter(ctx context.Context, out platforms.Sink) error {
 func (m *machine) alive() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.gone != nil || time.Since(m.looked) < 5*m.d.pause {
+	if m.gone != nil || time.Since(m.looked) < 20*m.d.pause {
 		return m.gone
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

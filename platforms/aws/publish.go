@@ -319,11 +319,16 @@ func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*image,
 	return &i, nil
 }
 
-// forgetRefused calls forget if AWS has refused to make something. Any other error,
-// such as a connection that breaks, leaves it open whether there is something now.
-func forgetRefused(err error, forget func() error) error {
+// refused reports whether AWS has refused to make something. Any other error, such
+// as a connection that breaks, leaves it open whether there is something now.
+func refused(err error) bool {
 	resp := (*smithyhttp.ResponseError)(nil)
-	if errors.As(err, &resp) && resp.HTTPStatusCode()/100 == 4 {
+	return errors.As(err, &resp) && resp.HTTPStatusCode()/100 == 4
+}
+
+// forgetRefused calls forget if AWS has refused to make something.
+func forgetRefused(err error, forget func() error) error {
+	if refused(err) {
 		return forget()
 	}
 	return nil
