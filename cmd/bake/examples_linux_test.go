@@ -9,6 +9,7 @@ import (
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testdisk"
+	"bake.build/bake/internal/testsshd"
 	"bake.build/bake/platforms/aws/awstest"
 )
 
@@ -26,7 +27,7 @@ func TestExamples(t *testing.T) {
 	}
 	tests := map[string]func(*testing.T, *example){
 		"quickstart": testQuickstart, "golden": testGolden,
-		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller, "aws": testAWS,
+		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller, "aws": testAWS, "aws-instance": testAWSInstance,
 	}
 	e := &example{bin: buildBake(t), dir: t.TempDir()}
 	for _, d := range dirs {
@@ -241,4 +242,27 @@ func testAWS(t *testing.T, e *example) {
 		t.Errorf("%d blocks, then %d for a changed file", all, n)
 	}
 	t.Logf("%d blocks, then %d for a changed file", all, cloud.Count("PutSnapshotBlock")-all)
+}
+
+// testAWSInstance runs the steps in instances of a stand-in for AWS, which share the
+// files of this host: packages are left out.
+func testAWSInstance(t *testing.T, e *example) {
+	need.Tool(t, testsshd.Tools...)
+	fleet := &testsshd.Fleet{Dir: t.TempDir()}
+	defer fleet.Close()
+	cloud := awstest.New(func(c *awstest.Cloud) { c.Machines = fleet })
+	defer cloud.Close()
+	cloud.AddImage("eu-west-1", awstest.Image{Name: debianAMI})
+	for _, v := range awsEnvironment(cloud.URL, e.dir) {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+	out := e.run(t, "aws-instance", "build", "--progress=plain", "-p", "user=root", "-p", "packages=", "-p", "regions=eu-west-1,us-east-1")
+	images := cloud.Images("us-east-1")
+	if len(images) != 1 || images[0].Tags["bake:name"] != "web" || images[0].Tags["team"] != "web" {
+		t.Errorf("images %+v\n%s", images, out)
+	}
+	if running := cloud.Running(); len(running) > 0 {
+		t.Errorf("left: %v", running)
+	}
 }
