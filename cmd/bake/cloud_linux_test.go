@@ -1,14 +1,27 @@
 package main
 
 import (
+	"bytes"
+	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testsshd"
@@ -245,5 +258,112 @@ func TestKilledWithInstances(t *testing.T) {
 	a.run("cache", "prune", "--platform", "aws", "--older-than", "1ns")
 	if n := len(a.cloud.Snapshots()) - len(a.own("eu-west-1")) - len(a.own("us-east-1")); n != 0 {
 		t.Errorf("%d snapshots are left that are of no image", n)
+	}
+}
+
+// A motoFront stands before moto and makes its instances real: the machine that moto
+// only tells of is started with the key pair that was imported.
+type motoFront struct {
+	*testing.T
+	proxy *httputil.ReverseProxy
+
+	mu      sync.Mutex
+	key     string
+	machine *testsshd.Server
+}
+
+// motoMachine is the address of all instances, in a subnet of motoVPC.
+const (
+	motoVPC     = "127.20.0.0/16"
+	motoSubnet  = "127.20.1.0/24"
+	motoMachine = "127.20.1.77"
+)
+
+func (f *motoFront) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		f.Error(err)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	form, err := url.ParseQuery(string(body))
+	if err == nil {
+		f.watch(form)
+	}
+	f.proxy.ServeHTTP(w, r)
+}
+
+func (f *motoFront) watch(form url.Values) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch action := form.Get("Action"); {
+	case action == "ImportKeyPair":
+		key, err := base64.StdEncoding.DecodeString(form.Get("PublicKeyMaterial"))
+		if err != nil {
+			f.Error(err)
+		}
+		f.key = string(key)
+	case action == "RunInstances" && f.machine == nil:
+		f.machine = &testsshd.Server{Dir: f.TempDir(), Address: motoMachine + ":22", AuthorizedKeys: f.key}
+		if err := f.machine.Start(); err != nil {
+			f.Error(err)
+		}
+	case action == "TerminateInstances" && form.Get("DryRun") != "true":
+		f.stop()
+	}
+}
+
+func (f *motoFront) stop() {
+	if f.machine == nil {
+		return
+	}
+	if err := f.machine.Stop(); err != nil {
+		f.Error(err)
+	}
+	f.machine = nil
+}
+
+// TestInstancesAgainstMoto runs steps in instances that moto tells of.
+func TestInstancesAgainstMoto(t *testing.T) {
+	address := startMoto(t)
+	a, _ := newCloud(t, "")
+	f := &motoFront{T: t, proxy: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})}
+	front := httptest.NewServer(f)
+	defer front.Close()
+	defer f.stop()
+	client := ec2.New(ec2.Options{
+		Region: "eu-west-1", BaseEndpoint: aws.String(front.URL),
+		Credentials: credentials.NewStaticCredentialsProvider("key", "a very secret key", ""),
+	})
+	vpc, err := client.CreateVpc(t.Context(), &ec2.CreateVpcInput{CidrBlock: aws.String(motoVPC)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	subnet, err := client.CreateSubnet(t.Context(), &ec2.CreateSubnetInput{VpcId: vpc.Vpc.VpcId, CidrBlock: aws.String(motoSubnet)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	definition := strings.NewReplacer(
+		`user = "root"`, fmt.Sprintf(`user = "root", connect = "private", subnet = %q, private_ip = %q, checkpoint = "every-step"`, *subnet.Subnet.SubnetId, motoMachine),
+		`"owner": "136693071363", "name": "debian-12-amd64-*"`, `"owner": "099720109477", "name": "ubuntu/images/*"`,
+	).Replace(native)
+	// moto's snapshots are empty: what a test would look for in a new instance is not
+	// there.
+	a.define(strings.Replace(definition, "test(m", "False and test(m", 1))
+	out := a.at(front.URL, "build", "--progress=plain")
+	if !strings.Contains(out, "launched i-") || !strings.Contains(out, " in us-east-1 (web-") {
+		t.Errorf("the first build:\n%s", out)
+	}
+	if out := a.at(front.URL, "build", "--progress=plain"); !strings.Contains(out, "nothing to do") {
+		t.Errorf("the second build:\n%s", out)
+	}
+	if out := a.at(front.URL, "build", "--progress=plain", "-p", "number=1"); !strings.Contains(out, "from snap-") {
+		t.Errorf("a changed last step:\n%s", out)
+	}
+	if out := a.at(front.URL, "gc", "--platform", "aws", "--older-than", "1ns"); !strings.Contains(out, "nothing is left behind") {
+		t.Errorf("gc: %s", out)
+	}
+	// moto's images do not tell their snapshots, so that no layer counts as used.
+	if out := a.at(front.URL, "cache", "prune", "--platform", "aws", "--older-than", "1ns"); !strings.Contains(out, "removed 4 layers") {
+		t.Errorf("prune: %s", out)
 	}
 }

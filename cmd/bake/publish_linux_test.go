@@ -248,16 +248,16 @@ func (a *account) unfinished() int {
 	return n
 }
 
-// TestAgainstMoto builds an image on moto, AWS's stand-in of the Python world, which
-// nobody here has written: what bake asks for has to make sense to it, too. It is
-// no Debian package, so that the test takes place where it is installed.
-func TestAgainstMoto(t *testing.T) {
+// startMoto starts moto, AWS's stand-in of the Python world, which nobody here has
+// written: what bake asks for has to make sense to it, too. It is no Debian package, so
+// that such tests take place where it is installed.
+func startMoto(t *testing.T) (address string) {
+	t.Helper()
 	server, err := exec.LookPath("moto_server")
 	if err != nil {
 		t.Skip("needs the program moto_server: pip install 'moto[server]'")
 	}
-	a := newAccount(t, strings.Replace(published, `size = "256M"`, `size = "256M", ssm_parameter = "/images/web", keep = 1`, 1))
-	address := freeAddress(t)
+	address = freeAddress(t)
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
@@ -267,29 +267,29 @@ func TestAgainstMoto(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := cmd.Process.Kill(); err != nil {
 			t.Error(err)
 		}
 		<-ended
-	}()
+	})
 	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", address); err == nil {
 			conn.Close()
-			break
+			return address
 		}
 		if time.Since(begin) > time.Minute {
 			t.Fatal("moto_server does not listen")
 		}
 	}
+}
+
+// TestAgainstMoto publishes an image on moto.
+func TestAgainstMoto(t *testing.T) {
+	address := startMoto(t)
+	a := newAccount(t, strings.Replace(published, `size = "256M"`, `size = "256M", ssm_parameter = "/images/web", keep = 1`, 1))
 	build := func(args ...string) string {
-		cmd := bakeIn(t, a.bin, a.dir, append([]string{"build", "--progress=plain"}, args...)...)
-		cmd.Env = append(cmd.Env, awsEnvironment("http://"+address, a.dir)...)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		return string(out)
+		return a.at("http://"+address, append([]string{"build", "--progress=plain"}, args...)...)
 	}
 	if out := build(); !strings.Contains(out, "is copied to ami-") {
 		t.Errorf("the first build:\n%s", out)
@@ -300,6 +300,18 @@ func TestAgainstMoto(t *testing.T) {
 	if out := build("-p", "number=1"); !strings.Contains(out, "on top of snap-") || strings.Count(out, ": deregistered web-") != 2 {
 		t.Errorf("a changed image:\n%s", out)
 	}
+}
+
+// at runs bake against another stand-in for AWS.
+func (a *account) at(url string, args ...string) string {
+	a.Helper()
+	cmd := bakeIn(a.T, a.bin, a.dir, args...)
+	cmd.Env = append(cmd.Env, awsEnvironment(url, a.dir)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		a.Fatalf("bake %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
 }
 
 // freeAddress returns an address of the loopback on which nobody listens.

@@ -34,13 +34,13 @@ const (
 )
 
 type instance struct {
-	region, image, state, address, volume, token string
-	group                                        string
-	reason                                       [2]string // why it ended, as code and text
-	tags                                         map[string]string
-	launched                                     time.Time
-	form                                         url.Values
-	looks                                        int // how often it was looked at since its state changed
+	region, image, state, address, volume string
+	group                                 string
+	reason                                [2]string // why it ended, as code and text
+	tags                                  map[string]string
+	launched                              time.Time
+	form                                  url.Values
+	looks                                 int // how often it was looked at since its state changed
 }
 
 type volume struct {
