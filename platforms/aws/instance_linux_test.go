@@ -14,6 +14,7 @@ import (
 	"bake.build/bake/internal/testsshd"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // The instances of these tests are real SSH servers with a disk of their own, which
@@ -193,6 +194,17 @@ func (w *world) nothingLeft() {
 	if left := w.host.left(); len(left) > 0 {
 		w.Errorf("left in the ledger: %v", left)
 	}
+}
+
+func TestConformance(t *testing.T) {
+	w := newWorld(t)
+	w.newFleet()
+	platformtest.Run(t, platformtest.Harness{
+		Driver: w.launching(),
+		First:  platforms.Layer{Key: "00", Ref: w.cloud.AddImage(home, awstest.Image{Name: debian})},
+		Dir:    func(t *testing.T) string { return t.TempDir() },
+		Shared: true, NoRestart: true,
+	})
 }
 
 // TestKeyInUserData has cloud-init bring the key, and no key pair is made.

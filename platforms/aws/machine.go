@@ -44,10 +44,11 @@ type machine struct {
 }
 
 var (
-	_ platforms.Machine  = (*machine)(nil)
-	_ platforms.Saver    = (*machine)(nil)
-	_ platforms.Rebooter = (*machine)(nil)
-	_ platforms.Sheller  = (*machine)(nil)
+	_ platforms.Machine    = (*machine)(nil)
+	_ platforms.Saver      = (*machine)(nil)
+	_ platforms.Rebooter   = (*machine)(nil)
+	_ platforms.Sheller    = (*machine)(nil)
+	_ platforms.PortWaiter = (*machine)(nil)
 )
 
 func (m *machine) say(format string, args ...any) {
@@ -159,8 +160,34 @@ func (m *machine) Shell(ctx context.Context, c platforms.Cmd) error { return m.s
 // Reboot implements platforms.Rebooter.
 func (m *machine) Reboot(ctx context.Context) error { return m.explain(ctx, m.ssh.Reboot(ctx)) }
 
+// WaitPort implements platforms.PortWaiter. The port is looked at from within the
+// instance, whose security group lets nobody else in.
+func (m *machine) WaitPort(ctx context.Context, port int) error {
+	for pause := portPause; ; pause = min(pause*3/2, time.Second) {
+		for _, host := range []string{"127.0.0.1", m.address} {
+			conn, err := m.ssh.Dial(ctx, "tcp", net.JoinHostPort(host, fmt.Sprint(port)))
+			if err == nil {
+				return conn.Close()
+			}
+		}
+		if gone := m.alive(); gone != nil {
+			return fmt.Errorf("port %d: %w", port, gone)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("port %d: nothing accepts connections: %w", port, context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+}
+
+const portPause = 100 * time.Millisecond
+
 // Commit implements platforms.Machine. Layers are kept on AWS, by Save.
-func (m *machine) Commit(context.Context, string) (string, error) {
+func (m *machine) Commit(ctx context.Context, _ string) (string, error) {
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
 	return "", errors.New("layers of aws are kept on AWS")
 }
 

@@ -126,6 +126,31 @@ func testBranches(t *testing.T, s *suite) {
 	expect(t, m, "cat /f", "trunk\n")
 }
 
+// testKept finds layers by their keys, and opens one without those below it.
+func testKept(t *testing.T, s *suite) {
+	keeper, ok := s.Driver.(platforms.Keeper)
+	if !ok {
+		t.Skip("this platform's layers are in the store")
+	}
+	m := s.boot(t)
+	sh(t, m, "echo below > /below")
+	below := s.commit(t, m, "ca11ab1e")
+	sh(t, m, "echo top > /top")
+	top := s.commit(t, m, "ca11ab1f")
+	refs, err := keeper.Kept(t.Context(), []string{below.Key, top.Key, "0123456789"})
+	if err != nil || len(refs) != 2 || refs[below.Key] != below.Ref || refs[top.Key] != top.Ref {
+		t.Errorf("Kept: %v, %v; want %v and %v", refs, err, below, top)
+	}
+	alone, err := s.Driver.Boot(t.Context(), []platforms.Layer{{Key: top.Key, Ref: refs[top.Key]}}, sink{t})
+	if err != nil {
+		t.Fatalf("Boot: %v", err)
+	}
+	expect(t, alone, "cat /below /top", "below\ntop\n")
+	if err := alone.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
 func testCloseDrops(t *testing.T, s *suite) {
 	m := s.boot(t)
 	sh(t, m, "echo x > /dropped")

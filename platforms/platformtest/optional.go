@@ -16,6 +16,9 @@ import (
 // These are the checks of what only some platforms can do.
 
 func testReboot(t *testing.T, s *suite) {
+	if s.NoRestart {
+		t.Skip("the machines of this test cannot be restarted")
+	}
 	m := s.boot(t)
 	r, ok := m.(platforms.Rebooter)
 	if !ok {

@@ -32,6 +32,9 @@ type Harness struct {
 	// NoIsolation says that machines are not kept from the network.
 	NoIsolation bool
 
+	// NoRestart says that the machines of the test cannot be restarted.
+	NoRestart bool
+
 	// Shared lets the checks that do not mind share one machine on First, where
 	// starting one takes long.
 	Shared bool
@@ -66,6 +69,7 @@ func Run(t *testing.T, h Harness) {
 		{"files in memory", testFiles},
 		{"commit and go on", testCommit},
 		{"branches", testBranches},
+		{"kept layers", testKept},
 		{"close drops", testCloseDrops},
 		{"closed", testClosed},
 		{"concurrent machines", testConcurrent},
@@ -124,6 +128,13 @@ func (s *suite) boot(t *testing.T, layers ...platforms.Layer) platforms.Machine 
 func (s *suite) commit(t *testing.T, m platforms.Machine, key string) platforms.Layer {
 	t.Helper()
 	dir := s.Dir(t)
+	if saver, ok := m.(platforms.Saver); ok {
+		ref, err := saver.Save(t.Context(), platforms.State{Key: key, Name: "step " + key, Needed: true})
+		if err != nil || ref == "" {
+			t.Fatalf("Save: %q, %v", ref, err)
+		}
+		return platforms.Layer{Key: key, Dir: dir, Ref: ref}
+	}
 	ref, err := m.Commit(t.Context(), dir)
 	if err != nil {
 		t.Fatalf("Commit: %v", err)
