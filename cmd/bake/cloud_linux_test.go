@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -220,18 +219,9 @@ func TestKilledWithInstances(t *testing.T) {
 	hit, left := 0, 0
 	for round := range rounds {
 		number := strconv.Itoa(2 + round)
-		cmd := a.command("build", "--progress=plain", "-p", "number="+number)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(rand.N(whole))
-		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			t.Fatal(err)
-		}
-		if cmd.Wait() != nil {
+		if a.kill(rand.N(whole), "build", "--progress=plain", "-p", "number="+number) {
 			hit++
 		}
-		a.cloud.Settle()
 		if len(a.cloud.Running()) > 0 {
 			left++
 		}

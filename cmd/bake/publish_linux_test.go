@@ -190,18 +190,9 @@ func TestKilledWhilePublishing(t *testing.T) {
 	hit, left := 0, 0
 	for round := range rounds {
 		number := strconv.Itoa(2 + round)
-		cmd := a.command("build", "--progress=plain", "-p", "number="+number)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(whole/8 + rand.N(whole))
-		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			t.Fatal(err)
-		}
-		if cmd.Wait() != nil {
+		if a.kill(whole/8+rand.N(whole), "build", "--progress=plain", "-p", "number="+number) {
 			hit++
 		}
-		a.cloud.Settle()
 		if a.unfinished() > 0 {
 			left++
 		}
@@ -226,6 +217,23 @@ func TestKilledWhilePublishing(t *testing.T) {
 	if hit < rounds/3 || left < 5 {
 		t.Errorf("%d builds were killed, %d with something begun: the moments are wrong", hit, left)
 	}
+}
+
+// kill runs bake and kills it with SIGKILL after a while. It reports whether that was
+// before its end.
+func (a *account) kill(after time.Duration, args ...string) bool {
+	a.Helper()
+	cmd := a.command(args...)
+	if err := cmd.Start(); err != nil {
+		a.Fatal(err)
+	}
+	time.Sleep(after)
+	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		a.Fatal(err)
+	}
+	killed := cmd.Wait() != nil
+	a.cloud.Settle()
+	return killed
 }
 
 // unfinished counts the snapshots and images that no finished image is or has, but

@@ -18,7 +18,8 @@ import (
 )
 
 // The reference of a layer is an AMI's id for an origin and for what is made of an
-// AMI with product codes, which only AMIs keep, and else that of a snapshot.
+// AMI with product codes or licences, which only AMIs keep, and else that of a
+// snapshot.
 
 // A base is what a layer is on AWS.
 type base struct {
@@ -41,7 +42,7 @@ type facts struct {
 	device string // of the root volume
 	origin string // the AMI
 	user   string // who to log in as
-	codes  bool   // it has product codes
+	codes  bool   // AWS bills more than the instance, such as a product of Marketplace, which only AMIs tell
 }
 
 func (f facts) String() string {
@@ -112,7 +113,8 @@ func (d *driver) imageBase(ctx context.Context, region, id string) (*base, error
 	}
 	b := &base{region: region, ami: id, tags: tagsOf(ami.Tags), facts: facts{
 		arch: cmp.Or(string(ami.Architecture), string(types.ArchitectureValuesX8664)), boot: string(ami.BootMode), device: cmp.Or(aws.ToString(ami.RootDeviceName), "/dev/xvda"),
-		origin: id, user: userOf(aws.ToString(ami.Name)), codes: len(ami.ProductCodes) > 0,
+		origin: id, user: userOf(aws.ToString(ami.Name)),
+		codes: len(ami.ProductCodes) > 0 || aws.ToString(ami.UsageOperation) != "" && *ami.UsageOperation != plainLinux,
 	}}
 	for _, m := range ami.BlockDeviceMappings {
 		switch {
@@ -133,6 +135,9 @@ func (d *driver) imageBase(ctx context.Context, region, id string) (*base, error
 	}
 	return b, d.used(ctx, b)
 }
+
+// plainLinux is the operation of instances whose system costs nothing.
+const plainLinux = "RunInstances"
 
 func (b *base) id() string { return cmp.Or(b.ami, b.snapshot) }
 

@@ -19,6 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/aws/smithy-go/logging"
+
 	disks "bake.build/bake/platforms/aws/ebs"
 )
 
@@ -55,6 +57,7 @@ func (c *clients) load(ctx context.Context) (aws.Config, error) {
 		return *c.config, nil
 	}
 	o := []func(*config.LoadOptions) error{
+		config.WithLogger(logging.Nop{}), // errors say what goes wrong
 		config.WithRetryer(func() aws.Retryer {
 			return retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
 				o.StandardOptions = append(o.StandardOptions, func(s *retry.StandardOptions) {

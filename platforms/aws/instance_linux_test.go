@@ -68,7 +68,7 @@ func (w *world) boot(d *driver, ref string) *machine {
 func (w *world) sh(m platforms.Machine, script string) string {
 	w.Helper()
 	var out strings.Builder
-	if err := m.Run(w.Context(), platforms.Cmd{Args: []string{"sh", "-c", script}, Stdout: &out, Stderr: &out}); err != nil {
+	if err := m.Run(w.Context(), platforms.Cmd{Args: []string{"sh", "-ec", script}, Stdout: &out, Stderr: &out}); err != nil {
 		w.Fatalf("%s: %v\n%s", script, err, out.String())
 	}
 	return out.String()
@@ -95,7 +95,10 @@ func TestInstance(t *testing.T) {
 		o.VolumeSize, o.Checkpoint = "9G", checkpointAll
 	})
 	m := w.boot(d, ami)
-	w.sh(m, "echo layer one >/etc/layer; test -s /root/.ssh/authorized_keys")
+	// The machine has an identity and programs that make a new one.
+	w.sh(m, `echo layer one >/etc/layer; test -s /root/.ssh/authorized_keys
+cd /usr/local/bin; for p in systemctl cloud-init; do echo '#!/bin/sh' >$p; chmod +x $p; done
+echo 0123456789abcdef0123456789abcdef >/etc/machine-id; mkdir -p /var/lib/systemd; echo seed >/var/lib/systemd/random-seed; echo a key >/etc/ssh/ssh_host_ed25519_key`)
 
 	i := w.cloud.Instances()[0]
 	for name, want := range map[string]string{
@@ -122,7 +125,11 @@ func TestInstance(t *testing.T) {
 		t.Fatalf("the layer is %q", ref)
 	}
 	w.isClean(ref)
-	w.sh(m, "echo layer two >/etc/layer; test -s /root/.ssh/authorized_keys; test -e /var/lib/cloud/instance/user-data.txt")
+	if id, err := os.ReadFile(filepath.Join(w.cloud.Disk(ref).(string), "etc/machine-id")); err != nil || len(id) != 0 {
+		t.Errorf("the layer has the machine-id %q, %v", id, err)
+	}
+	w.sh(m, `echo layer two >/etc/layer; test -s /root/.ssh/authorized_keys; test -e /var/lib/cloud/instance/user-data.txt
+test -s /etc/machine-id; test -s /var/lib/systemd/random-seed; test -s /etc/ssh/ssh_host_ed25519_key; test ! -e /run/bake-hidden`)
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +181,8 @@ func layerPublication(o Publication) platforms.Publication {
 func (w *world) isClean(snapshot string) {
 	w.Helper()
 	disk := w.cloud.Disk(snapshot).(string)
-	for _, path := range []string{"root/.ssh/authorized_keys", "home/ann/.ssh/authorized_keys", "var/lib/cloud/instance", "var/lib/cloud/instances"} {
+	for _, path := range []string{"root/.ssh/authorized_keys", "home/ann/.ssh/authorized_keys", "var/lib/cloud/instance", "var/lib/cloud/instances",
+		"var/lib/systemd/random-seed", "etc/ssh/ssh_host_ed25519_key"} {
 		info, err := os.Lstat(filepath.Join(disk, path))
 		if err == nil && info.Mode()&os.ModeCharDevice == 0 { // which stands for what was removed
 			w.Errorf("the layer has %s", path)
@@ -311,6 +319,18 @@ func TestEncryption(t *testing.T) {
 	err := d.CheckPublish(t.Context(), layerPublication(Publication{KMSKeys: map[string]string{home: "arn:aws:kms:eu-west-1:999999999999:key/k"}}))
 	if err == nil || !strings.Contains(err.Error(), "kms_keys: eu-west-1: look at the key arn:") {
 		t.Errorf("a key of somebody else: %v", err)
+	}
+}
+
+// TestLicences keeps layers as AMIs of what AWS bills licences for: a snapshot that is
+// registered would lose them.
+func TestLicences(t *testing.T) {
+	w := newWorld(t)
+	w.newFleet()
+	d := w.launching()
+	m := w.boot(d, w.cloud.AddImage(home, awstest.Image{Name: "RHEL-9", UsageOperation: "RunInstances:0010"}))
+	if ref := w.save(m, "0a", true); !strings.HasPrefix(ref, "ami-") {
+		t.Errorf("the layer is %s", ref)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -114,7 +116,7 @@ func (b *base) registration() *ec2.RegisterImageInput {
 // noCapacity are the answers after which another type or subnet is tried.
 var noCapacity = []string{
 	"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientReservedInstanceCapacity", "InsufficientFreeAddressesInSubnet",
-	"SpotMaxPriceTooLow", "Unsupported",
+	"SpotMaxPriceTooLow", "UnfulfillableCapacity", "Unsupported",
 }
 
 // launch starts an instance of an image and waits until it runs.
@@ -193,6 +195,12 @@ func (d *driver) instanceTypes(arch string) []string {
 	return []string{"t3.medium"}
 }
 
+// clientToken makes a token of words, which are longer than EC2 takes.
+func clientToken(words ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(words, "\n")))
+	return hex.EncodeToString(sum[:])
+}
+
 // instanceRequest is the request that launches an instance.
 func (d *driver) instanceRequest(b *base, p *place, ami, token, kind, subnet string) (*ec2.RunInstancesInput, error) {
 	o := &d.options
@@ -220,7 +228,7 @@ func (d *driver) instanceRequest(b *base, p *place, ami, token, kind, subnet str
 	in := &ec2.RunInstancesInput{
 		ImageId: aws.String(ami), InstanceType: types.InstanceType(kind), MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
 		// A request that is sent again launches no second instance.
-		ClientToken:                       aws.String(token + "-" + kind + "-" + subnet),
+		ClientToken:                       aws.String(clientToken(token, kind, subnet)),
 		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorTerminate,
 		MetadataOptions:                   &types.InstanceMetadataOptionsRequest{HttpTokens: types.HttpTokensStateRequired, HttpEndpoint: types.InstanceMetadataEndpointStateEnabled},
 		BlockDeviceMappings:               []types.BlockDeviceMapping{{DeviceName: aws.String(b.device), Ebs: root}},

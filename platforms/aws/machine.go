@@ -313,10 +313,12 @@ func (m *machine) makeImage(ctx context.Context, s platforms.State, token string
 	return aws.ToString(out.ImageId), nil
 }
 
-// What is in the machine for the build is taken away while a layer is made: the
-// build's key, and what cloud-init keeps of this instance, user data included. It
-// waits in memory, and the machine's disks are written before the moment of the
-// snapshot. $1 is the key.
+// What is in the machine for the build, and what a machine must not share with those
+// that are made of its layer, is taken away while that is made: the build's key, what
+// cloud-init keeps of this instance, user data included, the machine's identity, its
+// random seed and leases, and its host keys where something makes new ones. It waits in
+// memory, and the machine's disks are written before the moment of the snapshot. $1 is
+// the key.
 const (
 	hideScript = `set -e
 d=/run/bake-hidden
@@ -329,12 +331,23 @@ cut -d: -f6 /etc/passwd | sort -u | while read -r home; do
 	grep -vF "$1" "$d/keys$f" >"$f" || [ $? = 1 ]
 	[ -s "$f" ] || rm "$f"
 done
-for f in var/lib/cloud/instance var/lib/cloud/instances var/lib/cloud/data var/log/cloud-init.log var/log/cloud-init-output.log; do
-	[ -e "/$f" ] || [ -L "/$f" ] || continue
-	mkdir -p "$d/files/${f%/*}"
-	cp -a "/$f" "$d/files/$f"
-	rm -rf "/$f"
-done
+hide() {
+	for f in "$@"; do
+		[ -e "$f" ] || [ -L "$f" ] || continue
+		mkdir -p "$d/files/${f%/*}"
+		cp -a "$f" "$d/files/$f"
+		rm -rf "$f"
+	done
+}
+cd /
+hide var/lib/cloud/instance var/lib/cloud/instances var/lib/cloud/data var/log/cloud-init.log var/log/cloud-init-output.log
+hide var/lib/systemd/random-seed var/lib/urandom/random-seed var/lib/systemd/credential.secret
+hide var/lib/dhcp/*.leases var/lib/dhclient/*.lease* var/lib/NetworkManager/*.lease
+if command -v cloud-init >/dev/null 2>&1; then hide etc/ssh/ssh_host_*_key etc/ssh/ssh_host_*_key.pub; fi
+if command -v systemctl >/dev/null 2>&1 && [ -e etc/machine-id ]; then
+	hide etc/machine-id var/lib/dbus/machine-id
+	: >etc/machine-id
+fi
 sync`
 	bringScript = `set -e
 d=/run/bake-hidden

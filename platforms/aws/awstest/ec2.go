@@ -34,6 +34,7 @@ type Image struct {
 	Architecture     string // as AWS names it
 	Device           string // the root device
 	ProductCode      string // of AWS Marketplace; "" for none
+	UsageOperation   string // what is billed; "" for instances of Linux alone
 
 	looks int
 }
@@ -215,7 +216,7 @@ func (c *Cloud) describeImages(w http.ResponseWriter, call Call) {
 		}
 		items = append(items, element("item",
 			element("imageId", i.ID), element("name", text(i.Name)), element("imageState", state), element("architecture", i.Architecture),
-			element("imageOwnerId", i.Owner), element("rootDeviceType", "ebs"), codes,
+			element("imageOwnerId", i.Owner), element("rootDeviceType", "ebs"), codes, element("usageOperation", cmp.Or(i.UsageOperation, "RunInstances")),
 			element("creationDate", i.Created.UTC().Format(stamp)), element("rootDeviceName", i.Device),
 			element("blockDeviceMapping", element("item", element("deviceName", i.Device), element("ebs",
 				element("snapshotId", i.Snapshot), element("volumeSize", fmt.Sprint(size)), element("encrypted", fmt.Sprint(encrypted))))),

@@ -174,7 +174,7 @@ func (c *Cloud) runInstances(w http.ResponseWriter, call Call) {
 	iface := "NetworkInterface.1."
 	var denied string
 	switch {
-	case f.Get("MinCount") != "1" || f.Get("MaxCount") != "1" || token == "":
+	case f.Get("MinCount") != "1" || f.Get("MaxCount") != "1" || token == "" || len(token) > 64:
 		denied = "want one instance, and a client token"
 	case image == nil || image.Region != call.Region || image.looks < c.Pending:
 		refuse(w, call, 400, "InvalidAMIID.NotFound", "The image id '[%s]' does not exist", f.Get("ImageId"))
