@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms"
@@ -93,6 +94,9 @@ func (t *driverTable) get(p *plan.Platform) (platforms.Driver, error) {
 	return nil, fmt.Errorf("no platform is called %q", p.Name)
 }
 
+// tellAfter is how long cleaning up may take before the user is told.
+const tellAfter = 2 * time.Second
+
 // fingerprint returns the fingerprint of p's driver.
 func (t *driverTable) fingerprint(p *plan.Platform) (string, error) {
 	d, err := t.get(p)
@@ -102,15 +106,29 @@ func (t *driverTable) fingerprint(p *plan.Platform) (string, error) {
 	return d.Fingerprint(), nil
 }
 
-// Close ends what the drivers hold, such as idle machines.
-func (t *driverTable) Close() error {
+// Close ends what the drivers hold, such as idle machines. It says that it waits
+// where that takes long.
+func (t *driverTable) Close(said io.Writer) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var errs []error
+	told := make(chan struct{})
+	timer := time.AfterFunc(tellAfter, func() {
+		fmt.Fprintln(said, "cleaning up: waiting for machines to end")
+		close(told)
+	})
+	var g sync.WaitGroup
+	errs := make([]error, len(t.open))
+	i := 0
 	for _, d := range t.open {
 		if c, ok := d.(platforms.Closer); ok {
-			errs = append(errs, c.Close())
+			err := &errs[i]
+			i++
+			g.Go(func() { *err = c.Close() })
 		}
+	}
+	g.Wait()
+	if !timer.Stop() {
+		<-told
 	}
 	t.open = nil
 	return errors.Join(errs...)

@@ -297,7 +297,7 @@ func (s *session) Close() error {
 		err = s.resolver.File.Save()
 	}
 	if s.drivers != nil {
-		err = errors.Join(err, s.drivers.Close())
+		err = errors.Join(err, s.drivers.Close(s.stderr))
 	}
 	if s.ledger != nil {
 		err = errors.Join(err, s.ledger.Close())

@@ -178,7 +178,7 @@ func TestPublish(t *testing.T) {
 	w.cloud.Pending = 2
 	o := Publication{
 		Regions: []string{"us-east-1", home}, Description: "a web server", ImageTags: map[string]string{"tier": "front"},
-		IOPS: 4000, Throughput: 250, VolumeSize: "3G", BootMode: "uefi", TPM: true, Encrypted: true, KMSKeys: map[string]string{"us-east-1": "arn:aws:kms:us-east-1:123456789012:key/k"},
+		IOPS: 4000, Throughput: 250, VolumeSize: "3G", BootMode: "uefi", TPM: true, UEFIData: "QU1aTlVFRkk=", Encrypted: true, KMSKeys: map[string]string{"us-east-1": "arn:aws:kms:us-east-1:123456789012:key/k"},
 		ShareWith:      []string{"123456789012", "arn:aws:organizations::123456789012:organization/o-1", "arn:aws:organizations::123456789012:ou/o-1/ou-1"},
 		DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web",
 	}
@@ -209,7 +209,7 @@ func TestPublish(t *testing.T) {
 		}
 		if n == 0 {
 			for name, want := range map[string]string{
-				"Architecture": "x86_64", "BootMode": "uefi", "EnaSupport": "true", "TpmSupport": "v2.0", "ImdsSupport": "v2.0",
+				"Architecture": "x86_64", "BootMode": "uefi", "EnaSupport": "true", "TpmSupport": "v2.0", "UefiData": "QU1aTlVFRkk=", "ImdsSupport": "v2.0",
 				"RootDeviceName": "/dev/xvda", "VirtualizationType": "hvm", "Description": "a web server",
 				"BlockDeviceMapping.1.DeviceName": "/dev/xvda", "BlockDeviceMapping.1.Ebs.VolumeSize": "3", "BlockDeviceMapping.1.Ebs.VolumeType": "gp3",
 				"BlockDeviceMapping.1.Ebs.Iops": "4000", "BlockDeviceMapping.1.Ebs.Throughput": "250", "BlockDeviceMapping.1.Ebs.DeleteOnTermination": "true",
@@ -330,6 +330,7 @@ func TestRefusals(t *testing.T) {
 		"account":      {Publication{ShareWith: []string{"1234"}}, `share_with: "1234" is neither an account number`},
 		"name":         {Publication{ImageName: "w"}, `image_name: "w"`},
 		"tpm":          {Publication{TPM: true}, "a NitroTPM needs boot_mode"},
+		"uefi data":    {Publication{UEFIData: "x"}, "uefi_data: needs boot_mode"},
 		"public":       {Publication{Public: true, Encrypted: true}, "an encrypted image cannot be public"},
 		"size":         {Publication{VolumeSize: "1500M"}, "want whole GiB"},
 		"keys":         {Publication{KMSKeys: map[string]string{"here": "x"}}, `kms_keys: "here"`},

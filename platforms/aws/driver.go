@@ -61,7 +61,7 @@ var (
 
 func open(o Options, h platforms.Host) (platforms.Driver, error) {
 	if err := o.check(); err != nil {
-		return nil, fmt.Errorf("aws: %w", err)
+		return nil, err
 	}
 	text, err := json.Marshal(o)
 	if err != nil {

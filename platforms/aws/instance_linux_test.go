@@ -3,7 +3,9 @@ package aws
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -231,6 +233,75 @@ func TestKeyInUserData(t *testing.T) {
 	ref := w.save(m, "0a", true)
 	w.isClean(ref)
 	w.sh(m, "grep -q ssh-ed25519 /var/lib/cloud/instance/user-data.txt")
+}
+
+// TestBastion goes to an instance by way of another host.
+func TestBastion(t *testing.T) {
+	w := newWorld(t)
+	w.newFleet()
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("SSH_AUTH_SOCK", "")
+	key := filepath.Join(home, "key")
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	pub, err := os.ReadFile(key + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := fmt.Sprintf("127.85.%d.1", os.Getpid()%250+1)
+	s := &testsshd.Server{Dir: t.TempDir(), Address: address + ":2222", AuthorizedKeys: string(pub)}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	hostKey, err := os.ReadFile(s.Path("host.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"config":      "Host gate\n  HostName " + address + "\n  Port 2222\n  User root\n  IdentityFile " + key + "\n",
+		"known_hosts": "[" + address + "]:2222 " + string(hostKey),
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Join(home, ".ssh"), 0o700), os.WriteFile(filepath.Join(home, ".ssh", name), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := w.launching(func(o *Options) {
+		o.Bastion, o.SSHFrom, o.Connect = []string{"gate"}, []string{"10.0.0.7/32"}, connectPrivate
+	})
+	m := w.boot(d, w.cloud.AddImage("eu-west-1", awstest.Image{Name: debian}))
+	w.sh(m, "true")
+	if got := w.cloud.Groups(); len(got) != 1 || strings.Join(got[0], " ") != "10.0.0.7/32" {
+		t.Errorf("the security group lets in %v", got)
+	}
+}
+
+// TestOptions refuses what goes not together.
+func TestOptions(t *testing.T) {
+	for want, o := range map[string]Options{
+		"bastion: say with ssh_from":             {Bastion: []string{"gate"}},
+		"bastion: Session Manager leads past":    {Bastion: []string{"gate"}, Connect: connectSession, InstanceProfile: "x"},
+		"ssh_from: \"here\" is no network":       {SSHFrom: []string{"here"}},
+		"private_ip: needs subnet":               {PrivateIP: "10.0.0.1"},
+		"private_ip: needs max_instances = 1":    {PrivateIP: "10.0.0.1", Subnet: "subnet-1", MaxInstances: 2},
+		"ssh_from: is for the build's own":       {SSHFrom: []string{"10.0.0.0/8"}, SecurityGroups: []string{"sg-1"}},
+		"ssh_from: Session Manager needs no way": {SSHFrom: []string{"10.0.0.0/8"}, Connect: connectSession, InstanceProfile: "x"},
+		"Session Manager needs an instance_prof": {Connect: connectSession},
+		"user_data: belongs to key":              {UserData: "x", Key: keyUserData},
+		"max_instances: -1":                      {MaxInstances: -1},
+		"volume_size: 1536M: want whole GiB":     {VolumeSize: "1536M"},
+		"region: \"Ireland\" is no name":         {Region: "Ireland"},
+	} {
+		if err := o.check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
 }
 
 // TestCheckpoints keeps what the policy asks for.

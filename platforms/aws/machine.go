@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -76,11 +79,32 @@ func (m *machine) enter(ctx context.Context, out platforms.Sink) error {
 	if m.d.options.Connect == connectSession {
 		c.Dial = m.dialSession
 	}
+	if c.Jump = m.d.options.Bastion; len(c.Jump) > 0 {
+		c.Agent = os.Getenv("SSH_AUTH_SOCK") != ""
+		if c.ConfigFile, err = sshConfig(); err != nil {
+			return err
+		}
+	}
 	if m.ssh, err = ssh.Connect(ctx, c, out); err != nil {
 		return fmt.Errorf("%s: instance %s: %w", m.region, m.id, err)
 	}
 	m.since = time.Now()
 	return nil
+}
+
+// sshConfig returns the path of the user's configuration of OpenSSH, or "" for none.
+func sshConfig() (string, error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(home, ".ssh", "config")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	} else if err != nil {
+		return "", err
+	}
+	return path, nil
 }
 
 // alive returns why the instance does not run any more. AWS is asked now and then

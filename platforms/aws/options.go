@@ -33,6 +33,7 @@ type Options struct {
 	SecurityGroups  []string `bake:"security_groups" json:"security_groups,omitempty" help:"The security groups of instances, by their ids." default:"one that is made for the build, and lets ssh_from in"`
 	SSHFrom         []string `bake:"ssh_from" json:"ssh_from,omitempty" help:"The networks that the build's security group lets in, such as 203.0.113.7/32." default:"this host's address"`
 	Connect         string   `bake:"connect" json:"connect,omitempty" help:"How instances are reached: by their public address, by their private one, or by Session Manager, which needs instance_profile and the program session-manager-plugin." default:"public" choices:"public|private|session-manager"`
+	Bastion         []string `bake:"bastion" json:"bastion,omitempty" help:"The hosts on the way to instances, each user@host:port, the first one first. ~/.ssh/config and the SSH agent say how to log in there, and ~/.ssh/known_hosts has to know them."`
 	PrivateIP       string   `bake:"private_ip" json:"private_ip,omitempty" help:"The private address of an instance, for subnets where that matters. It makes max_instances 1."`
 	InstanceProfile string   `bake:"instance_profile" json:"instance_profile,omitempty" help:"The IAM instance profile of instances, by its name or its ARN."`
 	IMDSv1          bool     `bake:"imds_v1" json:"imds_v1,omitempty" help:"Instances also answer to version 1 of the metadata service."`
@@ -84,6 +85,10 @@ func (o *Options) check() error {
 		return errors.New("ssh_from: Session Manager needs no way in")
 	case o.Connect == connectSession && o.InstanceProfile == "":
 		return errors.New("connect: Session Manager needs an instance_profile that lets the instance talk to it")
+	case len(o.Bastion) > 0 && o.Connect == connectSession:
+		return errors.New("bastion: Session Manager leads past all hosts")
+	case len(o.Bastion) > 0 && len(o.SSHFrom)+len(o.SecurityGroups) == 0:
+		return errors.New("bastion: say with ssh_from which address instances see it as, or give security_groups")
 	case o.UserData != "" && o.Key == keyUserData:
 		return errors.New(`user_data: belongs to key = "key-pair"`)
 	case o.MaxInstances < 0:
