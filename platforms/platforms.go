@@ -279,8 +279,9 @@ type Problem struct {
 // operation's log.
 type Sink interface {
 	io.Writer
-	// Progress says that done of total units of what are finished. A total of
-	// zero means that it is not known. Units are bytes.
+	// Progress says that done of total bytes of what are finished; a total of zero
+	// means that it is not known. With zeros for both it says what is waited for,
+	// until anything else is told.
 	Progress(what string, done, total int64)
 }
 

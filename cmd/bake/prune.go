@@ -62,6 +62,9 @@ func (a *app) prunePlatform(ctx context.Context, p pruneOn) error {
 			fmt.Fprintf(a.stdout, "%s %s in %s  %s\n", verb, l.Ref, l.Place, l.Name)
 			size += l.Size
 		}
+		if err != nil && len(pruned) == 0 {
+			return err
+		}
 		fmt.Fprintf(a.stdout, "%s %d layers, of disks of %s\n", verb, len(pruned), ui.Size(size))
 		return err
 	})

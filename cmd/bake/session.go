@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -237,7 +238,7 @@ func (s *session) pinChanged(n *plan.Node, old *platforms.Pin, now platforms.Pin
 // short cuts a digest for display.
 func short(id string) string {
 	const most = len("sha256:") + 12
-	if len(id) > most {
+	if len(id) > most && strings.Contains(id, ":") {
 		return id[:most]
 	}
 	return id

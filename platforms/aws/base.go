@@ -76,10 +76,11 @@ func userOf(name string) string {
 }
 
 // base returns what a layer is, and waits for a snapshot that is being made.
-func (d *driver) base(ctx context.Context, region, ref string) (*base, error) {
+func (d *driver) base(ctx context.Context, region, ref string, out platforms.Sink) (*base, error) {
 	if strings.HasPrefix(ref, "ami-") {
 		return d.imageBase(ctx, region, ref)
 	}
+	out.Progress("wait for the snapshot "+ref, 0, 0)
 	err := d.waitSnapshot(ctx, region, ref)
 	if errors.Is(err, errSnapshotFailed) {
 		return nil, errors.Join(fmt.Errorf("%w: build again", err), d.deleteSnapshot(ctx, region, ref))
@@ -303,7 +304,7 @@ func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, 
 	if err != nil {
 		return err
 	}
-	b, err := d.base(ctx, region, chain[len(chain)-1].Ref)
+	b, err := d.base(ctx, region, chain[len(chain)-1].Ref, out)
 	if err != nil {
 		return err
 	}

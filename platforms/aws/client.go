@@ -80,7 +80,7 @@ func (c *clients) load(ctx context.Context) (aws.Config, error) {
 		return cfg, fmt.Errorf("aws: read the configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return cfg, errors.New(`aws: no region: give aws(region = "…"), or set AWS_REGION`)
+		return cfg, errors.New(`aws: no region: set AWS_REGION, or give the option region, as in aws(region = "eu-west-1") or --option region=eu-west-1`)
 	}
 	if c.options.Role != "" {
 		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), c.options.Role,

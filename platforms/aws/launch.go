@@ -39,7 +39,7 @@ func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platform
 	if err != nil {
 		return nil, err
 	}
-	b, err := d.base(ctx, region, chain[len(chain)-1].Ref)
+	b, err := d.base(ctx, region, chain[len(chain)-1].Ref, out)
 	if err != nil {
 		return nil, err
 	}
@@ -330,6 +330,7 @@ func (d *driver) checkKey(ctx context.Context, region, key string) error {
 // waitRunning waits until the instance runs and has the address that it is reached
 // by.
 func (m *machine) waitRunning(ctx context.Context) error {
+	m.sink.Progress("wait for the instance to run", 0, 0)
 	return m.d.wait(ctx, fmt.Sprintf("%s: instance %s", m.region, m.id), runPatience, func() (bool, error) {
 		i, err := m.d.instance(ctx, m.region, m.id)
 		if err != nil || i == nil {

@@ -21,7 +21,7 @@ func (d *driver) PublishLayer(ctx context.Context, p platforms.Publication, laye
 		return nil, err
 	}
 	return j.publish(ctx, func() (*image, error) {
-		b, err := d.base(ctx, j.home, layer.Ref)
+		b, err := d.base(ctx, j.home, layer.Ref, out)
 		if err != nil {
 			return nil, err
 		}

@@ -51,7 +51,9 @@ func (n *liveNode) under(s style, most, width int) []string {
 	transfers := n.transfers[:min(len(n.transfers), most)]
 	column := 0 // in which all names end
 	for _, x := range transfers {
-		column = min(maxTransfer, max(column, columns(x.what)))
+		if !x.waits() {
+			column = min(maxTransfer, max(column, columns(x.what)))
+		}
 	}
 	for _, x := range transfers {
 		lines = append(lines, x.line(s, column, width))
@@ -71,8 +73,14 @@ func (n *liveNode) under(s style, most, width int) []string {
 // maxTransfer is the widest name of a transfer.
 const maxTransfer = 28
 
+// waits reports whether nothing is moved: the node waits for something.
+func (x *transfer) waits() bool { return x.done == 0 && x.total == 0 }
+
 // line draws a transfer: its name, a bar, how much and how fast.
 func (x *transfer) line(s style, column, width int) string {
+	if x.waits() {
+		return s.dim(fit(x.what, width, s.more()))
+	}
 	amount := Size(x.done)
 	if x.total > 0 {
 		amount = percent(x.done, x.total) + "  " + amount + " of " + Size(x.total)

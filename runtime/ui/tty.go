@@ -207,6 +207,7 @@ func (t *tty) name(n *event.Node) string {
 func (t *tty) update(n *liveNode, e event.Event) {
 	switch e.Type {
 	case event.Output:
+		n.waitsNoMore()
 		n.lines.write(n.skip(e.Data), func(line string) {
 			if line = t.style.text(line); line != "" {
 				n.tail[0], n.tail[1] = n.tail[1], line
@@ -240,7 +241,13 @@ func (n *liveNode) skip(b []byte) []byte {
 	return b[end+1:]
 }
 
+// waitsNoMore forgets what the node waited for, once something else happens.
+func (n *liveNode) waitsNoMore() {
+	n.transfers = slices.DeleteFunc(n.transfers, (*transfer).waits)
+}
+
 func (n *liveNode) progress(what string, done, total int64, now time.Time) {
+	n.waitsNoMore()
 	i := slices.IndexFunc(n.transfers, func(x *transfer) bool { return x.what == what })
 	if i < 0 {
 		i = len(n.transfers)

@@ -271,3 +271,25 @@ func TestNarrowerTerminal(t *testing.T) {
 		}
 	}
 }
+
+// TestWaits shows what a node waits for until something else happens.
+func TestWaits(t *testing.T) {
+	n := &liveNode{}
+	now := time.Now()
+	shown := func() string {
+		var all []string
+		for _, line := range n.under(style{}, 9, 80) {
+			all = append(all, strings.TrimSpace(line))
+		}
+		return strings.Join(all, "|")
+	}
+	n.progress("wait for the port", 0, 0, now)
+	n.progress("wait for cloud-init", 0, 0, now)
+	if got := shown(); got != "wait for cloud-init" {
+		t.Errorf("waiting: %q", got)
+	}
+	n.progress("disk", 0, 10, now)
+	if got := shown(); strings.Contains(got, "wait") || !strings.Contains(got, "disk") {
+		t.Errorf("then: %q", got)
+	}
+}
