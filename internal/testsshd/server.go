@@ -36,6 +36,7 @@ mount -t devtmpfs devtmpfs dev 2>/dev/null || mount --rbind /dev dev
 mkdir -p dev/pts run/sshd root/.ssh
 mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
 hostname machine
+rm -f root/.bashrc # of this host, which sshd's bash would read
 grep -q ^ann: etc/passwd || { echo 'ann:x:1000:1000::/home/ann:/bin/sh' >>etc/passwd; echo 'ann:x:1000:' >>etc/group; mkdir -p home/ann/.ssh; }
 cp "$4" root/.ssh/authorized_keys
 cp "$4" home/ann/.ssh/authorized_keys
