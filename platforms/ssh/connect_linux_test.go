@@ -207,7 +207,7 @@ func TestCancelledPipe(t *testing.T) {
 	if err := m.pipe(ctx, l, "echo started; exec sleep 605", nil, out); !errors.Is(err, want) {
 		t.Errorf("got %v", err)
 	}
-	run(t, m, "pkill -xf 'sleep 605'")
+	run(t, m, "for i in $(seq 50); do pkill -xf 'sleep 605' && exit; sleep 0.1; done; exit 1")
 }
 
 // A trigger calls then when it has read a text.
