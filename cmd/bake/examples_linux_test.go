@@ -27,7 +27,7 @@ func TestExamples(t *testing.T) {
 	}
 	tests := map[string]func(*testing.T, *example){
 		"quickstart": testQuickstart, "golden": testGolden,
-		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller, "aws": testAWS, "aws-instance": testAWSInstance,
+		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller, "aws": testAWS,
 	}
 	e := &example{bin: buildBake(t), dir: t.TempDir()}
 	for _, d := range dirs {
@@ -242,10 +242,11 @@ func testAWS(t *testing.T, e *example) {
 		t.Errorf("%d blocks, then %d for a changed file", all, n)
 	}
 	t.Logf("%d blocks, then %d for a changed file", all, cloud.Count("PutSnapshotBlock")-all)
+	testAWSInstance(t, e)
 }
 
-// testAWSInstance runs the steps in instances of a stand-in for AWS, which share the
-// files of this host: packages are left out.
+// testAWSInstance goes the other way of the example: it runs the steps in instances of
+// a stand-in for AWS, which share the files of this host: packages are left out.
 func testAWSInstance(t *testing.T, e *example) {
 	need.Tool(t, testsshd.Tools...)
 	fleet := &testsshd.Fleet{Dir: t.TempDir()}
@@ -257,7 +258,7 @@ func testAWSInstance(t *testing.T, e *example) {
 		name, value, _ := strings.Cut(v, "=")
 		t.Setenv(name, value)
 	}
-	out := e.run(t, "aws-instance", "build", "--progress=plain", "-p", "user=root", "-p", "packages=", "-p", "regions=eu-west-1,us-east-1")
+	out := e.run(t, "aws", "build", "instance.star", "--progress=plain", "-p", "user=root", "-p", "packages=", "-p", "regions=eu-west-1,us-east-1")
 	images := cloud.Images("us-east-1")
 	if len(images) != 1 || images[0].Tags["bake:name"] != "web" || images[0].Tags["team"] != "web" {
 		t.Errorf("images %+v\n%s", images, out)
