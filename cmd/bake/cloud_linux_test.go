@@ -195,10 +195,23 @@ func TestFailingStep(t *testing.T) {
 	if n := len(a.cloud.Snapshots()); n != 2 {
 		t.Errorf("%d layers were kept", n)
 	}
-	out := a.command("build", "--progress=plain", "--on-error=keep")
-	text, err := out.CombinedOutput()
+	text, err := a.command("build", "--progress=plain", "--on-error=keep").CombinedOutput()
 	if err == nil || !strings.Contains(string(text), "from snap-") || len(a.cloud.Snapshots()) != 3 {
 		t.Errorf("%v, %d layers\n%s", err, len(a.cloud.Snapshots()), text)
+	}
+	t.Logf("%s", text)
+	a.idle()
+
+	// The state at the failure can be looked at, and so can any layer.
+	_, key, _ := strings.Cut(string(text), "bake shell images.star ")
+	key, _, _ = strings.Cut(key, "\n")
+	for _, layer := range []string{strings.TrimSpace(key), "shell: echo base >/etc/base", "source: ami_filter"} {
+		shell := a.command("shell", layer)
+		shell.Stdin = strings.NewReader("test -e /etc/base && echo there is a base; exit\n")
+		text, err := shell.CombinedOutput()
+		if base := strings.Contains(string(text), "there is a base"); err != nil || base != !strings.HasPrefix(layer, "source") {
+			t.Errorf("bake shell %q: %v\n%s", layer, err, text)
+		}
 	}
 	a.idle()
 }
