@@ -639,14 +639,14 @@ func TestPolicy(t *testing.T) {
 	w.policy("aws, no instance")
 }
 
-// policy compares what was asked for with a policy of the documentation.
-func (w *world) policy(name string) {
+// policy compares what was asked for with policies of the documentation.
+func (w *world) policy(names ...string) {
 	w.Helper()
 	services := map[string]string{
 		"PutParameter": "ssm", "GetParameter": "ssm", "StartSession": "ssm", "TerminateSession": "ssm", "DescribeKey": "kms",
 		"StartSnapshot": "ebs", "PutSnapshotBlock": "ebs", "CompleteSnapshot": "ebs", "ListSnapshotBlocks": "ebs", "GetSnapshotBlock": "ebs",
 	}
-	var want []string
+	var want, got []string
 	for _, op := range w.cloud.Operations() {
 		service := services[op]
 		if service == "" {
@@ -654,6 +654,19 @@ func (w *world) policy(name string) {
 		}
 		want = append(want, service+":"+op)
 	}
+	for _, name := range names {
+		got = append(got, w.allowed(name)...)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		w.Errorf("the policy of the documentation allows\n%v, and used are\n%v", got, want)
+	}
+}
+
+// allowed returns the actions that a policy of the documentation allows.
+func (w *world) allowed(name string) []string {
+	w.Helper()
 	doc, err := os.ReadFile("../../docs/platforms.md")
 	if err != nil {
 		w.Fatal(err)
@@ -673,17 +686,13 @@ func (w *world) policy(name string) {
 	if err := json.Unmarshal([]byte(text), &policy); err != nil {
 		w.Fatal(err)
 	}
-	var got []string
+	var actions []string
 	for _, s := range policy.Statement {
 		for _, action := range s.Action {
 			if action != "iam:PassRole" { // nobody asks for it: RunInstances with an instance profile needs it
-				got = append(got, action)
+				actions = append(actions, action)
 			}
 		}
 	}
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		w.Errorf("the policy of the documentation allows\n%v, and used are\n%v", got, want)
-	}
+	return actions
 }

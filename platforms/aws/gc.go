@@ -17,7 +17,7 @@ import (
 	"bake.build/bake/platforms"
 )
 
-// Kinds of resources. A snapshot and an instance are found by their token, all
+// Kinds of resources. A snapshot, an instance and a VPC are found by their token, all
 // others by their name: a record is written before there is an id. A volume is
 // found by its id, and only where its instance's record was lost.
 const (
@@ -28,6 +28,7 @@ const (
 	kindLaunch   = "launch image" // what an instance on a layer is launched from
 	kindSnapshot = "snapshot"
 	kindVolume   = "volume"
+	kindVPC      = "VPC"
 )
 
 // Collect implements platforms.Collector. What was finished after all, by this
@@ -68,6 +69,8 @@ func (d *driver) Collect(ctx context.Context, r platforms.Resource) error {
 		return d.collectGroup(ctx, region, r.ID)
 	case kindVolume:
 		return d.deleteVolume(ctx, region, r.ID)
+	case kindVPC:
+		return d.collectVPC(ctx, region, r.ID)
 	}
 	return fmt.Errorf("aws: no resource is called %q", r.Kind)
 }
@@ -164,7 +167,7 @@ func (d *driver) Leftovers(ctx context.Context, before time.Time) ([]platforms.R
 		add(func() { found = append(found, list...) })
 		return err
 	})
-	order := []string{kindInstance, kindImage, kindLaunch, kindSnapshot, kindVolume, kindKeyPair, kindGroup}
+	order := []string{kindInstance, kindImage, kindLaunch, kindSnapshot, kindVolume, kindKeyPair, kindGroup, kindVPC}
 	slices.SortFunc(found, func(a, b platforms.Resource) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Data["region"], b.Data["region"]), cmp.Compare(a.ID, b.ID))
 	})
@@ -231,6 +234,14 @@ func (d *driver) leftMachines(ctx context.Context, region string, note func(kind
 	c, err := d.clients.ec2(ctx, region)
 	if err != nil {
 		return err
+	}
+	vpcs, err := c.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{Filters: []types.Filter{filter("tag-key", tagBuild)}})
+	if err != nil {
+		return fmt.Errorf("%s: look for VPCs: %w", region, err)
+	}
+	for _, v := range vpcs.Vpcs {
+		begun, _ := time.Parse(time.RFC3339, tagsOf(v.Tags)[tagBegun]) // none counts as long ago
+		note(kindVPC, tagsOf(v.Tags)[tagToken], begun)
 	}
 	keys, err := c.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{Filters: []types.Filter{filter("tag-key", tagBuild)}})
 	if err != nil {
@@ -320,7 +331,7 @@ func (d *driver) deleteVolume(ctx context.Context, region, id string) error {
 		return err
 	}
 	_, err = c.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: aws.String(id)})
-	if err != nil && !hasCode(err, "InvalidVolume.NotFound") {
+	if err := unless(err, "InvalidVolume.NotFound"); err != nil {
 		return fmt.Errorf("%s: delete the volume %s: %w", region, id, err)
 	}
 	return nil
@@ -332,7 +343,7 @@ func (d *driver) deleteKeyPair(ctx context.Context, region, name string) error {
 		return err
 	}
 	_, err = c.DeleteKeyPair(ctx, &ec2.DeleteKeyPairInput{KeyName: aws.String(name)})
-	if err != nil && !hasCode(err, "InvalidKeyPair.NotFound") {
+	if err := unless(err, "InvalidKeyPair.NotFound"); err != nil {
 		return fmt.Errorf("%s: delete the key pair %s: %w", region, name, err)
 	}
 	return nil
@@ -345,15 +356,9 @@ func (d *driver) deleteGroup(ctx context.Context, region, id string) error {
 	if err != nil {
 		return err
 	}
-	return d.wait(ctx, fmt.Sprintf("%s: delete the security group %s", region, id), endPatience, func() (bool, error) {
+	return d.retried(ctx, fmt.Sprintf("%s: delete the security group %s", region, id), func() error {
 		_, err := c.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: aws.String(id)})
-		switch {
-		case err == nil || hasCode(err, "InvalidGroup.NotFound"):
-			return true, nil
-		case hasCode(err, "DependencyViolation", "InvalidGroup.InUse"):
-			return false, nil
-		}
-		return false, err
+		return unless(err, "InvalidGroup.NotFound")
 	})
 }
 
@@ -364,7 +369,7 @@ func (d *driver) terminate(ctx context.Context, region, id string) error {
 		return err
 	}
 	_, err = c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
-	if err != nil && !hasCode(err, "InvalidInstanceID.NotFound") {
+	if err := unless(err, "InvalidInstanceID.NotFound"); err != nil {
 		return fmt.Errorf("%s: terminate the instance %s: %w", region, id, err)
 	}
 	return nil

@@ -283,6 +283,64 @@ func TestSessionManager(t *testing.T) {
 	w.nothingLeft()
 }
 
+// TestOwnVPC makes a VPC where the account has no default one, for the build alone.
+func TestOwnVPC(t *testing.T) {
+	w := newWorld(t)
+	w.newFleet()
+	w.cloud.NoDefaultVPC()
+	ami := w.cloud.AddImage(home, awstest.Image{Name: debian})
+	private := w.launching(func(o *Options) { o.Connect = connectPrivate })
+	if _, _, err := w.booting(private, ami); err == nil || !strings.Contains(err.Error(), "no private address of a new one can be reached") {
+		t.Errorf("by a private address: %v", err)
+	}
+	d := w.launching()
+	m := w.boot(d, ami)
+	if !w.cloud.Routed() {
+		t.Error("the VPC has no route to the internet")
+	}
+	if err := errors.Join(m.Close(), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	w.nothingLeft()
+
+	// And stopped at each of its requests.
+	for n, finished := 1, false; !finished; n++ {
+		var mu sync.Mutex
+		requests := 0
+		w.cloud.Fault = func(awstest.Call) *awstest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if requests++; requests > n {
+				return &awstest.Fault{Status: 403, Code: "AccessDenied", Message: "it is dead"}
+			}
+			return nil
+		}
+		d := w.open(Options{Region: home, Endpoint: w.cloud.URL})
+		_, err := d.place(t.Context())
+		finished = errors.Join(err, d.Close()) == nil
+		w.cloud.Fault = nil
+		if n%2 == 0 {
+			w.byTags()
+			clear(w.host.records)
+		} else {
+			w.collect()
+		}
+		if running := w.cloud.Running(); len(running) > 0 {
+			t.Fatalf("stopped at request %d: left %v", n, running)
+		}
+		if n > 100 {
+			t.Fatal("it has no end")
+		}
+	}
+	w.byTags()
+	for _, op := range []string{"RegisterImage", "CopyImage", "CreateImage", "DeregisterImage", "DescribeImageAttribute", "ModifyImageAttribute", "EnableImageDeprecation",
+		"EnableImageDeregistrationProtection", "DescribeLaunchTemplates", "DescribeLaunchTemplateVersions", "CreateTags", "DeleteSnapshot", "DeleteVolume",
+		"GetConsoleOutput", "StartSession", "TerminateSession", "GetParameter", "PutParameter", "DescribeKey"} { // of the other policy
+		w.cloud.Note(op)
+	}
+	w.policy("aws, instances", "aws, a VPC of the build's own")
+}
+
 // TestInstancePolicy compares what builds with instances ask of AWS with the policy
 // that the documentation gives.
 func TestInstancePolicy(t *testing.T) {

@@ -93,10 +93,11 @@ func (d *driver) findSubnets(ctx context.Context, p *place) (vpc, cidr string, e
 			if err != nil {
 				return "", "", fmt.Errorf("look for the default VPC: %w", err)
 			}
-			if len(out.Vpcs) == 0 {
-				return "", "", errors.New("the account has no default VPC: say where instances run with aws(subnet = \"…\")")
+			if len(out.Vpcs) > 0 {
+				vpc = aws.ToString(out.Vpcs[0].VpcId)
+			} else if vpc, err = d.makeVPC(ctx, p); err != nil {
+				return "", "", err
 			}
-			vpc = aws.ToString(out.Vpcs[0].VpcId)
 		}
 		in.Filters = []types.Filter{filter("vpc-id", vpc), filter("state", "available")}
 	}

@@ -29,7 +29,7 @@ type Options struct {
 	Spot            bool     `bake:"spot" json:"spot,omitempty" help:"Instances are spot instances. When AWS takes one back, the build fails, and the next one goes on from the last layer that was kept."`
 	MaxInstances    int      `bake:"max_instances" json:"max_instances,omitempty" help:"How many instances run at once, at most." default:"8"`
 	Subnet          string   `bake:"subnet" json:"subnet,omitempty" help:"The subnet of instances." default:"one of the VPC's"`
-	VPC             string   `bake:"vpc" json:"vpc,omitempty" help:"The VPC of instances." default:"that of the subnet, or the account's default VPC"`
+	VPC             string   `bake:"vpc" json:"vpc,omitempty" help:"The VPC of instances." default:"that of the subnet, the account's default VPC, or one that is made for the build"`
 	SecurityGroups  []string `bake:"security_groups" json:"security_groups,omitempty" help:"The security groups of instances, by their ids." default:"one that is made for the build, and lets ssh_from in"`
 	SSHFrom         []string `bake:"ssh_from" json:"ssh_from,omitempty" help:"The networks that the build's security group lets in, such as 203.0.113.7/32." default:"this host's address"`
 	Connect         string   `bake:"connect" json:"connect,omitempty" help:"How instances are reached: by their public address, by their private one, or by Session Manager, which needs instance_profile and the program session-manager-plugin." default:"public" choices:"public|private|session-manager"`

@@ -225,7 +225,7 @@ func (d *driver) deleteSnapshot(ctx context.Context, region, id string) error {
 		return err
 	}
 	_, err = c.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(id)})
-	if err != nil && !hasCode(err, "InvalidSnapshot.NotFound") {
+	if err := unless(err, "InvalidSnapshot.NotFound"); err != nil {
 		return fmt.Errorf("%s: delete the snapshot %s: %w", region, id, err)
 	}
 	return nil

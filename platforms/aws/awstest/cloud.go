@@ -55,6 +55,9 @@ type Cloud struct {
 	images     map[string]*Image
 	templates  map[string]string // launch templates, to their image
 	instances  map[string]*instance
+	vpcs       map[string]*network
+	subnets    map[string]*network
+	gateways   map[string]*network
 	volumes    map[string]*volume
 	groups     map[string]*group
 	keyPairs   map[string]*keyPair // by region and name
@@ -75,6 +78,7 @@ func New(setup ...func(*Cloud)) *Cloud {
 		templates: map[string]string{}, instances: map[string]*instance{}, parameters: map[string]string{},
 		volumes: map[string]*volume{}, groups: map[string]*group{}, keyPairs: map[string]*keyPair{}, sessions: map[string]string{},
 	}
+	c.firstNetworks()
 	for _, f := range setup {
 		f(c)
 	}

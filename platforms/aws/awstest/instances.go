@@ -26,16 +26,9 @@ type Machines interface {
 	Stop(instance string)
 }
 
-// The account has one VPC with one subnet.
-const (
-	VPC    = "vpc-00000000000000001"
-	Subnet = "subnet-00000000000000001"
-	cidr   = "127.84.0.0/16"
-)
-
 type instance struct {
 	region, image, state, address, volume string
-	group                                 string
+	group, subnet                         string
 	reason                                [2]string // why it ended, as code and text
 	tags                                  map[string]string
 	launched                              time.Time
@@ -53,9 +46,9 @@ type volume struct {
 }
 
 type group struct {
-	region, name string
-	tags         map[string]string
-	from         []string
+	region, name, vpc string
+	tags              map[string]string
+	from              []string
 }
 
 type keyPair struct {
@@ -123,7 +116,7 @@ func (c *Cloud) Running() []string {
 			all = append(all, id)
 		}
 	}
-	all = slices.Concat(all, slices.Collect(maps.Keys(c.volumes)), slices.Collect(maps.Keys(c.groups)), slices.Collect(maps.Keys(c.keyPairs)), slices.Collect(maps.Keys(c.sessions)))
+	all = slices.Concat(all, slices.Collect(maps.Keys(c.volumes)), slices.Collect(maps.Keys(c.groups)), slices.Collect(maps.Keys(c.keyPairs)), slices.Collect(maps.Keys(c.sessions)), c.ownNetworks())
 	slices.Sort(all)
 	return all
 }
@@ -179,7 +172,7 @@ func (c *Cloud) runInstances(w http.ResponseWriter, call Call) {
 	case image == nil || image.Region != call.Region || image.looks < c.Pending:
 		refuse(w, call, 400, "InvalidAMIID.NotFound", "The image id '[%s]' does not exist", f.Get("ImageId"))
 		return
-	case f.Get(iface+"SubnetId") != Subnet:
+	case c.subnets[f.Get(iface+"SubnetId")] == nil:
 		refuse(w, call, 400, "InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", f.Get(iface+"SubnetId"))
 		return
 	case c.groups[f.Get(iface+"SecurityGroupId.1")] == nil:
@@ -217,7 +210,7 @@ func (c *Cloud) launch(call Call, image *Image) (string, error) {
 		disk, v.gib, v.encrypted = s.disk, s.gib, v.encrypted || s.encrypted
 	}
 	i := &instance{
-		region: call.Region, image: image.ID, state: "running", address: "127.84.0.1", volume: c.id("vol"), group: f.Get("NetworkInterface.1.SecurityGroupId.1"),
+		region: call.Region, image: image.ID, state: "running", address: "127.84.0.1", volume: c.id("vol"), group: f.Get("NetworkInterface.1.SecurityGroupId.1"), subnet: f.Get("NetworkInterface.1.SubnetId"),
 		tags: tagsFor(f, "instance"), launched: time.Now(), form: f,
 	}
 	if c.Machines != nil {
@@ -298,29 +291,13 @@ func (c *Cloud) consoleOutput(w http.ResponseWriter, call Call) {
 	ok(w, call, element("output", base64.StdEncoding.EncodeToString([]byte("booting\r\nlast words on the console\r\n"))))
 }
 
-func (c *Cloud) describeVPCs(w http.ResponseWriter, call Call) {
-	ok(w, call, element("vpcSet", element("item", element("vpcId", VPC), element("isDefault", "true"), element("cidrBlock", cidr))))
-}
-
-func (c *Cloud) describeSubnets(w http.ResponseWriter, call Call) {
-	if ids := list(call.Form, "SubnetId"); len(ids) > 0 && !slices.Contains(ids, Subnet) {
-		refuse(w, call, 400, "InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", ids[0])
-		return
-	}
-	var items []string
-	if fits(call.Form, map[string]string{"vpc-id": VPC, "state": "available"}, nil) {
-		items = append(items, element("item", element("subnetId", Subnet), element("vpcId", VPC), element("cidrBlock", cidr), element("availableIpAddressCount", "250")))
-	}
-	ok(w, call, element("subnetSet", items...))
-}
-
 func (c *Cloud) createGroup(w http.ResponseWriter, call Call) {
-	if call.Form.Get("VpcId") != VPC {
+	if v := c.vpcs[call.Form.Get("VpcId")]; v == nil || v.region != "" && v.region != call.Region {
 		refuse(w, call, 400, "InvalidVpcID.NotFound", "The vpc ID '%s' does not exist", call.Form.Get("VpcId"))
 		return
 	}
 	id := c.id("sg")
-	c.groups[id] = &group{region: call.Region, name: call.Form.Get("GroupName"), tags: tagsFor(call.Form, "security-group")}
+	c.groups[id] = &group{region: call.Region, vpc: call.Form.Get("VpcId"), name: call.Form.Get("GroupName"), tags: tagsFor(call.Form, "security-group")}
 	ok(w, call, element("groupId", id))
 }
 
@@ -339,7 +316,7 @@ func (c *Cloud) authorizeIngress(w http.ResponseWriter, call Call) {
 func (c *Cloud) describeGroups(w http.ResponseWriter, call Call) {
 	var items []string
 	for _, id := range slices.Sorted(maps.Keys(c.groups)) {
-		if g := c.groups[id]; g.region == call.Region && fits(call.Form, map[string]string{"group-name": g.name}, g.tags) {
+		if g := c.groups[id]; g.region == call.Region && fits(call.Form, map[string]string{"group-name": g.name, "vpc-id": g.vpc}, g.tags) {
 			items = append(items, element("item", element("groupId", id), element("groupName", g.name), tagSet(g.tags)))
 		}
 	}
