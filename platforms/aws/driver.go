@@ -3,6 +3,7 @@ package aws
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,8 +77,22 @@ func open(o Options, h platforms.Host) (platforms.Driver, error) {
 // firstPause is the shortest time after which AWS is asked again how something goes.
 const firstPause = 250 * time.Millisecond
 
-// Fingerprint implements platforms.Driver. The region is in the pin of the origin.
-func (d *driver) Fingerprint() string { return "aws/1" }
+// Fingerprint implements platforms.Driver. What is said of the root volume holds for
+// its layers, and user data runs in instances; the region is in the pin of the origin.
+func (d *driver) Fingerprint() string {
+	o := &d.options
+	text := "aws/1"
+	if o.VolumeSize != "" {
+		text += " volume " + o.VolumeSize
+	}
+	if o.Encrypted || o.KMSKey != "" {
+		text += " encrypted " + o.KMSKey
+	}
+	if o.UserData != "" {
+		text += fmt.Sprintf(" user data %x", sha256.Sum256([]byte(o.UserData)))
+	}
+	return text
+}
 
 // MaxMachines implements platforms.Limiter.
 func (d *driver) MaxMachines() int {

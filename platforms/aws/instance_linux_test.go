@@ -304,6 +304,25 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestFingerprint has layers that others keep serve only who wants such ones.
+func TestFingerprint(t *testing.T) {
+	of := func(o Options) string { return (&driver{options: o}).Fingerprint() }
+	seen := map[string]bool{of(Options{}): true}
+	for _, o := range []Options{{VolumeSize: "9G"}, {Encrypted: true}, {KMSKey: "arn:k"}, {KMSKey: "arn:l"}, {UserData: "x"}} {
+		if f := of(o); seen[f] {
+			t.Errorf("%+v: %s is that of others", o, f)
+		} else {
+			seen[f] = true
+		}
+	}
+	if of(Options{InstanceTypes: []string{"m7i.large"}, Spot: true, Checkpoint: checkpointAll}) != of(Options{}) {
+		t.Error("where an instance runs changes the fingerprint")
+	}
+	if strings.Contains(of(Options{UserData: "password=hunter2"}), "hunter2") {
+		t.Error("user data is in the fingerprint")
+	}
+}
+
 // TestCheckpoints keeps what the policy asks for.
 func TestCheckpoints(t *testing.T) {
 	for _, c := range []struct {
