@@ -45,7 +45,7 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 		return nil, fmt.Errorf("name: %q: want letters, digits, \".\", \"-\" and \"_\"", a.Name)
 	}
 	if !c.Given("to") && !c.Given("formats") {
-		if spec, err := c.spec(a.Layer.platform.plan.Name); err == nil && spec.Publishes && len(spec.Origin) > 0 {
+		if spec, err := c.spec(a.Layer.platform.plan.Name); err == nil && spec.Publishes {
 			a.To = Platforms{a.Layer.platform}
 		}
 	}

@@ -31,11 +31,6 @@ func publishLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if err := c.ownDisk(a.Layer.platform); err != nil {
 		return nil, err
 	}
-	for _, p := range a.To {
-		if c.Given("size") && p.plan.ID() == a.Layer.platform.plan.ID() {
-			return nil, errors.New("size: the image is made of the machine's own disk: the platform's options say how large that is")
-		}
-	}
 	var artifacts []starlark.Value
 	for _, p := range a.To {
 		artifact, err := publishOn(c, a, p, boot)
@@ -57,6 +52,9 @@ func publishOn(c *Call, a *exportArgs, p *Platform, boot string) (*Artifact, err
 	}
 	if !spec.Publishes {
 		return nil, fmt.Errorf("to: %s does not register images: leave it out, and use the files of the artifact", spec.Name)
+	}
+	if err := c.ownImage(a.Layer.platform, p); err != nil {
+		return nil, err
 	}
 	options, err := decodeOptions(spec.Publication, a.Options, func(o platforms.Option, v starlark.Value) (string, error) {
 		return "", wrongType(v, string(o.Kind))
@@ -86,6 +84,21 @@ func publishOn(c *Call, a *exportArgs, p *Platform, boot string) (*Artifact, err
 	c.artifacts = append(c.artifacts, artifact)
 	c.named[a.Name] = artifact.node
 	return artifact, nil
+}
+
+// ownImage refuses what cannot be of an image made of a layer that a platform
+// registers itself: p is where it is to be registered.
+func (c *Call) ownImage(layer, p *Platform) error {
+	from, err := c.spec(layer.plan.Name)
+	switch {
+	case err != nil || !from.Publishes:
+		return err
+	case p.plan.ID() != layer.plan.ID():
+		return fmt.Errorf("to: a layer of %[1]s is registered by the %[1]s() that it was made with: its options say where else the image goes", from.Name)
+	case c.Given("size"):
+		return errors.New("size: the image is made of the machine's own disk: the platform's options say how large that is")
+	}
+	return nil
 }
 
 // notOfFiles refuses a keyword of an export to files.

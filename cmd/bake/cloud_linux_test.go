@@ -147,6 +147,7 @@ func TestInstances(t *testing.T) {
 		{`"debian-12-amd64-*"`, `"debian-13-*"`, "images.star:5:11: source: eu-west-1: no AMI fits the filter"},
 		{`user = "root"`, `usr = "root"`, `unknown keyword "usr" (did you mean "user"?)`},
 		{`user = "root"`, `connect = "session-manager"`, "Session Manager needs an instance_profile"},
+		{`regions =`, `to = [aws(region = "us-east-1")], regions =`, "to: a layer of aws is registered by the aws() that it was made with"},
 		{`regions =`, `size = "4G", regions =`, "size: the image is made of the machine's own disk"},
 		{`name = "number"`, `name = "number", valid_exit_codes = [7]`, "number"},
 		{`regions = ["us-east-1"]`, `formats = ["qcow2"], regions = ["us-east-1"]`, "regions: belongs to an image that is registered"},

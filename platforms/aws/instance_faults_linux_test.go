@@ -168,6 +168,34 @@ func TestFailedSnapshot(t *testing.T) {
 	}
 }
 
+// TestLostSnapshot tells at the end of a machine of a layer that nobody needs and that
+// AWS could not make.
+func TestLostSnapshot(t *testing.T) {
+	w := newWorld(t)
+	w.newFleet()
+	d := w.launching(func(o *Options) { o.Checkpoint = checkpointAll })
+	m := w.boot(d, w.cloud.AddImage(home, awstest.Image{Name: debian}))
+	w.cloud.Fault = func(c awstest.Call) *awstest.Fault {
+		if c.Op == "DescribeSnapshots" {
+			w.cloud.Break(w.cloud.Snapshots()[0])
+		}
+		return nil
+	}
+	ref := w.save(m, "0a", false)
+	err := m.Close()
+	if err == nil || !strings.Contains(err.Error(), "the layer of step 0a is lost: ") || !strings.Contains(err.Error(), "EBS could not complete it") {
+		t.Errorf("got %v", err)
+	}
+	w.cloud.Fault = nil
+	if slices.Contains(w.cloud.Snapshots(), ref) {
+		t.Error("the failed snapshot is there")
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	w.nothingLeft()
+}
+
 // whole does all that a build does with an instance. What it opened is closed.
 func (w *world) whole(ctx context.Context, d *driver, ami string) error {
 	m, err := d.Boot(ctx, []platforms.Layer{{Ref: ami}}, &sink{})

@@ -44,6 +44,7 @@ type machine struct {
 	closed bool
 	looked time.Time // when AWS was last asked how it is
 	gone   error     // why it does not run any more
+	lost   []error   // of layers that were begun
 }
 
 var (
@@ -254,18 +255,19 @@ func (m *machine) Save(ctx context.Context, s platforms.State) (ref string, err 
 		return ref, err
 	}
 	m.since = time.Now()
-	m.saving.Add(1)
-	go func() {
-		defer m.saving.Done()
-		m.settle(s, ref, begun)
-	}()
+	m.saving.Go(func() {
+		if err := m.settle(s, ref, begun); err != nil {
+			m.mu.Lock()
+			m.lost = append(m.lost, fmt.Errorf("the layer of %s is lost: %w", s.Name, err))
+			m.mu.Unlock()
+		}
+	})
 	return ref, nil
 }
 
 // settle waits until a layer is made. How long that took is what the next one is
-// held to cost. One that failed and that nobody asks for is removed; who asks for one
-// is told.
-func (m *machine) settle(s platforms.State, ref string, begun time.Time) {
+// held to cost. One that failed is removed if nobody needs it; who needs one finds out.
+func (m *machine) settle(s platforms.State, ref string, begun time.Time) error {
 	ctx := context.Background()
 	var err error
 	if m.codes {
@@ -276,11 +278,13 @@ func (m *machine) settle(s platforms.State, ref string, begun time.Time) {
 	switch {
 	case err == nil:
 		m.d.noteCost(time.Since(begun))
-	case errors.Is(err, errSnapshotFailed) && !s.Needed:
-		m.say("the layer of %s is lost: %v", s.Name, errors.Join(err, m.d.deleteSnapshot(ctx, m.region, ref)))
-	default:
-		m.say("the layer of %s: %v", s.Name, err)
+		return nil
+	case s.Needed:
+		return nil
+	case errors.Is(err, errSnapshotFailed):
+		return errors.Join(err, m.d.deleteSnapshot(ctx, m.region, ref))
 	}
+	return err
 }
 
 // rateLimits are the answers to who makes snapshots of one volume too quickly.
@@ -405,7 +409,7 @@ func (m *machine) script(ctx context.Context, text string, args ...string) error
 }
 
 // Close implements platforms.Machine. The instance ends when AWS has made the
-// snapshots of it.
+// snapshots of it. An error tells of those that it could not make, too.
 func (m *machine) Close() error {
 	m.mu.Lock()
 	closed := m.closed
@@ -419,6 +423,7 @@ func (m *machine) Close() error {
 		errs = append(errs, m.ssh.Close())
 	}
 	m.saving.Wait()
+	errs = append(errs, m.lost...)
 	if err := m.d.terminate(context.Background(), m.region, m.id); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
