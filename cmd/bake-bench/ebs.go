@@ -41,7 +41,8 @@ func measureEBS(ctx context.Context, b *bench) ([]row, error) {
 	}
 	w := &uploadWatch{}
 	cloud := awstest.New(func(c *awstest.Cloud) {
-		c.Latency, c.Bandwidth, c.Fault = linkLatency, linkBandwidth, w.see
+		c.Latency, c.Bandwidth = linkLatency, linkBandwidth
+		c.SetFault(w.see)
 	})
 	defer cloud.Close()
 	if err := writeNoise(filepath.Join(dir, "content"), ebsContent); err != nil {

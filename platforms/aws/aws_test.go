@@ -358,18 +358,18 @@ func TestRefusals(t *testing.T) {
 	for op, want := range map[string]string{
 		"RegisterImage": home + ": these credentials may not register images", "CopyImage": "us-east-1: these credentials may not copy images",
 	} {
-		w.cloud.Fault = func(c awstest.Call) *awstest.Fault {
+		w.cloud.SetFault(func(c awstest.Call) *awstest.Fault {
 			if c.Op == op {
 				return &awstest.Fault{Status: 403, Code: "UnauthorizedOperation", Message: "You are not authorized to perform this operation."}
 			}
 			return nil
-		}
+		})
 		err := w.driver.CheckPublish(t.Context(), publication("def", Publication{Regions: []string{"us-east-1"}}))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
-	w.cloud.Fault = nil
+	w.cloud.SetFault(nil)
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	bare := w.open(Options{Region: home, Endpoint: w.cloud.URL})
 	if err := bare.CheckPublish(t.Context(), publication("abc", Publication{})); err == nil || !strings.Contains(err.Error(), "aws: no credentials: set AWS_PROFILE") {
@@ -472,7 +472,7 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.cloud.Fault = c.fault
+			w.cloud.SetFault(c.fault)
 			o := Publication{Regions: []string{"us-east-1"}, ShareWith: []string{"123456789012"}}
 			_, log, err := w.publish("abc", o)
 			if c.want == "" && err != nil {
@@ -498,9 +498,8 @@ func TestFaults(t *testing.T) {
 // collect removes what the ledger holds, as gc does once the build is dead.
 func (w *world) collect() {
 	w.Helper()
-	fault := w.cloud.Fault
-	w.cloud.Fault = nil
-	defer func() { w.cloud.Fault = fault }()
+	before := w.cloud.SetFault(nil)
+	defer func() { w.cloud.SetFault(before) }()
 	for _, r := range w.host.left() {
 		if err := w.driver.Collect(w.Context(), r); err != nil {
 			w.Errorf("collect %v: %v", r, err)
@@ -513,16 +512,16 @@ func (w *world) collect() {
 func TestBrokenSnapshot(t *testing.T) {
 	w := newWorld(t)
 	w.cloud.Pending = 3
-	w.cloud.Fault = func(c awstest.Call) *awstest.Fault {
+	w.cloud.SetFault(func(c awstest.Call) *awstest.Fault {
 		if c.Op == "DescribeSnapshots" && c.N == 1 {
 			w.cloud.Break(w.cloud.Snapshots()[0])
 		}
 		return nil
-	}
+	})
 	if _, _, err := w.publish("abc", Publication{}); err == nil || !strings.Contains(err.Error(), "EBS could not complete it") {
 		t.Errorf("got %v", err)
 	}
-	w.cloud.Fault = nil
+	w.cloud.SetFault(nil)
 	w.mustPublish("abc", Publication{})
 	if n := len(w.cloud.Snapshots()); n != 1 {
 		t.Errorf("%d snapshots", n)
@@ -540,21 +539,21 @@ func TestStoppedAnywhere(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		var mu sync.Mutex
 		requests := 0
-		w.cloud.Fault = func(awstest.Call) *awstest.Fault {
+		w.cloud.SetFault(func(awstest.Call) *awstest.Fault {
 			mu.Lock()
 			defer mu.Unlock()
 			if requests++; requests == n {
 				stop()
 			}
 			return nil
-		}
+		})
 		_, err := w.driver.Publish(ctx, publication("abc", o), w.disk, &sink{})
 		stop()
 		if err == nil {
 			finished = n
 		}
 		w.cloud.Settle()
-		w.cloud.Fault = nil
+		w.cloud.SetFault(nil)
 		switch n % 3 {
 		case 0:
 			w.collect()

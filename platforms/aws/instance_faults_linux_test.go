@@ -47,7 +47,7 @@ func TestBootFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.cloud.Fault = c.fault
+			w.cloud.SetFault(c.fault)
 			ami := w.cloud.AddImage(home, awstest.Image{Name: debian})
 			d := w.launching(func(o *Options) { o.BootTimeout, o.InstanceTypes = "300ms", []string{"m7i.large", "m6i.large"} })
 			_, log, err := w.booting(d, ami)
@@ -73,7 +73,7 @@ func TestBootAtLast(t *testing.T) {
 	w := newWorld(t)
 	w.newFleet()
 	w.cloud.Pending = 2
-	w.cloud.Fault = func(c awstest.Call) *awstest.Fault {
+	w.cloud.SetFault(func(c awstest.Call) *awstest.Fault {
 		switch {
 		case c.Op == "RunInstances" && c.Form.Get("InstanceType") == "m7i.large":
 			return &awstest.Fault{Status: 500, Code: "InsufficientInstanceCapacity", Message: "none of these"}
@@ -87,7 +87,7 @@ func TestBootAtLast(t *testing.T) {
 			return &awstest.Fault{Status: 400, Code: "SnapshotCreationPerVolumeRateExceeded", Message: "one in 15 seconds"}
 		}
 		return nil
-	}
+	})
 	d := w.launching(func(o *Options) { o.InstanceTypes = []string{"m7i.large", "m6i.large"} })
 	m := w.boot(d, w.cloud.AddImage(home, awstest.Image{Name: debian}))
 	if got := w.cloud.Instances()[0].Form.Get("InstanceType"); got != "m6i.large" {
@@ -106,12 +106,12 @@ func TestBootAtLast(t *testing.T) {
 func TestTooManySnapshots(t *testing.T) {
 	w := newWorld(t)
 	w.newFleet()
-	w.cloud.Fault = func(c awstest.Call) *awstest.Fault {
+	w.cloud.SetFault(func(c awstest.Call) *awstest.Fault {
 		if c.Op == "CreateSnapshot" && c.Form.Get("DryRun") == "" {
 			return &awstest.Fault{Status: 400, Code: "SnapshotCreationPerVolumeRateExceeded", Message: "one in 15 seconds"}
 		}
 		return nil
-	}
+	})
 	d := w.launching(func(o *Options) { o.Checkpoint = checkpointAll })
 	m := w.boot(d, w.cloud.AddImage(home, awstest.Image{Name: debian}))
 	if ref := w.save(m, "0a", false); ref != "" {
@@ -175,18 +175,18 @@ func TestLostSnapshot(t *testing.T) {
 	w.newFleet()
 	d := w.launching(func(o *Options) { o.Checkpoint = checkpointAll })
 	m := w.boot(d, w.cloud.AddImage(home, awstest.Image{Name: debian}))
-	w.cloud.Fault = func(c awstest.Call) *awstest.Fault {
+	w.cloud.SetFault(func(c awstest.Call) *awstest.Fault {
 		if c.Op == "DescribeSnapshots" {
 			w.cloud.Break(w.cloud.Snapshots()[0])
 		}
 		return nil
-	}
+	})
 	ref := w.save(m, "0a", false)
 	err := m.Close()
 	if err == nil || !strings.Contains(err.Error(), "the layer of step 0a is lost: ") || !strings.Contains(err.Error(), "EBS could not complete it") {
 		t.Errorf("got %v", err)
 	}
-	w.cloud.Fault = nil
+	w.cloud.SetFault(nil)
 	if slices.Contains(w.cloud.Snapshots(), ref) {
 		t.Error("the failed snapshot is there")
 	}
@@ -227,7 +227,7 @@ func TestStoppedWithInstances(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			var mu sync.Mutex
 			requests := 0
-			w.cloud.Fault = func(awstest.Call) *awstest.Fault {
+			w.cloud.SetFault(func(awstest.Call) *awstest.Fault {
 				mu.Lock()
 				defer mu.Unlock()
 				if requests++; requests == n && !dies {
@@ -236,12 +236,12 @@ func TestStoppedWithInstances(t *testing.T) {
 					return &awstest.Fault{Status: 403, Code: "AccessDenied", Message: "it is dead"}
 				}
 				return nil
-			}
+			})
 			err := w.whole(ctx, d, ami)
 			stop()
 			finished = finished || err == nil && dies
 			w.cloud.Settle()
-			w.cloud.Fault = nil
+			w.cloud.SetFault(nil)
 			if dies && n%2 == 0 {
 				w.byTags()
 				clear(w.host.records)
@@ -335,18 +335,18 @@ func TestOwnVPC(t *testing.T) {
 	for n, finished := 1, false; !finished; n++ {
 		var mu sync.Mutex
 		requests := 0
-		w.cloud.Fault = func(awstest.Call) *awstest.Fault {
+		w.cloud.SetFault(func(awstest.Call) *awstest.Fault {
 			mu.Lock()
 			defer mu.Unlock()
 			if requests++; requests > n {
 				return &awstest.Fault{Status: 403, Code: "AccessDenied", Message: "it is dead"}
 			}
 			return nil
-		}
+		})
 		d := w.open(Options{Region: home, Endpoint: w.cloud.URL})
 		_, err := d.place(t.Context())
 		finished = errors.Join(err, d.Close()) == nil
-		w.cloud.Fault = nil
+		w.cloud.SetFault(nil)
 		if n%2 == 0 {
 			w.byTags()
 			clear(w.host.records)

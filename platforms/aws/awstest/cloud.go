@@ -35,9 +35,6 @@ type Call struct {
 type Cloud struct {
 	*httptest.Server
 
-	// Fault, if not nil, is asked before each request is done.
-	Fault func(c Call) *Fault
-
 	// Latency is what each request takes, beside others, and Bandwidth how many
 	// bytes a second come in over the one link that all share; 0 means no bound.
 	Latency   time.Duration
@@ -50,6 +47,7 @@ type Cloud struct {
 	Pending int
 
 	mu         sync.Mutex
+	fault      func(c Call) *Fault
 	snapshots  map[string]*snapshot
 	tokens     map[string]string // of EBS and EC2, to what was made
 	images     map[string]*Image
@@ -84,6 +82,15 @@ func New(setup ...func(*Cloud)) *Cloud {
 	}
 	c.Server = httptest.NewServer(c)
 	return c
+}
+
+// SetFault has f asked before each request is done, and returns what was asked
+// before; nil is nothing. The request of a client that went away may still come.
+func (c *Cloud) SetFault(f func(c Call) *Fault) (before func(c Call) *Fault) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, c.fault = c.fault, f
+	return before
 }
 
 // Count returns how many requests of an operation came.
@@ -157,9 +164,10 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	c.counts[call.Op]++
 	call.N = c.counts[call.Op]
+	fault := c.fault
 	c.mu.Unlock()
-	if c.Fault != nil {
-		if f := c.Fault(call); f != nil {
+	if fault != nil {
+		if f := fault(call); f != nil {
 			f.answer(w, call)
 			return
 		}

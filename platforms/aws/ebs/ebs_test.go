@@ -147,7 +147,7 @@ func TestDelta(t *testing.T) {
 func TestBroken(t *testing.T) {
 	s := newServer(t)
 	var n atomic.Int64
-	s.Fault = func(c awstest.Call) *awstest.Fault {
+	s.SetFault(func(c awstest.Call) *awstest.Fault {
 		if i := n.Add(1); i%10 == 0 {
 			return []*awstest.Fault{
 				{Drop: true}, {Status: 500, Code: "InternalServerException"}, {Status: 503, Code: "ServiceUnavailable"},
@@ -155,7 +155,7 @@ func TestBroken(t *testing.T) {
 			}[i/10%5]
 		}
 		return nil
-	}
+	})
 	var all []int
 	for i := range 50 {
 		all = append(all, i)
@@ -177,12 +177,12 @@ func TestResume(t *testing.T) {
 	}
 	disk := noise(60, all...)
 	ctx, stop := context.WithCancel(t.Context())
-	s.Fault = func(c awstest.Call) *awstest.Fault {
+	s.SetFault(func(c awstest.Call) *awstest.Fault {
 		if c.Op == "PutSnapshotBlock" && c.N == 40 {
 			stop()
 		}
 		return nil
-	}
+	})
 	path := filepath.Join(t.TempDir(), "journal")
 	run := func(ctx context.Context) (*Result, error) {
 		j, err := OpenJournal(path, "a disk")
@@ -222,12 +222,12 @@ func TestResume(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	s := newServer(t)
-	s.Fault = func(c awstest.Call) *awstest.Fault {
+	s.SetFault(func(c awstest.Call) *awstest.Fault {
 		if c.Op == "PutSnapshotBlock" {
 			return &awstest.Fault{Status: 403, Code: "AccessDeniedException", Message: "not allowed to ebs:PutSnapshotBlock"}
 		}
 		return nil
-	}
+	})
 	_, err := upload(t, s, noise(3, 1))
 	if err == nil || !strings.Contains(err.Error(), "not allowed to ebs:PutSnapshotBlock") || !strings.Contains(err.Error(), "block 1") {
 		t.Errorf("got %v", err)
@@ -268,12 +268,12 @@ func TestDownload(t *testing.T) {
 		t.Fatal(err)
 	}
 	var n atomic.Int64
-	s.Fault = func(c awstest.Call) *awstest.Fault {
+	s.SetFault(func(c awstest.Call) *awstest.Fault {
 		if n.Add(1)%3 == 0 {
 			return &awstest.Fault{Status: 500, Code: "InternalServerException"}
 		}
 		return nil
-	}
+	})
 	f, err := os.Create(filepath.Join(t.TempDir(), "disk"))
 	if err != nil {
 		t.Fatal(err)
