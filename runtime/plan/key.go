@@ -10,7 +10,7 @@ import (
 
 // Schema is the version of the key encoding. Raising it makes every cached
 // layer unknown.
-const Schema = "bake/1"
+const Schema = "bake/2"
 
 // A Key identifies a node by everything that can change its result.
 type Key [sha256.Size]byte
