@@ -15,6 +15,7 @@ func Table() []Builtin {
 		writeBuiltin(),
 		rebootBuiltin(),
 		exportBuiltin(),
+		outputBuiltin(),
 		testBuiltin(),
 		paramBuiltin(),
 		secretBuiltin(),

@@ -28,11 +28,11 @@ func (e *exporter) Current(ctx context.Context, n *plan.Node, key plan.Key) ([]s
 	if op, ok := n.Op.(*export.Publish); ok {
 		return e.s.published(ctx, n, op, key)
 	}
-	op, err := exportOp(n)
+	name, err := artifactName(n)
 	if err != nil {
 		return nil, "", err
 	}
-	dir := filepath.Join(e.out, op.Name)
+	dir := filepath.Join(e.out, name)
 	m, why, err := export.Current(dir, key, e.s.store.StatCache())
 	if err != nil || m == nil {
 		return nil, why, err
@@ -42,8 +42,11 @@ func (e *exporter) Current(ctx context.Context, n *plan.Node, key plan.Key) ([]s
 
 // Export implements solve.Exports.
 func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error) {
-	if op, ok := j.Node.Op.(*export.Publish); ok {
+	switch op := j.Node.Op.(type) {
+	case *export.Publish:
 		return e.publish(ctx, op, j)
+	case *export.Output:
+		return e.output(ctx, op, j)
 	}
 	op, err := exportOp(j.Node)
 	if err != nil {
@@ -55,6 +58,17 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 	}
 	request.OutDir = filepath.Join(e.out, op.Name)
 	result, err := export.Run(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return e.files(result.Dir, result.Manifest), nil
+}
+
+// output takes files out of the machine of j.
+func (e *exporter) output(ctx context.Context, op *export.Output, j solve.Job) ([]solve.File, error) {
+	result, err := export.RunOutput(ctx, export.OutputRequest{
+		Op: op, Key: j.Key, Machine: j.Machine, OutDir: filepath.Join(e.out, op.Name), About: e.s.about(j.Node), Arch: archOf(j.Node),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +127,18 @@ func (e *exporter) files(dir string, m *export.Manifest) []solve.File {
 		files = append(files, solve.File{Path: path, Format: f.Format, Size: f.Size})
 	}
 	return files
+}
+
+// artifactName returns the name of the directory of n's artifact.
+func artifactName(n *plan.Node) (string, error) {
+	if op, ok := n.Op.(*export.Output); ok {
+		return op.Name, nil
+	}
+	op, err := exportOp(n)
+	if err != nil {
+		return "", err
+	}
+	return op.Name, nil
 }
 
 func exportOp(n *plan.Node) (*export.Op, error) {

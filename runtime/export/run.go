@@ -89,9 +89,24 @@ func bootMode(boot, arch string) string {
 	return boot
 }
 
-func run(ctx context.Context, r *Request, list []Format) (res *Result, err error) {
-	started := time.Now()
-	dir, err := filepath.Abs(r.OutDir)
+func run(ctx context.Context, r *Request, list []Format) (*Result, error) {
+	m := &Manifest{
+		Schema: Schema, Name: r.Op.Name, Key: r.Key.String(), About: r.About, Arch: r.Arch, Layers: []string{},
+		Boot: r.Op.Boot, KernelArgs: r.Op.KernelArgs, Started: time.Now().UTC(),
+	}
+	for _, l := range r.Layers {
+		m.Layers = append(m.Layers, l.Key)
+	}
+	return inStaging(r.OutDir, m, func(dir string) (err error) {
+		m.Files, err = newJob(r, dir, list).writeAll(ctx, dir, list)
+		return errors.Join(err, ctx.Err())
+	})
+}
+
+// inStaging has fill write the files of the artifact m into a staging directory
+// beside outDir and name them in m, and then makes them those of outDir.
+func inStaging(outDir string, m *Manifest, fill func(dir string) error) (res *Result, err error) {
+	dir, err := filepath.Abs(outDir)
 	if err != nil {
 		return nil, err
 	}
@@ -103,21 +118,10 @@ func run(ctx context.Context, r *Request, list []Format) (res *Result, err error
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.remove()) }()
-	j := newJob(r, s.dir, list)
-	files, err := j.writeAll(ctx, s.dir, list)
-	if err != nil {
+	if err := fill(s.dir); err != nil {
 		return nil, err
 	}
-	m := &Manifest{
-		Schema: Schema, Name: r.Op.Name, Key: r.Key.String(), About: r.About, Arch: r.Arch, Layers: []string{},
-		Boot: r.Op.Boot, KernelArgs: r.Op.KernelArgs, Started: started.UTC(), Files: files, Finished: time.Now().UTC(),
-	}
-	for _, l := range r.Layers {
-		m.Layers = append(m.Layers, l.Key)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
+	m.Finished = time.Now().UTC()
 	if err := s.publish(dir, m); err != nil {
 		return nil, fmt.Errorf("publish: %w", err)
 	}

@@ -117,6 +117,13 @@ type Publication interface {
 	Publishes()
 }
 
+// A MachineExport is an Op that makes an artifact of files that it reads in a
+// machine on its layer. Other artifacts are made of the layer itself.
+type MachineExport interface {
+	Op
+	FromMachine()
+}
+
 // A Launch says how an artifact is launched.
 type Launch struct {
 	Format  string // of the artifact's file; "" means the first that is a disk

@@ -55,18 +55,27 @@ func (r *run) export(t *task) error {
 	if err != nil {
 		return err
 	}
-	var layers []platforms.Layer
-	err = t.tries(nil, func() (err error) {
-		layers, err = r.layers(layer)
-		return err
-	}, func(ctx context.Context) (err error) {
-		files, err := r.c.Exports.Export(ctx, Job{Node: n, Key: t.u.id.key, Driver: d, Chain: layers, Out: t.out})
+	job := Job{Node: n, Key: t.u.id.key, Driver: d, Out: t.out}
+	write := func(ctx context.Context) error {
+		files, err := r.c.Exports.Export(ctx, job)
 		r.mu.Lock()
 		t.u.files = files
 		r.mu.Unlock()
 		return err
-	})
-	return err
+	}
+	if !fromMachine(n) {
+		return t.tries(nil, func() (err error) {
+			job.Chain, err = r.layers(layer)
+			return err
+		}, write)
+	}
+	c := &chain{r: r}
+	defer c.drop()
+	return t.tries(c, func() error {
+		err := c.open(t, d, layer)
+		job.Machine = c.m
+		return err
+	}, write)
 }
 
 // sendFiles tells the files of u's artifact.

@@ -58,6 +58,9 @@ type Job struct {
 	Driver platforms.Driver  // of the layer
 	Chain  []platforms.Layer // the layer, from the oldest to the newest
 	Out    platforms.Sink
+
+	// Machine is open on the layer, for a plan.MachineExport; nil for others.
+	Machine platforms.Machine
 }
 
 // A File is one file of a finished artifact, or one image on a platform.
@@ -170,6 +173,12 @@ func roleOf(n *plan.Node) role {
 		return roleCheck
 	}
 	return roleExport
+}
+
+// fromMachine reports whether n is an artifact that is read in a machine.
+func fromMachine(n *plan.Node) bool {
+	_, ok := n.Op.(plan.MachineExport)
+	return ok
 }
 
 // isLayer reports whether the result of n is a layer.

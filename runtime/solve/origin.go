@@ -107,17 +107,18 @@ func (r *run) withLinks(ctx context.Context, links []link, o *platforms.Origin, 
 }
 
 // fitting are the formats that an option takes, the one that is the quickest to
-// read first.
+// read first. What was taken out of a machine may be anything.
 func fitting(option string) []string {
+	const anything = "file"
 	switch option {
 	case "disk":
-		return []string{"raw", "qcow2", "vmdk-sparse", "vmdk", "vdi", "vhd-dynamic", "vhd"}
+		return []string{"raw", "qcow2", "vmdk-sparse", "vmdk", "vdi", "vhd-dynamic", "vhd", anything}
 	case "tar":
-		return []string{"tar", "tar.zst", "tar.gz"}
+		return []string{"tar", "tar.zst", "tar.gz", anything}
 	case "oci":
-		return []string{"oci", "docker"}
+		return []string{"oci", "docker", anything}
 	}
-	return []string{option}
+	return []string{option, anything}
 }
 
 // artifactFile returns the absolute path and the format of the file of an

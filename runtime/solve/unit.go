@@ -107,7 +107,7 @@ func (r *run) linkUnit(u *unit) error {
 func (r *run) claimsOf(u *unit) ([]Claim, error) {
 	n := u.node()
 	var claims []Claim
-	if u.role == roleExport {
+	if u.role == roleExport && !fromMachine(n) {
 		claims = append(claims, Claim{Resource: "exports", Amount: 1, Capacity: int64(r.c.maxExports())})
 	} else {
 		d, p, err := r.driver(n)
