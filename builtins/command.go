@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/runtime/op"
 )
 
@@ -90,16 +91,14 @@ func (c *Call) readText(name string, limit int64) (string, error) {
 		return "", err
 	}
 	info, err := os.Stat(abs)
-	switch {
-	case err != nil:
-		return "", err
-	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("%q is not a file", name)
-	case info.Size() > limit:
-		return "", fmt.Errorf("%q has %d bytes, more than %d", name, info.Size(), limit)
+	if err == nil {
+		err = regular.Check(info)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%q: %w", name, err)
 	}
 	c.Project.Record(abs)
-	text, err := os.ReadFile(abs)
+	text, err := regular.Read(abs, limit)
 	if err != nil {
 		return "", err
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/runtime/op"
 	"github.com/bmatcuk/doublestar/v4"
 	"go.starlark.net/starlark"
@@ -101,6 +102,11 @@ func (c *Call) find(names []string) ([]found, error) {
 		info, err := os.Stat(abs)
 		if err != nil {
 			return nil, err
+		}
+		if !info.IsDir() {
+			if err := regular.Check(info); err != nil {
+				return nil, fmt.Errorf("%q: %w", name, err)
+			}
 		}
 		if !info.IsDir() && strings.HasSuffix(name, "/") {
 			return nil, fmt.Errorf("%q is a file, not a directory", name)

@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/starlark/eval"
 	"github.com/bmatcuk/doublestar/v4"
 	"go.starlark.net/starlark"
@@ -83,6 +84,13 @@ func (c *Call) glob(pattern string, exclude []string) ([]match, error) {
 		real, err := c.Project.Path(abs, name)
 		if err != nil {
 			return nil, err
+		}
+		info, err := os.Stat(real)
+		if err == nil {
+			err = regular.Check(info)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", prefix+rel, err)
 		}
 		c.Project.Record(real)
 		matches = append(matches, match{name: prefix + rel, abs: real})

@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"bake.build/bake/builtins"
+	"bake.build/bake/internal/regular"
 )
+
+// maxParams is how many bytes a file of parameters has at most.
+const maxParams = 16 << 20
 
 // params collects the values of parameters from the command line, the file of
 // parameters and the environment.
@@ -14,7 +17,7 @@ func (a *app) params(f *definitionFlags) (map[string]builtins.Given, error) {
 	var file []byte
 	if f.paramsFile != "" {
 		var err error
-		if file, err = os.ReadFile(a.abs(f.paramsFile)); err != nil {
+		if file, err = regular.ReadGiven(a.abs(f.paramsFile), maxParams); err != nil {
 			return nil, err
 		}
 	}

@@ -2,13 +2,14 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
 	"bake.build/bake/builtins"
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/internal/spell"
 )
 
@@ -27,7 +28,8 @@ func (a *app) secretSources(flags []string, uses []builtins.SecretUse) (func(nam
 	for _, f := range flags {
 		name, from, ok := strings.Cut(f, "=")
 		if !ok || name == "" {
-			return nil, fmt.Errorf("--secret %q: want name=env:VARIABLE or name=file:PATH", f)
+			// What stands there may be the secret itself: it is not repeated.
+			return nil, errors.New("--secret: want name=env:VARIABLE or name=file:PATH, not the value itself")
 		}
 		switch kind, place, _ := strings.Cut(from, ":"); {
 		case kind == "env" && place != "":
@@ -83,10 +85,13 @@ func (a *app) secretFromEnv(variable string) ([]byte, error) {
 	return []byte(v), nil
 }
 
+// maxSecret is how many bytes a secret has at most.
+const maxSecret = 1 << 20
+
 // secretFromFile reads a secret and drops the line break at its end, which
 // editors add and tools do not want.
 func secretFromFile(path string) ([]byte, error) {
-	data, err := os.ReadFile(path)
+	data, err := regular.ReadGiven(path, maxSecret)
 	if err != nil {
 		return nil, err
 	}

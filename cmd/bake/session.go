@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms"
@@ -290,12 +291,19 @@ func (s *session) tell() {
 	s.notes = nil
 }
 
+// savePins is how long another process may hold bake.lock, which takes
+// milliseconds.
+const savePins = 30 * time.Second
+
 // Close saves what the session learned and closes the store.
 func (s *session) Close() error {
 	var err error
 	s.tell()
 	if s.resolver != nil {
-		err = s.resolver.File.Save()
+		// Also after an interrupt: what was built is what the pins say.
+		ctx, cancel := context.WithTimeout(context.Background(), savePins)
+		err = s.resolver.File.Save(ctx)
+		cancel()
 	}
 	if s.drivers != nil {
 		err = errors.Join(err, s.drivers.Close(s.stderr))

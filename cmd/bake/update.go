@@ -12,7 +12,9 @@ func (a *app) updateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update [DEFINITION]",
 		Short: "resolve every origin again and renew bake.lock",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Resolves the origins of a definition again, as its parameters are, and writes
+their pins to bake.lock. The pins of the project's other definitions stay.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, _ := a.splitArgs(args)
 			return a.update(cmd.Context(), file, f)
@@ -28,11 +30,6 @@ func (a *app) update(ctx context.Context, file string, f *definitionFlags) error
 		if err := s.resolver.Pin(ctx, s.def.Plan); err != nil {
 			return s.notPinned(err)
 		}
-		names, err := s.resolver.Names(s.def.Plan)
-		if err != nil {
-			return err
-		}
-		s.resolver.File.Keep(names)
 		if s.repinned.Load() == 0 {
 			fmt.Fprintln(a.stdout, "every pin is current")
 		}

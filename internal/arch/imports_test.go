@@ -108,7 +108,7 @@ func platformImport(from, to string) string {
 	switch {
 	case from == "platforms":
 		return "it imports no other package of the project"
-	case to == "platforms" || to == "internal/tool" || to == "internal/mountns" || to == "internal/sparse":
+	case to == "platforms" || to == "internal/tool" || to == "internal/mountns" || to == "internal/sparse" || to == "internal/regular":
 		return ""
 	case under(to, "platforms/ssh") || under(to, "platforms/image"):
 		return "" // shared by platforms

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image/iso"
 )
@@ -220,6 +221,9 @@ func cdFiles(src string) ([]iso.File, error) {
 		return nil, err
 	}
 	if !fi.IsDir() {
+		if err := regular.Check(fi); err != nil {
+			return nil, fmt.Errorf("%s: %w", src, err)
+		}
 		return []iso.File{onDisk(filepath.Base(src), src, fi.Size())}, nil
 	}
 	var files []iso.File
@@ -231,6 +235,9 @@ func cdFiles(src string) ([]iso.File, error) {
 		if err != nil {
 			return err
 		}
+		if err := regular.Check(info); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
 		name, err := filepath.Rel(src, path)
 		files = append(files, onDisk(filepath.ToSlash(name), path, info.Size()))
 		return err
@@ -239,5 +246,5 @@ func cdFiles(src string) ([]iso.File, error) {
 }
 
 func onDisk(name, path string, size int64) iso.File {
-	return iso.File{Name: name, Size: size, Open: func() (io.ReadCloser, error) { return os.Open(path) }}
+	return iso.File{Name: name, Size: size, Open: func() (io.ReadCloser, error) { return regular.Open(path) }}
 }

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"strings"
 	"time"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/platforms"
 )
 
@@ -168,7 +168,7 @@ func (s settings) fingerprint() (string, error) {
 }
 
 func digestOf(path string) (digest string, err error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return "", err
 	}

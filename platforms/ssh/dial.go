@@ -15,6 +15,8 @@ import (
 	xssh "golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/crypto/ssh/knownhosts"
+
+	"bake.build/bake/internal/regular"
 )
 
 // authMethods returns the ways to prove who one is. m.keyMu is held.
@@ -182,6 +184,9 @@ func (s settings) hop(text string) (hop, error) {
 	return h, nil
 }
 
+// maxIdentity is how many bytes the file of a private key has at most.
+const maxIdentity = 1 << 20
+
 func readIdentity(file string) (xssh.Signer, error) {
 	if rest, ok := strings.CutPrefix(file, "~/"); ok {
 		home, err := os.UserHomeDir()
@@ -190,7 +195,7 @@ func readIdentity(file string) (xssh.Signer, error) {
 		}
 		file = filepath.Join(home, rest)
 	}
-	data, err := os.ReadFile(file)
+	data, err := regular.Read(file, maxIdentity)
 	if err != nil {
 		return nil, fmt.Errorf("read a key: %w", err)
 	}

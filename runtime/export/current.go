@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -33,7 +34,7 @@ func Current(dir string, key plan.Key, files plan.FileHasher) (m *Manifest, why 
 			return nil, why, err
 		}
 	}
-	sums, err := os.ReadFile(filepath.Join(dir, SumsName))
+	sums, err := regular.Read(filepath.Join(dir, SumsName), maxManifest)
 	if err != nil || string(sums) != m.Sums() {
 		return nil, SumsName + " was changed", nil
 	}

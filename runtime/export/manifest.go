@@ -3,11 +3,11 @@ package export
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/plan"
 )
@@ -17,6 +17,9 @@ const (
 	ManifestName = "manifest.json"
 	SumsName     = "SHA256SUMS"
 )
+
+// maxManifest is how many bytes of a manifest, or of SHA256SUMS, are read at most.
+const maxManifest = 64 << 20
 
 // Schema is the version of manifest.json.
 const Schema = "bake.artifact/1"
@@ -55,7 +58,7 @@ type File struct {
 
 // ReadManifest reads the manifest of the artifact in dir.
 func ReadManifest(dir string) (*Manifest, error) {
-	b, err := os.ReadFile(filepath.Join(dir, ManifestName))
+	b, err := regular.Read(filepath.Join(dir, ManifestName), maxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}

@@ -2,15 +2,19 @@ package lock
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/store/lockfile"
 )
 
 // Name is the lock file's name. It stands beside the definition's root.
@@ -18,13 +22,16 @@ const Name = "bake.lock"
 
 const version = 1
 
+// maxSize is how many bytes of a lock file are read at most.
+const maxSize = 16 << 20
+
 // A File is a bake.lock in memory. It is safe for concurrent use.
 type File struct {
 	path string
 
-	mu    sync.Mutex
-	pins  map[string]platforms.Pin
-	dirty bool
+	mu   sync.Mutex
+	pins map[string]platforms.Pin
+	set  map[string]bool // the names of pins that Save is to write
 }
 
 type content struct {
@@ -34,10 +41,17 @@ type content struct {
 
 // Load reads the lock file at path. A file that does not exist is empty.
 func Load(path string) (*File, error) {
-	f := &File{path: path, pins: map[string]platforms.Pin{}}
-	data, err := os.ReadFile(path)
+	pins, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return &File{path: path, pins: pins, set: map[string]bool{}}, nil
+}
+
+func read(path string) (map[string]platforms.Pin, error) {
+	data, err := regular.Read(path, maxSize)
 	if errors.Is(err, fs.ErrNotExist) {
-		return f, nil
+		return map[string]platforms.Pin{}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -46,8 +60,7 @@ func Load(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w (mend it, or remove it to resolve every origin again)", path, err)
 	}
-	f.pins = pins
-	return f, nil
+	return pins, nil
 }
 
 func parse(data []byte) (map[string]platforms.Pin, error) {
@@ -56,6 +69,10 @@ func parse(data []byte) (map[string]platforms.Pin, error) {
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&c); err != nil {
 		return nil, err
+	}
+	// Such as a second value that a merge left there.
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, fmt.Errorf("more follows after the pins, at byte %d", dec.InputOffset())
 	}
 	if c.Version != version {
 		return nil, fmt.Errorf("version %d is not known, this bake writes version %d", c.Version, version)
@@ -86,30 +103,39 @@ func (f *File) Set(name string, p platforms.Pin) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.pins[name] = p
-	f.dirty = true
+	f.set[name] = true
 }
 
-// Keep drops every pin that is not in names, such as those of sources that a
-// definition no longer has.
-func (f *File) Keep(names map[string]bool) {
+// Save writes the pins that were set since Load into the file as it is now:
+// what other builds wrote meanwhile stays, and so do the pins of the project's
+// other definitions. The file is replaced by an atomic rename, under a lock.
+func (f *File) Save(ctx context.Context) (err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for name := range f.pins {
-		if !names[name] {
-			delete(f.pins, name)
-			f.dirty = true
-		}
-	}
-}
-
-// Save writes the file by an atomic rename, if anything was set since Load.
-// Nothing is written when there is no pin and there was no file.
-func (f *File) Save() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.dirty {
+	if len(f.set) == 0 {
 		return nil
 	}
+	l, err := lockfile.Acquire(ctx, filepath.Join(filepath.Dir(f.path), "."+Name+".held"), nil)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", f.path, err)
+	}
+	defer func() { err = errors.Join(err, l.Remove()) }()
+	pins, err := read(f.path)
+	if err != nil {
+		return err
+	}
+	for name := range f.set {
+		pins[name] = f.pins[name]
+	}
+	f.pins = pins
+	if err := f.write(); err != nil {
+		return err
+	}
+	f.set = map[string]bool{}
+	return nil
+}
+
+func (f *File) write() error {
 	data, err := json.MarshalIndent(content{Version: version, Pins: f.pins}, "", "  ")
 	if err != nil {
 		return err
@@ -126,6 +152,5 @@ func (f *File) Save() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", f.path, err), os.Remove(tmp.Name()))
 	}
-	f.dirty = false
 	return nil
 }

@@ -132,23 +132,6 @@ func (r *Resolver) each(ctx context.Context, nodes []*plan.Node, resolve resolve
 	return nil
 }
 
-// Names returns the names of the pins that the sources of p have.
-func (r *Resolver) Names(p *plan.Plan) (map[string]bool, error) {
-	names := make(map[string]bool)
-	for _, n := range p.Nodes {
-		src, ok := looseSource(n)
-		if !ok {
-			continue
-		}
-		d, err := r.Drivers(n.Platform)
-		if err != nil {
-			return nil, &plan.Error{Pos: n.Platform.Pos, Err: err}
-		}
-		names[pinName(d, n.Platform.Name, src.Origin())] = true
-	}
-	return names, nil
-}
-
 // looseSource returns the source that n is, unless it starts from what another
 // node of the plan makes: that does not exist yet, and its key says all.
 func looseSource(n *plan.Node) (plan.Source, bool) {

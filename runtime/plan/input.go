@@ -14,6 +14,8 @@ import (
 	"sort"
 
 	"github.com/bmatcuk/doublestar/v4"
+
+	"bake.build/bake/internal/regular"
 )
 
 // An Input is a file or a directory tree of the project that a node reads.
@@ -43,6 +45,9 @@ func (in *Input) Entries() ([]Entry, error) {
 		return nil, err
 	}
 	if !root.IsDir() {
+		if err := regular.Check(root); err != nil {
+			return nil, fmt.Errorf("%s: %w", in.Path, err)
+		}
 		return []Entry{{Rel: ".", Path: in.Path, Info: root}}, nil
 	}
 	var entries []Entry
@@ -69,14 +74,14 @@ func (in *Input) Entries() ([]Entry, error) {
 			return err
 		}
 		e := Entry{Rel: rel, Path: path, Info: info}
-		switch t := info.Mode().Type(); t {
+		switch info.Mode().Type() {
 		case 0, fs.ModeDir:
 		case fs.ModeSymlink:
 			if e.Link, err = os.Readlink(path); err != nil {
 				return err
 			}
 		default:
-			return fmt.Errorf("%s: a %s cannot be an input", path, t)
+			return fmt.Errorf("%s: %w", path, regular.Check(info))
 		}
 		entries = append(entries, e)
 		return nil
@@ -133,7 +138,7 @@ type HashFile struct{}
 
 // HashFile implements FileHasher.
 func (HashFile) HashFile(path string, _ fs.FileInfo) (d Digest, err error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return "", err
 	}

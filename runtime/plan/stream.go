@@ -7,7 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+
+	"bake.build/bake/internal/regular"
 )
 
 // ErrChanged says that an input is not what it was when it was hashed.
@@ -48,7 +49,7 @@ func (in *Input) Stream(ctx context.Context, visit func(e Entry, content io.Read
 }
 
 func streamFile(e Entry, visit func(e Entry, content io.Reader) error) (d Digest, err error) {
-	f, err := os.Open(e.Path)
+	f, err := regular.Open(e.Path)
 	if err != nil {
 		return "", err
 	}

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/internal/spell"
 	"go.starlark.net/resolve"
 	"go.starlark.net/starlark"
@@ -120,6 +120,9 @@ func (r *run) module(m module) *module {
 	return &m
 }
 
+// maxModule is how many bytes of a Starlark file are read at most.
+const maxModule = 16 << 20
+
 // exec reads and evaluates m.
 func (r *run) exec(m *module) (starlark.StringDict, error) {
 	text, err := r.read(m)
@@ -151,7 +154,7 @@ func (r *run) read(m *module) ([]byte, error) {
 		src.text, err = fs.ReadFile(m.fsys, m.path)
 	} else {
 		src.dir = filepath.Dir(m.path)
-		src.text, err = os.ReadFile(m.path)
+		src.text, err = regular.Read(m.path, maxModule)
 	}
 	if err != nil {
 		return nil, err

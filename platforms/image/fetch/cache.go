@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"bake.build/bake/internal/regular"
 )
 
 // TempPrefix begins the names of files of a cache that are being written.
@@ -71,7 +73,7 @@ func (f *HashingFile) Restart() error {
 
 // HashFile returns the SHA-256 of a file, in hex.
 func HashFile(ctx context.Context, path string) (digest string, err error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return "", err
 	}

@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image/fetch"
 	"bake.build/bake/platforms/rootfs/archive"
@@ -25,7 +25,7 @@ func importTar(ctx context.Context, opts Options, o platforms.Origin, tree strin
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return fmt.Errorf("tar: %w", err)
 	}
