@@ -97,6 +97,7 @@ func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
 		CacheDir: cache,
 		About:    e.s.about(j.Node),
 		Sink:     j.Out,
+		Warn:     func(text string) { e.s.warn(j.Node.Name + ": " + text) },
 	}
 	if disker, ok := j.Driver.(platforms.Disker); ok {
 		request.Disk = func(ctx context.Context, dst string) error {

@@ -109,25 +109,19 @@ func prepare(t *tree.Tree, o *Options) error {
 		return err
 	}
 	sec := o.Epoch.Unix()
-	root := "PARTUUID=" + o.rootID().String()
 	if o.Boot == BootNone {
 		return nil
 	}
+	root := "PARTUUID=" + o.rootID().String()
 	k, err := checkBootable(t, o, words)
 	if err != nil {
 		return err
 	}
-	rootInTab, err := addFstab(t, root, sec)
-	if err != nil {
+	if err := o.writeFstab(t, root, sec); err != nil {
 		return err
 	}
 	if err := addGrowth(t, sec); err != nil {
 		return err
-	}
-	// Without a line in fstab nobody would make the root file system writable.
-	mode := "ro"
-	if !rootInTab {
-		mode = "rw"
 	}
 	serial := "ttyS0"
 	if o.Arch == "arm64" {
@@ -136,7 +130,7 @@ func prepare(t *tree.Tree, o *Options) error {
 	consoles := []string{"console=tty0", "console=" + serial + ",115200"}
 	config := grub.Config{
 		Root: root, Kernel: k.image, Initrd: k.initrd,
-		Args:    append(append([]string{mode}, consoles...), words...),
+		Args:    append(append([]string{"ro"}, consoles...), words...),
 		Headers: []string{header, "update-grub may replace this file where GRUB is installed."},
 	}
 	if err := t.Add("boot/grub/grub.cfg", 0o644, []byte(config.Script()), sec); err != nil {
@@ -148,39 +142,6 @@ func prepare(t *tree.Tree, o *Options) error {
 	config.Headers = []string{header}
 	config.Args = append(consoles, words...)
 	return t.Add("etc/default/grub.d/50-bake.cfg", 0o644, []byte(config.Defaults()), sec)
-}
-
-// addFstab gives a tree without entries in /etc/fstab one for the root file
-// system. It reports whether the root file system has an entry in the end.
-func addFstab(t *tree.Tree, root string, sec int64) (bool, error) {
-	text := ""
-	if e := t.Lookup("etc/fstab"); e != nil && e.IsRegular() {
-		b, err := readAll(t, e.Inode)
-		if err != nil {
-			return false, fmt.Errorf("read /etc/fstab: %w", err)
-		}
-		text = string(b)
-	}
-	entries := 0
-	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		if len(f) == 0 || strings.HasPrefix(f[0], "#") {
-			continue
-		}
-		entries++
-		if len(f) > 1 && f[1] == "/" {
-			return true, nil
-		}
-	}
-	if entries > 0 {
-		return false, nil
-	}
-	options := "defaults,errors=remount-ro"
-	if exists(t, "usr/lib/systemd/systemd-growfs", "lib/systemd/systemd-growfs") {
-		options += ",x-systemd.growfs"
-	}
-	text = fmt.Sprintf("# %s\n%s / ext4 %s 0 1\n", header, root, options)
-	return true, t.Add("etc/fstab", 0o644, []byte(text), sec)
 }
 
 // addGrowth lets the root partition grow into the disk at boot where systemd

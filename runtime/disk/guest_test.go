@@ -6,35 +6,6 @@ import (
 	"bake.build/bake/runtime/disk/tree"
 )
 
-func TestFstab(t *testing.T) {
-	for name, c := range map[string]struct {
-		text      string
-		root, add bool
-	}{
-		"missing":      {"", true, true},
-		"comments":     {"# UNCONFIGURED\n\n", true, true},
-		"has root":     {"LABEL=x / ext4 defaults 0 1\n", true, false},
-		"without root": {"tmpfs /tmp tmpfs defaults 0 0\n", false, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			tr := &tree.Tree{Root: &tree.Entry{Inode: &tree.Inode{Mode: tree.TypeDir | 0o755}}}
-			if c.text != "" {
-				if err := tr.Add("etc/fstab", 0o644, []byte(c.text), 0); err != nil {
-					t.Fatal(err)
-				}
-			}
-			root, err := addFstab(tr, "PARTUUID=x", 0)
-			if err != nil || root != c.root {
-				t.Errorf("root in fstab: %v, %v", root, err)
-			}
-			e := tr.Lookup("etc/fstab")
-			if changed := e != nil && string(e.Data) != c.text; changed != c.add {
-				t.Errorf("written: %v, want %v", changed, c.add)
-			}
-		})
-	}
-}
-
 func TestGrowth(t *testing.T) {
 	for name, c := range map[string]struct {
 		files []string

@@ -19,6 +19,12 @@ const (
 	espNumber  = 15
 )
 
+// What the identifiers of partitions follow from, besides Options.Seed.
+const (
+	rootPartition = "partition root"
+	espPartition  = "partition esp"
+)
+
 // A span is a run of bytes on the disk.
 type span struct{ off, size int64 }
 
@@ -87,7 +93,8 @@ func Size(n int64) string {
 	return fmt.Sprint(n)
 }
 
-func (o *Options) rootID() gpt.GUID { return gpt.DeriveGUID(o.Seed, "partition root") }
+func (o *Options) rootID() gpt.GUID { return gpt.DeriveGUID(o.Seed, rootPartition) }
+func (o *Options) espID() gpt.GUID  { return gpt.DeriveGUID(o.Seed, espPartition) }
 
 func (o *Options) table(l layout) *gpt.Table {
 	t := &gpt.Table{Disk: gpt.DeriveGUID(o.Seed, "disk"), Sectors: uint64(l.size / gpt.SectorSize)}
@@ -104,8 +111,8 @@ func (o *Options) table(l layout) *gpt.Table {
 	if o.Arch == "arm64" {
 		rootType = gpt.RootARM64
 	}
-	add(rootNumber, l.root, rootType, "partition root", "root")
+	add(rootNumber, l.root, rootType, rootPartition, "root")
 	add(biosNumber, l.bios, gpt.BIOSBoot, "partition bios", "bios")
-	add(espNumber, l.esp, gpt.ESP, "partition esp", "esp")
+	add(espNumber, l.esp, gpt.ESP, espPartition, "esp")
 	return t
 }

@@ -39,6 +39,10 @@ type Options struct {
 	// placed as one layer.
 	Layers []string
 
+	// Note, if not nil, is told what of the tree the disk does not take as it is, and
+	// Warn what will not work.
+	Note, Warn func(message string)
+
 	// Progress, if not nil, is told how many bytes of content are written.
 	Progress func(done, total int64)
 }
@@ -64,6 +68,12 @@ func (o *Options) complete() error {
 	}
 	if o.Arch == "arm64" && o.bios() {
 		return fmt.Errorf("boot = %q: arm64 machines have no BIOS; use boot = \"uefi\"", o.Boot)
+	}
+	if o.Note == nil {
+		o.Note = func(string) {}
+	}
+	if o.Warn == nil {
+		o.Warn = func(string) {}
 	}
 	if o.FS != "" && o.FS != "ext4" {
 		return fmt.Errorf("file system %q: only ext4 is supported", o.FS)

@@ -51,7 +51,10 @@ type Request struct {
 	Arch     string // "amd64" or "arm64"; "" means the host's
 	CacheDir string // where GRUB's images are kept; "" keeps none
 	About    About
-	Sink     platforms.Sink // told of progress; may be nil
+	Sink     platforms.Sink // told of progress, and what to know of the image; may be nil
+
+	// Warn, unless it is nil, is told what will not work with the image.
+	Warn func(message string)
 }
 
 // A Result is a finished artifact.
@@ -214,6 +217,7 @@ func (j *Job) makeDisk(ctx context.Context) error {
 			Layers: layers,
 			Size:   j.op.Size, Boot: bootMode(j.op.Boot, j.req.Arch), KernelArgs: j.op.KernelArgs,
 			Seed: j.diskSeed, Arch: j.req.Arch, CacheDir: j.req.CacheDir,
+			Note: j.sink.note, Warn: j.req.Warn,
 			Progress: func(done, total int64) { j.Progress("disk", done, total) },
 		}, j.disk)
 		if err != nil {
@@ -251,6 +255,16 @@ func (j *Job) takeDisk(ctx context.Context) error {
 
 // Progress tells how much of a format is written, in bytes.
 func (j *Job) Progress(what string, done, total int64) { j.sink.progress(what, done, total) }
+
+// note writes a line to the log.
+func (s *sharedSink) note(line string) {
+	if s.sink == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintln(s.sink, line) // a log that cannot be written is told by who keeps it
+}
 
 // sharedSink lets several formats tell one Sink of their progress, and not
 // more often than anyone can see.

@@ -130,9 +130,11 @@ func (t *Tree) Lookup(p string) *Entry {
 	return e
 }
 
-// Add puts a regular file of root's at a path relative to the tree's root, in
-// place of what is there, making directories that are missing. New inodes have
-// the modification time sec. Nothing changes on the host.
+// Add puts a regular file at a path relative to the tree's root, in place of what
+// is there, making directories that are missing. A regular file that was there
+// gives it its owner, permissions and attributes; otherwise it is root's, with
+// perm, and has the SELinux label of the directory, as the kernel would give it.
+// New inodes have the modification time sec. Nothing changes on the host.
 func (t *Tree) Add(p string, perm uint32, data []byte, sec int64) error {
 	dir := t.Root
 	names := strings.Split(path.Clean(p), "/")
@@ -152,6 +154,13 @@ func (t *Tree) Add(p string, perm uint32, data []byte, sec int64) error {
 		if last {
 			in = &Inode{Mode: TypeRegular | perm, Sec: sec, Links: 1, Data: data, Size: int64(len(data)), Stored: int64(len(data))}
 		}
+		if label, ok := dir.Xattr(labelXattr); ok {
+			in.Xattrs = []Xattr{{labelXattr, label}}
+		}
+		if found && dir.Children[at].IsRegular() {
+			old := dir.Children[at]
+			in.Mode, in.UID, in.GID, in.Xattrs = old.Mode, old.UID, old.GID, old.Xattrs
+		}
 		e := &Entry{Inode: in, Name: name}
 		if found {
 			dir.Children[at].Links--
@@ -163,6 +172,9 @@ func (t *Tree) Add(p string, perm uint32, data []byte, sec int64) error {
 	}
 	return nil
 }
+
+// labelXattr is where SELinux keeps a file's label.
+const labelXattr = "security.selinux"
 
 // Content returns the content of a regular file, which the caller closes. It
 // must be called where the tree's directory is valid; what it returns may be

@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"testing"
@@ -81,12 +82,20 @@ func TestAdd(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "etc/fstab", "file")
 	tr := scan(t, dir)
-	for _, p := range []string{"etc/fstab", "boot/grub/grub.cfg"} {
+	label := Xattr{"security.selinux", []byte("etc_t")}
+	tr.Lookup("etc").Xattrs = []Xattr{{"user.note", nil}, label}
+	old := tr.Lookup("etc/fstab")
+	old.Mode, old.UID, old.Xattrs = TypeRegular|0o600, 7, []Xattr{{"user.own", nil}}
+	for p, want := range map[string]Inode{
+		"etc/fstab":          {Mode: TypeRegular | 0o600, UID: 7, Xattrs: []Xattr{{"user.own", nil}}},
+		"etc/repart.d/x":     {Mode: TypeRegular | 0o640, Xattrs: []Xattr{label}},
+		"boot/grub/grub.cfg": {Mode: TypeRegular | 0o640},
+	} {
 		if err := tr.Add(p, 0o640, []byte("new"), 42); err != nil {
 			t.Fatal(err)
 		}
 		e := tr.Lookup(p)
-		if e == nil || string(e.Data) != "new" || e.Mode != TypeRegular|0o640 || e.Sec != 42 {
+		if e == nil || string(e.Data) != "new" || e.Mode != want.Mode || e.UID != want.UID || !reflect.DeepEqual(e.Xattrs, want.Xattrs) || e.Sec != 42 {
 			t.Errorf("%s: %+v", p, e)
 		}
 	}
