@@ -53,7 +53,7 @@ func newStaging(parent string) (*staging, error) {
 			}
 			continue
 		}
-		return s, os.Mkdir(s.dir, 0o755)
+		return s, os.Mkdir(s.dir, 0o700) // disks in the making hold what is no one else's business
 	}
 }
 

@@ -65,7 +65,9 @@ func (s *Store) get(ctx context.Context, k plan.Key) (*stored, error) {
 			s.warn(fmt.Sprintf("layer %s is slow to check: %v", k.Short(), err))
 		}
 	}
-	if err := st.touch(); err != nil {
+	if err := st.touch(); isUnreadable(err) {
+		return st, s.notGone(st, fmt.Errorf("%w: %w", ErrDamaged, err))
+	} else if err != nil {
 		return st, s.notGone(st, err)
 	}
 	s.mu.Lock()
@@ -177,6 +179,8 @@ func readManifest(dir string, want plan.Digest) (*Manifest, error) {
 	packed, err := os.ReadFile(filepath.Join(dir, manifestName))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s is missing", ErrDamaged, manifestName)
+	} else if isUnreadable(err) {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	} else if err != nil {
 		return nil, err
 	}

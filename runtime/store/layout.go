@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"bake.build/bake/runtime/plan"
@@ -96,7 +98,7 @@ func (s *Store) layOut() (err error) {
 	if err := os.MkdirAll(filepath.Dir(s.dir), 0o711); err != nil {
 		return err
 	}
-	if err := ensureDir(s.dir, 0o711); err != nil {
+	if err := closedDir(s.dir); err != nil {
 		return err
 	}
 	l, err := s.global()
@@ -116,8 +118,8 @@ func (s *Store) layOut() (err error) {
 		return fmt.Errorf("its version is %q, this bake reads %q: use another BAKE_CACHE_DIR or remove it",
 			strings.TrimSpace(string(v)), strings.TrimSpace(version))
 	}
-	for name, mode := range dirs() {
-		if err := ensureDir(filepath.Join(s.dir, name), mode); err != nil {
+	for _, name := range dirs {
+		if err := closedDir(filepath.Join(s.dir, name)); err != nil {
 			return err
 		}
 	}
@@ -141,23 +143,59 @@ func writeVersion(path string) error {
 	return os.Rename(path+".new", path)
 }
 
-// dirs returns the directories of a store with their modes. The layers hold
-// other systems' secrets and setuid programs, so nobody else may reach them;
-// staging and caches have to be reached by tools that drop their privileges.
-func dirs() map[string]fs.FileMode {
-	return map[string]fs.FileMode{
-		layersName: 0o700, stagingName: 0o711, locksName: 0o700, leasesName: 0o700,
-		trashName: 0o700, recordsName: 0o700, cacheName: 0o711,
-	}
-}
+// dirs are the directories of a store. What lies there holds other systems'
+// secrets and setuid programs, from the first moment on: so all of them, and
+// the store itself, are closed to other users. Tools that drop their
+// privileges are given a way of their own, in a mount namespace.
+var dirs = [...]string{layersName, stagingName, locksName, leasesName, trashName, recordsName, cacheName}
 
+// hasDirs reports whether all directories are there and closed.
 func (s *Store) hasDirs() bool {
-	for name := range dirs() {
-		if fi, err := os.Stat(filepath.Join(s.dir, name)); err != nil || !fi.IsDir() {
+	if !isClosed(s.dir) {
+		return false
+	}
+	for _, name := range dirs {
+		if !isClosed(filepath.Join(s.dir, name)) {
 			return false
 		}
 	}
 	return true
+}
+
+// closedMode is the mode of the directories of a store.
+const closedMode = 0o700
+
+func isClosed(dir string) bool {
+	fi, err := os.Lstat(dir)
+	return err == nil && fi.IsDir() && (fi.Mode().Perm() == closedMode || runtime.GOOS == "windows")
+}
+
+// closedDir makes the directory path, or closes one that is there: that of an
+// older bake, or one that the user has made. It refuses what another user has
+// put in a directory that all users may write to, such as /tmp.
+func closedDir(path string) error {
+	err := os.Mkdir(path, closedMode)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err != nil {
+		if err := planted(path); err != nil {
+			return err
+		}
+	}
+	if isClosed(path) {
+		return nil
+	}
+	// Stat's error tells of what is in the place of a directory.
+	if fi, err := os.Stat(path); err != nil {
+		return err
+	} else if !fi.IsDir() {
+		return &fs.PathError{Op: "open", Path: path, Err: syscall.ENOTDIR}
+	}
+	if err := os.Chmod(path, closedMode); err != nil {
+		return fmt.Errorf("close it to other users: %w", err)
+	}
+	return nil
 }
 
 // onlyOurs fails if the directory holds what no store would.
@@ -166,9 +204,8 @@ func (s *Store) onlyOurs() error {
 	if err != nil {
 		return err
 	}
-	ours := dirs()
 	for _, e := range names {
-		if _, ok := ours[e.Name()]; ok || e.Name() == lockName || e.Name() == ledgerName {
+		if slices.Contains(dirs[:], e.Name()) || e.Name() == lockName || e.Name() == ledgerName {
 			continue
 		}
 		if e.Name() == versionName+".new" {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sort"
@@ -19,7 +20,11 @@ func (s *Store) keys() ([]plan.Key, error) {
 	var keys []plan.Key
 	for _, fan := range fans {
 		names, err := os.ReadDir(filepath.Join(s.dir, layersName, fan.Name()))
-		if err != nil {
+		if isUnreadable(err) {
+			// What lies in it cannot be found any more, so it is as good as missing.
+			s.warn(fmt.Sprintf("layers are lost: %v", err))
+			continue
+		} else if err != nil {
 			return nil, err
 		}
 		for _, e := range names {

@@ -72,6 +72,14 @@ func decodeRecord(b []byte, k plan.Key) (r record, sum string, err error) {
 // readRecord reads the record of the layer k in dir. The error is ErrMissing
 // when there is no such layer and ErrDamaged when its record is unreadable.
 func readRecord(dir string, k plan.Key) (*stored, error) {
+	st, err := readMeta(dir, k)
+	if isUnreadable(err) {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return st, err
+}
+
+func readMeta(dir string, k plan.Key) (*stored, error) {
 	path := filepath.Join(dir, metaName)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

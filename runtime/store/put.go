@@ -178,15 +178,6 @@ func (s *Store) place(tmp string, st *stored) (placed bool, err error) {
 	return true, nil
 }
 
-// ensureDir is makeDir that leaves a directory that is there as it is.
-func ensureDir(path string, mode os.FileMode) error {
-	err := makeDir(path, mode)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	return err
-}
-
 // makeDir makes a directory with exactly the mode, whatever the umask.
 func makeDir(path string, mode os.FileMode) error {
 	if err := os.Mkdir(path, mode); err != nil {

@@ -52,7 +52,7 @@ func (s *Store) stage(prefix string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make staging directory: %w", err)
 	}
-	return dir, os.Chmod(dir, 0o755)
+	return dir, nil
 }
 
 // newSession makes a staging directory and locks its owner file, under the
@@ -65,9 +65,6 @@ func (s *Store) newSession() (se *session, err error) {
 	defer func() { err = errors.Join(err, l.Unlock()) }()
 	dir, err := os.MkdirTemp(filepath.Join(s.dir, stagingName), "")
 	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(dir, 0o711); err != nil {
 		return nil, err
 	}
 	owner, err := lockfile.Try(filepath.Join(dir, ownerName))
@@ -112,7 +109,7 @@ func (s *Store) CacheDir(name string) (string, error) {
 		return "", fmt.Errorf("cache directory %s: %w", name, err)
 	}
 	dir := filepath.Join(s.dir, cacheName, name)
-	return dir, ensureDir(dir, 0o755)
+	return dir, closedDir(dir)
 }
 
 // Host returns what the runtime lends to drivers: the store's directories, the

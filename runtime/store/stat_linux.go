@@ -11,6 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// badStructure is what a file system says of its own structures when they
+// contradict each other.
+const badStructure = unix.EUCLEAN
+
 func lstat(path string) (stat, error) {
 	var s unix.Stat_t
 	if err := unix.Lstat(path, &s); err != nil {

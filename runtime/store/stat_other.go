@@ -8,7 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 )
+
+const badStructure = syscall.EIO
 
 // lstat knows here what Go knows of a file on every system: neither owners
 // nor inodes, so that a changed file shows by its size and time only.

@@ -66,13 +66,13 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 type meter struct{ seen map[inode]bool }
 
 // tree measures the file or directory path. What vanishes meanwhile takes
-// nothing.
+// nothing, and neither does what the disk cannot read: a check finds that.
 func (m *meter) tree(ctx context.Context, path string) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	st, err := lstat(path)
-	if errors.Is(err, fs.ErrNotExist) || isNotDir(err) {
+	if errors.Is(err, fs.ErrNotExist) || isNotDir(err) || isUnreadable(err) {
 		return 0, nil
 	} else if err != nil {
 		return 0, err
@@ -88,7 +88,7 @@ func (m *meter) tree(ctx context.Context, path string) (int64, error) {
 		return n, nil
 	}
 	names, err := readNames(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !isUnreadable(err) {
 		return 0, err
 	}
 	for _, name := range names {

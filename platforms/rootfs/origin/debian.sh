@@ -15,6 +15,7 @@ run() {
 	mount --make-rprivate /
 	# A fresh /proc shows no processes of the host; some hosts forbid it.
 	mount -t proc proc /proc 2>/dev/null || true
+	reachable
 	mkdir lower work root
 	# On a volatile overlay every fsync of dpkg is free, and what is written is
 	# in its final place already.
@@ -32,6 +33,29 @@ run() {
 	if [ "$target" != "$BAKE_SCRATCH/upper" ]; then
 		umount root
 	fi
+}
+
+# reachable gives apt, which drops its privileges, a way to the scratch directory
+# that nobody outside of this mount namespace has: the uppermost directory above
+# it that is closed to others is covered with an open one, which leads to the
+# scratch directory alone.
+reachable() {
+	chmod 755 .
+	if [ -e keyring.gpg ]; then
+		chmod 644 keyring.gpg
+	fi
+	closed= above=$BAKE_SCRATCH
+	while above=${above%/*} && [ -n "$above" ]; do
+		case $(stat -c %A "$above") in
+		*[xt]) ;;
+		*) closed=$above ;;
+		esac
+	done
+	[ -n "$closed" ] || return 0
+	mount -t tmpfs -o mode=755,nosuid,nodev bake "$closed"
+	mkdir -p "$BAKE_SCRATCH"
+	mount -c --bind . "$BAKE_SCRATCH" # -c: the name of "." leads to the cover by now
+	cd "$BAKE_SCRATCH"
 }
 
 setup() {

@@ -134,7 +134,7 @@ func (d debian) releases(ctx context.Context) (map[string][]byte, error) {
 // writeInputs writes what the script reads.
 func (d debian) writeInputs() error {
 	parts := partsOf(d.pin)
-	inImage := defaultKeyring
+	inImage, outside := defaultKeyring, d.keyring
 	files := map[string]string{
 		"debian.sh":             debianScript,
 		"initramfs-hook":        initramfsHook,
@@ -142,6 +142,7 @@ func (d debian) writeInputs() error {
 	}
 	if d.custom {
 		inImage = "/etc/apt/keyrings/debian-archive.gpg"
+		outside = filepath.Join(d.scratch, "keyring.gpg") // where apt may read it
 		data, err := os.ReadFile(d.keyring)
 		if err != nil {
 			return err
@@ -153,7 +154,7 @@ func (d debian) writeInputs() error {
 		stale = []string{"check-valid-until=no"}
 	}
 	files["sources.list"] = strings.Join(sourcesList(parts, d.opts.components(), inImage, "", stale...), "\n") + "\n"
-	files["sources.build"] = strings.Join(sourcesList(parts, d.opts.components(), d.keyring, "http"), "\n") + "\n"
+	files["sources.build"] = strings.Join(sourcesList(parts, d.opts.components(), outside, "http"), "\n") + "\n"
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(d.scratch, name), []byte(content), 0o644); err != nil {
 			return err

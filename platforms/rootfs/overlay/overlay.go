@@ -9,6 +9,9 @@ type Mount struct {
 	// UserXattr keeps marks of overlayfs in user.overlay.*, for mounts in a user
 	// namespace. A layer can only be read in the way it was written.
 	UserXattr bool `json:"userxattr"`
+
+	// NoSUID has set-uid programs run without their rights.
+	NoSUID bool `json:"nosuid"`
 }
 
 // MaxLayers is how many layers overlayfs stacks.

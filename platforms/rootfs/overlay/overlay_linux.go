@@ -20,7 +20,7 @@ func (m Mount) At(base string, skeleton func(dir string) error) (string, error) 
 	if len(m.Lowers) > MaxLayers {
 		return "", fmt.Errorf("mount layers: a chain of %d layers is more than the %d that overlayfs stacks", len(m.Lowers), MaxLayers)
 	}
-	if err := unix.Mount("bake", base, "tmpfs", unix.MS_NODEV, "mode=0755"); err != nil {
+	if err := unix.Mount("bake", base, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID, "mode=0755"); err != nil {
 		return "", fmt.Errorf("mount tmpfs: %w", err)
 	}
 	for _, name := range []string{"tree", "skeleton"} {
@@ -43,6 +43,9 @@ func (m Mount) At(base string, skeleton func(dir string) error) (string, error) 
 		return "", err
 	}
 	flags := uintptr(unix.MS_NODEV)
+	if m.NoSUID {
+		flags |= unix.MS_NOSUID
+	}
 	if m.Upper == "" {
 		flags |= unix.MS_RDONLY
 	}

@@ -11,7 +11,7 @@ import (
 // Use mounts the tree over the directory base in a mount namespace of its own
 // and calls use with the tree's path. The tree is there only on the goroutine
 // that runs use and for processes that this goroutine starts, and nothing is
-// left to unmount.
+// left to unmount. No program of the tree gains rights from its file.
 func (m Mount) Use(base string, use func(dir string) error) error {
 	return mountns.Run(func() error {
 		cwd, err := unix.Open(".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -19,6 +19,7 @@ func (m Mount) Use(base string, use func(dir string) error) error {
 			return fmt.Errorf("open working directory: %w", err)
 		}
 		defer unix.Close(cwd)
+		m.NoSUID = true
 		dir, err := m.At(base, nil)
 		if err != nil {
 			return err
