@@ -30,6 +30,9 @@ type app struct {
 	// which may start the program anew; see rootfs.Enter.
 	enter func() error
 
+	// What is written to stdout and stderr may come from outside: in the program
+	// they are printable.Writers. What draws on the terminal, or hands it over,
+	// takes the writer below, by printable.Raw.
 	stdin   io.Reader
 	stdout  io.Writer
 	stderr  io.Writer

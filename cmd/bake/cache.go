@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/store"
 	"bake.build/bake/runtime/ui"
@@ -65,9 +66,9 @@ func (a *app) cacheLsCommand() *cobra.Command {
 // and --on-error=keep left what it had done.
 func title(e *store.Entry) string {
 	if strings.HasPrefix(e.Kind, "failed ") {
-		return "failed: " + e.Name
+		return "failed: " + printable.OneLine(e.Name)
 	}
-	return e.Name
+	return printable.OneLine(e.Name)
 }
 
 // ago says how long before now t was, in one unit.
@@ -213,7 +214,7 @@ func (a *app) verify(ctx context.Context, s *store.Store) error {
 		checked++
 		if err != nil {
 			damaged = append(damaged, e.Key.Short())
-			fmt.Fprintf(a.stderr, "%s  %s: %v; dropped\n", e.Key.Short(), e.Name, err)
+			fmt.Fprintf(a.stderr, "%s  %s: %v; dropped\n", e.Key.Short(), title(&e), err)
 		}
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/ui"
@@ -50,7 +51,7 @@ func (a *app) diff(ctx context.Context, file, from, to string, f *buildFlags) er
 			return err
 		}
 		for _, c := range changes {
-			fmt.Fprintf(a.stdout, "%c %10s  /%s\n", c.what, ui.Size(c.size), c.path)
+			fmt.Fprintf(a.stdout, "%c %10s  %s\n", c.what, ui.Size(c.size), printable.Name("/"+c.path))
 		}
 		return nil
 	})

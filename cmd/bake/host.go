@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
 	"bake.build/bake/runtime/export"
@@ -28,7 +29,7 @@ func (s *session) display(f *buildFlags) (event.Reader, func() error, error) {
 	if f.progress == "json" {
 		out = s.stdout
 	}
-	reader, end, err := ui.New(f.progress, out, ui.Options{Getenv: s.getenv, Dir: s.dir})
+	reader, end, err := ui.New(f.progress, printable.Raw(out), ui.Options{Getenv: s.getenv, Dir: s.dir})
 	if err != nil {
 		return nil, nil, coded(exitUsage, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"bake.build/bake/builtins"
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/platforms/all"
 	"bake.build/bake/platforms/rootfs"
 	"bake.build/bake/runtime/export"
@@ -38,8 +39,8 @@ func run(args []string) int {
 		formats:  export.Formats(),
 		enter:    rootfs.Enter,
 		stdin:    os.Stdin,
-		stdout:   os.Stdout,
-		stderr:   os.Stderr,
+		stdout:   printable.NewWriter(os.Stdout),
+		stderr:   printable.NewWriter(os.Stderr),
 		dir:      dir,
 		getenv:   os.Getenv,
 		environ:  os.Environ,

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bake.build/bake/builtins"
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
 )
@@ -86,7 +87,7 @@ func (s *session) writePlan(targets []builtins.Target, schedule *solve.Schedule,
 func (p *planWriter) chain(n *plan.Node, indent string) {
 	for m := n; ; m = m.Deps[0] {
 		if p.shown[m.Key] {
-			fmt.Fprintf(p.w, "%s%s\t(see above)\n", indent, m.Name)
+			fmt.Fprintf(p.w, "%s%s\t(see above)\n", indent, printable.OneLine(m.Name))
 			return
 		}
 		p.shown[m.Key] = true
@@ -116,7 +117,7 @@ func (p *planWriter) line(n *plan.Node, indent string) {
 	if len(n.Pos) > 0 {
 		place = fmt.Sprintf("%s:%d", plan.Place(n.Pos).File, plan.Place(n.Pos).Line)
 	}
-	fmt.Fprintf(p.w, "%s%s\t%s\t%s\t%s\n", indent, n.Name, place, n.Key.Short(), what)
+	fmt.Fprintf(p.w, "%s%s\t%s\t%s\t%s\n", indent, printable.OneLine(n.Name), printable.Name(place), n.Key.Short(), printable.OneLine(what))
 }
 
 func (p *planWriter) why(n *plan.Node, d solve.Decision) string {

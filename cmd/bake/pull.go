@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
 	"bake.build/bake/runtime/export"
@@ -90,7 +91,7 @@ func (a *app) pull(ctx context.Context, image string, f *pullFlags) error {
 
 // pullInto writes the image beside out, and gives it its name when it is whole.
 func (a *app) pullInto(ctx context.Context, s *store.Store, p platforms.Puller, image string, format export.Format, out string, f *pullFlags) (err error) {
-	reader, closeUI, err := ui.New(f.progress, a.stderr, ui.Options{Getenv: a.getenv, Dir: a.dir})
+	reader, closeUI, err := ui.New(f.progress, printable.Raw(a.stderr), ui.Options{Getenv: a.getenv, Dir: a.dir})
 	if err != nil {
 		return coded(exitUsage, err)
 	}

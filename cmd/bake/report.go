@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/term"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
 	"bake.build/bake/starlark/diag"
@@ -22,7 +23,7 @@ func (a *app) report(err error) {
 		options.Source = src.project.Source
 		definition = a.rel(src.project.Definition)
 	}
-	if rerr := diag.Render(a.stderr, present(err, definition), options); rerr != nil {
+	if rerr := diag.Render(printable.Raw(a.stderr), present(err, definition), options); rerr != nil {
 		fmt.Fprintln(os.Stderr, "bake:", err)
 	}
 	var lack *lackError
@@ -33,7 +34,7 @@ func (a *app) report(err error) {
 
 // color reports whether messages may be coloured.
 func (a *app) color() bool {
-	f, ok := a.stderr.(*os.File)
+	f, ok := printable.Raw(a.stderr).(*os.File)
 	return ok && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
@@ -263,7 +264,7 @@ func (s *session) console(ctx context.Context, m platforms.Machine) (err error) 
 	in, ok := s.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		fmt.Fprintln(s.stderr, "the machine's console; an interrupt (Ctrl-C) ends the machine")
-		return c.AttachConsole(ctx, endless{ctx}, s.stdout)
+		return c.AttachConsole(ctx, endless{ctx}, printable.Raw(s.stdout))
 	}
 	fmt.Fprintln(s.stderr, "the machine's console; Ctrl-] ends the machine")
 	state, err := term.MakeRaw(int(in.Fd()))
@@ -274,7 +275,7 @@ func (s *session) console(ctx context.Context, m platforms.Machine) (err error) 
 		err = errors.Join(err, term.Restore(int(in.Fd()), state))
 		fmt.Fprintln(s.stderr)
 	}()
-	return c.AttachConsole(ctx, &untilEscape{in: in}, s.stdout)
+	return c.AttachConsole(ctx, &untilEscape{in: in}, printable.Raw(s.stdout))
 }
 
 // endless is an input from which nothing comes.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
 	"bake.build/bake/runtime/plan"
@@ -170,8 +171,8 @@ func (s *session) interactive(ctx context.Context, m platforms.Machine) error {
 	err := sheller.Shell(ctx, platforms.Cmd{
 		Args:   []string{"/bin/sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"},
 		Stdin:  s.stdin,
-		Stdout: s.stdout,
-		Stderr: s.stderr,
+		Stdout: printable.Raw(s.stdout),
+		Stderr: printable.Raw(s.stderr),
 	})
 	var exit *platforms.ExitError
 	if errors.As(err, &exit) {

@@ -1,12 +1,14 @@
 package ui
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/runtime/event"
 )
 
@@ -26,15 +28,18 @@ type Line struct {
 
 // A jsonReader writes each event as a line of JSON.
 type jsonReader struct {
+	out  io.Writer
+	buf  bytes.Buffer // that enc writes to
 	enc  *json.Encoder
 	part map[int][]byte // the begin of a character at the end of a node's output
 	err  error
 }
 
 func newJSON(out io.Writer) *jsonReader {
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
-	return &jsonReader{enc: enc, part: map[int][]byte{}}
+	j := &jsonReader{out: out, part: map[int][]byte{}}
+	j.enc = json.NewEncoder(&j.buf)
+	j.enc.SetEscapeHTML(false)
+	return j
 }
 
 // Event implements event.Reader.
@@ -62,7 +67,12 @@ func (j *jsonReader) Event(e event.Event) {
 }
 
 func (j *jsonReader) write(l Line) {
-	if err := j.enc.Encode(l); err != nil && j.err == nil {
+	j.buf.Reset()
+	err := j.enc.Encode(l)
+	if err == nil {
+		_, err = j.out.Write(printable.JSON(j.buf.Bytes()))
+	}
+	if j.err == nil {
 		j.err = err
 	}
 }

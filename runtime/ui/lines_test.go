@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/runtime/event"
 	"github.com/google/go-cmp/cmp"
 )
@@ -164,9 +165,9 @@ func FuzzClean(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, r := range clean(b) {
+		for _, r := range printable.Line(b) {
 			if r < ' ' || (r >= 0x7f && r < 0xa0) || (r >= 0x202a && r <= 0x202e) {
-				t.Fatalf("%q becomes %q", b, clean(b))
+				t.Fatalf("%q becomes %q", b, printable.Line(b))
 			}
 		}
 		var l lines

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/runtime/event"
 )
 
@@ -45,7 +46,7 @@ func (p *plain) node(n *event.Node) *plainNode {
 	if s := p.nodes[n.ID]; s != nil {
 		return s
 	}
-	name := fit(oneLine(n.Name), plainName, "…")
+	name := fit(printable.OneLine(n.Name), plainName, "…")
 	if name == "" {
 		name = n.Kind
 	}
@@ -93,12 +94,12 @@ func (p *plain) line(prefix, format string, args ...any) {
 func (p *plain) build(e event.Event) {
 	switch e.Type {
 	case event.Note:
-		p.line("", "%s", oneLine(e.Text))
+		p.line("", "%s", printable.OneLine(e.Text))
 	case event.Warning:
-		p.line("", "warning: %s", oneLine(e.Text))
+		p.line("", "warning: %s", printable.OneLine(e.Text))
 	case event.Finished:
 		for _, f := range p.tally.files {
-			p.line("", "%s", f)
+			p.line("", "%s", printable.OneLine(f.String()))
 		}
 		if p.tally.ends() > 0 {
 			p.line("", "%s", p.tally.verdict())
@@ -113,7 +114,7 @@ func (p *plain) step(n *plainNode, e event.Event) {
 		n.lines.write(e.Data, func(line string) { p.line(n.prefix, "%s", line) })
 	case event.Waiting:
 		if p.open == 0 || n.started {
-			p.line(n.prefix, "waits for %s", oneLine(e.Text))
+			p.line(n.prefix, "waits for %s", printable.OneLine(e.Text))
 		}
 	case event.Started:
 		p.open++
@@ -134,7 +135,7 @@ func (p *plain) step(n *plainNode, e event.Event) {
 	case event.Skipped:
 		p.line(n.prefix, "not run%s", because(e.Text))
 	case event.Warning:
-		p.line(n.prefix, "warning: %s", oneLine(e.Text))
+		p.line(n.prefix, "warning: %s", printable.OneLine(e.Text))
 	}
 }
 
@@ -167,7 +168,7 @@ func (p *plain) progress(n *plainNode, e event.Event) {
 	if e.Total > 0 {
 		of = " of " + Size(e.Total)
 	}
-	p.line(n.prefix, "%s: %s%s", oneLine(e.Text), Size(e.Done), of)
+	p.line(n.prefix, "%s: %s%s", printable.OneLine(e.Text), Size(e.Done), of)
 }
 
 // A told is what is known of one text of a node's Progress events.
@@ -183,7 +184,7 @@ func because(text string) string {
 	if text == "" {
 		return ""
 	}
-	return ": " + oneLine(text)
+	return ": " + printable.OneLine(text)
 }
 
 // errText is the first line of an error, for a display that another follows
@@ -193,5 +194,5 @@ func errText(err error) string {
 		return "unknown error"
 	}
 	first, _, _ := bytes.Cut([]byte(err.Error()), []byte("\n"))
-	return oneLine(string(first))
+	return printable.OneLine(string(first))
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"bake.build/bake/internal/printable"
 )
 
 // A style draws with the signs and the colours that the terminal has.
@@ -69,7 +71,7 @@ func (s style) bold(text string) string { return s.paint("1", text) }
 
 // text makes what came from outside fit for the terminal.
 func (s style) text(t string) string {
-	t = oneLine(t)
+	t = printable.OneLine(t)
 	if s.utf8 {
 		return t
 	}

@@ -3,94 +3,12 @@ package ui
 import (
 	"bytes"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/mattn/go-runewidth"
+
+	"bake.build/bake/internal/printable"
 )
-
-// clean returns one line of a step's output as it can be shown anywhere: without
-// escape sequences and control characters, with tabs as spaces.
-func clean(b []byte) string {
-	plain := true
-	for _, c := range b {
-		if c < 0x20 || c >= 0x7f {
-			plain = false
-			break
-		}
-	}
-	if plain {
-		return string(b)
-	}
-	var s strings.Builder
-	col := 0
-	for len(b) > 0 {
-		if n := escape(b); n > 0 {
-			b = b[n:]
-			continue
-		}
-		r, n := utf8.DecodeRune(b)
-		b = b[n:]
-		switch {
-		case r == '\t':
-			for ok := true; ok; ok = col%8 != 0 {
-				s.WriteByte(' ')
-				col++
-			}
-		case !shown(r):
-		default:
-			s.WriteRune(r)
-			col += runewidth.RuneWidth(r)
-		}
-	}
-	return s.String()
-}
-
-// shown reports whether r has no effect but to be seen. Marks that change the
-// direction of text are dropped, since they can reorder what is beside them.
-func shown(r rune) bool {
-	if r == 0xfe0f { // makes some signs wider than they say
-		return false
-	}
-	return !unicode.IsControl(r) && !unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Co)
-}
-
-// escape returns the length of the escape sequence that b begins with, or 0. A
-// sequence that does not end takes the rest of the line.
-func escape(b []byte) int {
-	if b[0] != 0x1b {
-		return 0
-	}
-	if len(b) == 1 {
-		return 1
-	}
-	switch b[1] {
-	case '[': // a control sequence ends with a byte of @ to ~
-		for i := 2; i < len(b); i++ {
-			if b[i] >= 0x40 && b[i] <= 0x7e {
-				return i + 1
-			}
-		}
-		return len(b)
-	case ']', 'P', 'X', '^', '_': // a string ends with BEL or ESC \
-		for i := 2; i < len(b); i++ {
-			if b[i] == 0x07 {
-				return i + 1
-			}
-			if b[i] == 0x1b && i+1 < len(b) && b[i+1] == '\\' {
-				return i + 2
-			}
-		}
-		return len(b)
-	}
-	i := 1
-	for i < len(b) && b[i] >= 0x20 && b[i] <= 0x2f { // intermediate bytes
-		i++
-	}
-	return min(i+1, len(b))
-}
 
 // maxLine is how many bytes of one line are shown.
 const maxLine = 4096
@@ -112,7 +30,7 @@ func (l *lines) write(b []byte, each func(line string)) {
 		}
 		l.add(b[:i])
 		if b[i] == '\n' {
-			each(clean(l.part))
+			each(printable.Line(l.part))
 			l.part, l.cr = l.part[:0], false
 		} else {
 			l.cr = true
@@ -133,7 +51,7 @@ func (l *lines) add(b []byte) {
 
 // rest returns the line that has not ended, and whether there is one.
 func (l *lines) rest() (string, bool) {
-	return clean(l.part), len(l.part) > 0
+	return printable.Line(l.part), len(l.part) > 0
 }
 
 // columns returns how wide s is at most. Terminals differ in what they draw as
@@ -161,11 +79,6 @@ func fit(s string, width int, more string) string {
 		}
 	}
 	return s
-}
-
-// oneLine makes s a single line.
-func oneLine(s string) string {
-	return clean([]byte(strings.Join(strings.Fields(s), " ")))
 }
 
 // took writes a duration for users: "0.4s", "12.3s", "2m05s", "1h02m".

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/starlark/eval"
 	"go.starlark.net/resolve"
@@ -21,6 +22,22 @@ type Diagnostic struct {
 	Log     []string   // the last lines of the failed step's log
 	LogPath string     // the file with the full log; "" when there is none
 	Hint    string     // what may help; may be ""
+}
+
+// printable returns d with nothing in it that a terminal would obey: a
+// definition, a step's log and names of files are what somebody else wrote.
+func (d Diagnostic) printable() Diagnostic {
+	stack, log := slices.Clone(d.Stack), slices.Clone(d.Log)
+	for i := range stack {
+		stack[i].File, stack[i].Func = printable.Name(stack[i].File), printable.OneLine(stack[i].Func)
+	}
+	for i := range log {
+		log[i] = printable.Line([]byte(log[i]))
+	}
+	return Diagnostic{
+		Stack: stack, Message: printable.Text(d.Message), Log: log,
+		LogPath: printable.Name(d.LogPath), Hint: printable.Text(d.Hint),
+	}
 }
 
 // A Hinter is an error that knows what may help.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"bake.build/bake/internal/printable"
 	"bake.build/bake/runtime/plan"
 	"github.com/mattn/go-runewidth"
 )
@@ -58,6 +59,7 @@ func (r *renderer) line(format string, args ...any) {
 }
 
 func (r *renderer) diagnostic(d Diagnostic) {
+	d = d.printable()
 	stack, folded := fold(d.Stack)
 	head, rest, _ := strings.Cut(d.Message, "\n")
 	if len(stack) == 0 {
@@ -137,7 +139,7 @@ func (r *renderer) excerpt(p plan.Pos) {
 		return
 	}
 	number := fmt.Sprintf("%5d", p.Line)
-	r.line("%s %s", r.paint(dim, number+" |"), strings.ReplaceAll(line, "\t", "    "))
+	r.line("%s %s", r.paint(dim, number+" |"), strings.ReplaceAll(shown(line), "\t", "    "))
 	if p.Col < 1 {
 		return
 	}
@@ -150,6 +152,17 @@ func lineOf(text []byte, n int) (string, bool) {
 		return "", false
 	}
 	return strings.TrimRight(lines[n-1], "\r"), true
+}
+
+// shown returns a line of source as it can be shown. What is dropped takes no
+// cell, so that the caret stays where it belongs.
+func shown(line string) string {
+	return strings.Map(func(c rune) rune {
+		if c == '\t' || printable.Shown(c) {
+			return c
+		}
+		return -1
+	}, line)
 }
 
 // indent returns how many cells the characters before column col take; Starlark
