@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -33,8 +34,19 @@ func (c *Context) constructor(spec platforms.Spec) *starlark.Builtin {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", spec.Name, err)
 		}
+		if err := checkWith(spec.CheckOptions, options); err != nil {
+			return nil, fmt.Errorf("%s: %w", spec.Name, err)
+		}
 		return &Platform{plan: &plan.Platform{Name: spec.Name, Options: options, Secrets: secrets, Pos: call.Pos()}}, nil
 	})
+}
+
+// checkWith has the platform check options in themselves, where it knows how.
+func checkWith(check func(json.RawMessage) error, options json.RawMessage) error {
+	if check == nil {
+		return nil
+	}
+	return check(options)
 }
 
 // platformPath takes an option of a platform that may name a local file.

@@ -59,6 +59,9 @@ func publishOn(c *Call, a *exportArgs, p *Platform, boot string) (*Artifact, err
 	options, err := decodeOptions(spec.Publication, a.Options, func(o platforms.Option, v starlark.Value) (string, error) {
 		return "", wrongType(v, string(o.Kind))
 	})
+	if err == nil {
+		err = checkWith(spec.CheckPublication, options)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -48,6 +48,9 @@ func source(c *Call, a *sourceArgs) (starlark.Value, error) {
 	s.Options, err = decodeOptions(spec.Origin, a.Options, func(o platforms.Option, v starlark.Value) (string, error) {
 		return c.sourceOption(n, s, o, v)
 	})
+	if err == nil {
+		err = checkWith(spec.CheckOrigin, s.Options)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -301,6 +301,10 @@ type Host interface {
 
 	// Ledger records outside resources.
 	Ledger() Ledger
+
+	// Ask asks the user for something that only the user can tell at that moment,
+	// such as a one-time code. It fails where nobody can answer.
+	Ask(ctx context.Context, question string) (answer string, err error)
 }
 
 // A Ledger is the crash-safe record of the outside resources of a build.
@@ -312,11 +316,17 @@ type Ledger interface {
 	// Build returns the build's id, unique among all builds: what is made outside
 	// of this host is tagged with it.
 	Build() string
+
+	// Project returns the identity of the project that is built, or "" for one
+	// without. What belongs to a project, such as its images, is tagged with it, and
+	// a driver neither replaces nor removes for one project what is another's.
+	Project() string
 }
 
 // A Resource is something outside of this host's store that outlives a crash.
 type Resource struct {
 	Platform string            // name of the driver that can delete it
+	Account  string            // the account or project of the cloud that it is in; "" where there is one only
 	Kind     string            // such as "instance"
 	ID       string            // the platform's name for it, or the tag to find it by
 	Data     map[string]string // what the driver needs to find and delete it

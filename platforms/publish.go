@@ -3,6 +3,7 @@ package platforms
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"time"
 )
@@ -41,13 +42,54 @@ type Registered struct {
 
 // A Collector removes what dead builds have left on its platform.
 type Collector interface {
-	// Collect removes a resource. One that is not there is no error.
-	Collect(ctx context.Context, r Resource) error
+	// Account returns the account that the driver works in, as in
+	// Resource.Account. What is in another one cannot be seen, and is not gone.
+	Account(ctx context.Context) (string, error)
+
+	// Collect removes a resource and says what became of it.
+	Collect(ctx context.Context, r Resource) (Collected, error)
 
 	// Leftovers finds by tags alone what builds that began before a time have
 	// made and neither finished nor removed. It may hold what a build that still
-	// runs on another host is using: the caller chooses the time.
+	// runs on another host is using: the caller chooses the time. What it returns
+	// beside an error was found; places that it may not look at are Unseen.
 	Leftovers(ctx context.Context, before time.Time) ([]Resource, error)
+}
+
+// A Collected says what became of a resource that a Collector was to remove.
+type Collected struct {
+	Removed bool   // it was there, and is gone
+	Kept    string // why it was left alone for good, such as "build x has taken it over"; "" where it was not
+}
+
+// Unseen is an error that says that a place of a platform could not be looked at.
+// Work on other places goes on.
+type Unseen struct {
+	Place string // such as a region
+	Err   error
+}
+
+// Error implements error.
+func (e *Unseen) Error() string { return e.Place + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Unseen) Unwrap() error { return e.Err }
+
+// SplitUnseen separates the Unseen places among joined errors from the rest.
+func SplitUnseen(err error) (unseen []*Unseen, rest error) {
+	if u, ok := err.(*Unseen); ok {
+		return []*Unseen{u}, nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return nil, err
+	}
+	var others []error
+	for _, e := range joined.Unwrap() {
+		u, other := SplitUnseen(e)
+		unseen, others = append(unseen, u...), append(others, other)
+	}
+	return unseen, errors.Join(others...)
 }
 
 // A Puller reads images of its platform back.
@@ -60,5 +102,5 @@ type Puller interface {
 // DeclarePublication declares the options of export() on a platform whose driver
 // is a Publisher: the fields of T, a struct. See Options for the tags.
 func DeclarePublication[T any](s *Spec) {
-	s.Publishes, s.Publication = true, Options(reflect.TypeFor[T]())
+	s.Publishes, s.Publication, s.CheckPublication = true, Options(reflect.TypeFor[T]()), checker[T]()
 }

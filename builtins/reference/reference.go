@@ -86,7 +86,7 @@ func code(s string) string {
 
 func (p *page) files() {
 	p.block("## Files")
-	p.block("The root of a project is the nearest directory, at or above that of the definition, that holds `bake.lock`, `BAKE_ROOT` or `.git`; where there is none, it is the definition's own directory.")
+	p.block("The root of a project is the nearest directory, at or above that of the definition, that holds `bake.lock`, `BAKE_ROOT` or `.git`; where there is none, it is the definition's own directory. The first line of `BAKE_ROOT`, or else the repository's name, is the project's identity on clouds.")
 	p.table([]string{"name", "what it is"}, [][]string{
 		{code("lib/x.star"), "relative to the directory of the file that names it; in a call from the library, to that of the file that called the library"},
 		{code("//lib/x.star"), "from the project's root"},

@@ -35,7 +35,8 @@ func (a *app) gcCommand() *cobra.Command {
 		Short: "remove what dead builds left on platforms",
 		Long: `Removes the snapshots, images and other things on platforms that builds of this
 host had begun when they died, as the ledger tells. With --platform it also
-removes what builds of other hosts have left there, which it finds by their tags.`,
+removes what builds of other hosts have left there, which it finds by their tags.
+What cannot be seen, such as that of another account, is left alone, and told.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.gc(cmd.Context(), f) },
 	}
@@ -66,7 +67,7 @@ func (a *app) gc(ctx context.Context, f *gcFlags) error {
 		}
 	}
 	return a.withStore(func(s *store.Store) error {
-		g := &collector{app: a, f: f, host: s.Host(nil, nil), before: time.Now().Add(-age)}
+		g := &collector{app: a, f: f, host: s.Host(store.Lent{Ask: a.ask(nil)}), before: time.Now().Add(-age)}
 		err := g.ledger(ctx, s.Dir())
 		if f.platform != "" {
 			if f.age == "" {
@@ -74,7 +75,7 @@ func (a *app) gc(ctx context.Context, f *gcFlags) error {
 			}
 			err = errors.Join(err, g.tags(ctx, options))
 		}
-		if err == nil && g.removed == 0 {
+		if err == nil && g.told == 0 {
 			fmt.Fprintln(a.stdout, "nothing is left behind")
 		}
 		return err
@@ -101,10 +102,10 @@ func (a *app) platformOptions(name string, given []string) (platforms.Spec, json
 // A collector removes what builds have left.
 type collector struct {
 	*app
-	f       *gcFlags
-	host    platforms.Host
-	before  time.Time
-	removed int
+	f      *gcFlags
+	host   platforms.Host
+	before time.Time
+	told   int // of what was removed, or left alone
 }
 
 // driver opens the driver of a resource's platform.
@@ -134,11 +135,8 @@ func (g *collector) ledger(ctx context.Context, dir string) error {
 			if g.f.platform != "" && r.Platform != g.f.platform || r.Time.After(g.before) {
 				continue
 			}
-			c, err := g.driver(r.Platform, json.RawMessage(r.Data["options"]))
-			if err == nil {
-				err = g.remove(ctx, c, r.Resource, "of build "+b.ID)
-			}
-			if err == nil && !g.f.dryRun {
+			forget, err := g.record(ctx, r)
+			if err == nil && forget {
 				err = b.Forget(r)
 			}
 			errs = append(errs, err)
@@ -148,6 +146,38 @@ func (g *collector) ledger(ctx context.Context, dir string) error {
 	return errors.Join(errs...)
 }
 
+// record removes what a record is of. forget says that it has not to be looked for
+// any more.
+func (g *collector) record(ctx context.Context, r ledger.Record) (forget bool, err error) {
+	c, err := g.driver(r.Platform, json.RawMessage(r.Data["options"]))
+	if err != nil {
+		return false, err
+	}
+	account, err := c.Account(ctx)
+	if err != nil {
+		return false, err
+	}
+	of := "of build " + r.Build
+	if r.Account != "" && r.Account != account {
+		g.leave(r.Resource, of, fmt.Sprintf("it is in the account %s, and these credentials are those of %s", r.Account, account))
+		return false, nil
+	}
+	got, err := g.remove(ctx, c, r.Resource, of)
+	switch {
+	case err != nil || g.f.dryRun:
+		return false, err
+	case got.Removed || got.Kept != "":
+		return true, nil
+	case time.Since(r.Time) < unseenFor:
+		g.leave(r.Resource, of, fmt.Sprintf("it is not there, or not seen yet: it was asked for %s ago; run bake gc once more in a minute", time.Since(r.Time).Round(time.Second)))
+		return false, nil
+	}
+	return true, nil
+}
+
+// unseenFor is how long what a platform has made may not be seen everywhere there.
+const unseenFor = time.Minute
+
 // tags removes what is found on the platform by tags alone.
 func (g *collector) tags(ctx context.Context, options json.RawMessage) error {
 	c, err := g.driver(g.f.platform, options)
@@ -155,26 +185,48 @@ func (g *collector) tags(ctx context.Context, options json.RawMessage) error {
 		return err
 	}
 	found, err := c.Leftovers(ctx, g.before)
+	unseen, err := platforms.SplitUnseen(err)
 	errs := []error{err}
 	for _, r := range found {
-		errs = append(errs, g.remove(ctx, c, r, "found by its tags"))
+		_, err := g.remove(ctx, c, r, "found by its tags")
+		errs = append(errs, err)
+	}
+	for _, u := range unseen {
+		g.told++
+		fmt.Fprintf(g.stdout, "left alone what is in %s: %v\n", u.Place, u.Err)
 	}
 	return errors.Join(errs...)
 }
 
-func (g *collector) remove(ctx context.Context, c platforms.Collector, r platforms.Resource, why string) error {
+func resourceName(r platforms.Resource) string {
 	name := fmt.Sprintf("%s %s %s", r.Platform, r.Kind, r.ID)
 	if at := r.Data["region"]; at != "" {
 		name += " in " + at
 	}
-	g.removed++
+	return name
+}
+
+// leave tells of what is left alone.
+func (g *collector) leave(r platforms.Resource, of, why string) {
+	g.told++
+	fmt.Fprintf(g.stdout, "left alone %s, %s: %s\n", resourceName(r), of, why)
+}
+
+func (g *collector) remove(ctx context.Context, c platforms.Collector, r platforms.Resource, of string) (platforms.Collected, error) {
 	if g.f.dryRun {
-		fmt.Fprintf(g.stdout, "would remove %s, %s\n", name, why)
-		return nil
+		g.told++
+		fmt.Fprintf(g.stdout, "would remove %s, %s\n", resourceName(r), of)
+		return platforms.Collected{}, nil
 	}
-	if err := c.Collect(ctx, r); err != nil {
-		return fmt.Errorf("remove %s: %w", name, err)
+	got, err := c.Collect(ctx, r)
+	switch {
+	case err != nil:
+		return got, fmt.Errorf("remove %s: %w", resourceName(r), err)
+	case got.Kept != "":
+		g.leave(r, of, got.Kept)
+	case got.Removed:
+		g.told++
+		fmt.Fprintf(g.stdout, "removed %s, %s\n", resourceName(r), of)
 	}
-	fmt.Fprintf(g.stdout, "removed %s, %s\n", name, why)
-	return nil
+	return got, nil
 }

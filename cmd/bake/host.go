@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bake.build/bake/runtime/store"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -140,7 +141,7 @@ func (a *app) problems() ([]platforms.Problem, error) {
 	}
 	defer s.Close()
 	for _, spec := range a.specs {
-		d, err := spec.New(nil, s.Host(nil, nil))
+		d, err := spec.New(nil, s.Host(store.Lent{Ask: a.ask(nil)}))
 		if err != nil {
 			all.add(platforms.Problem{What: err.Error(), Need: "the platform " + spec.Name})
 			continue

@@ -41,7 +41,7 @@ func (a *app) prunePlatform(ctx context.Context, p pruneOn) error {
 		what.UsedBefore = time.Now().Add(-p.used)
 	}
 	return a.withStore(func(s *store.Store) (err error) {
-		d, err := spec.New(options, s.Host(nil, nil))
+		d, err := spec.New(options, s.Host(store.Lent{Ask: a.ask(nil)}))
 		if err != nil {
 			return err
 		}
@@ -53,6 +53,10 @@ func (a *app) prunePlatform(ctx context.Context, p pruneOn) error {
 			defer func() { err = errors.Join(err, c.Close()) }()
 		}
 		pruned, err := pruner.PruneLayers(ctx, what)
+		unseen, err := platforms.SplitUnseen(err)
+		for _, u := range unseen {
+			fmt.Fprintf(a.stderr, "left alone what is in %s: %v\n", u.Place, u.Err)
+		}
 		verb := "removed"
 		if p.dryRun {
 			verb = "would remove"

@@ -332,3 +332,30 @@ func freeAddress(t *testing.T) string {
 	defer l.Close()
 	return l.Addr().String()
 }
+
+// TestGCOfAnotherAccount has credentials of another account see nothing of what a
+// killed build has left, which is not gone.
+func TestGCOfAnotherAccount(t *testing.T) {
+	a := newAccount(t, published)
+	a.cloud.Account("210987654321")
+	a.cloud.SetFault(func(c awstest.Call) *awstest.Fault {
+		if c.Op == "RegisterImage" && c.Form.Get("DryRun") != "true" {
+			return &awstest.Fault{Drop: true}
+		}
+		return nil
+	})
+	a.fails("register the image", "build", "--progress=plain")
+	a.cloud.SetFault(nil)
+	cmd := a.command("gc")
+	cmd.Env = append(cmd.Env, "AWS_ACCESS_KEY_ID=210987654321")
+	out, err := cmd.CombinedOutput()
+	want := "it is in the account 123456789012, and these credentials are those of 210987654321"
+	if err != nil || !strings.Contains(string(out), want) || strings.Contains(string(out), "removed") || len(a.cloud.Snapshots()) != 1 {
+		t.Errorf("gc of another account: %v\n%s", err, out)
+	}
+	if out := a.run("gc"); !strings.Contains(out, "removed aws snapshot") || !strings.Contains(out, "left alone aws image") || len(a.cloud.Snapshots()) != 0 {
+		t.Errorf("gc: %s", out)
+	}
+	a.define(strings.Replace(published, `{"team": "web"}`, `{"bake:team": "web"}`, 1))
+	a.fails(`images.star:8:27: aws: tags: "bake:team": tags that begin with bake: are bake's own`, "plan")
+}

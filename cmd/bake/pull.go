@@ -78,7 +78,7 @@ func (a *app) pull(ctx context.Context, image string, f *pullFlags) error {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	d, err := spec.New(options, s.Host(nil, nil))
+	d, err := spec.New(options, s.Host(store.Lent{Ask: a.ask(nil)}))
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (a *app) pullInto(ctx context.Context, s *store.Store, p platforms.Puller, 
 		}
 		sink.events.Send(event.Event{Type: event.Finished, Err: err})
 	}()
-	dir, remove, err := s.Host(nil, nil).TempDir("pull")
+	dir, remove, err := s.Host(store.Lent{}).TempDir("pull")
 	if err != nil {
 		return err
 	}

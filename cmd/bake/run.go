@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bake.build/bake/runtime/store"
 	"bytes"
 	"cmp"
 	"context"
@@ -129,7 +130,7 @@ func (a *app) runFile(ctx context.Context, image platforms.Image, f *runFlags) (
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(nil, nil)}
+	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(store.Lent{Ask: a.ask(s.suspend)})}
 	return s.launch(ctx, image, f)
 }
 

@@ -157,10 +157,14 @@ func (a *app) open(ctx context.Context, file string, f *definitionFlags) (s *ses
 	if s.store, err = a.openStore(s.note); err != nil {
 		return s, err
 	}
-	if s.ledger, err = ledger.Open(s.store.Dir(), rand.Text()); err != nil {
+	name, err := a.projectName(project)
+	if err != nil {
+		return s, coded(exitDefinition, err)
+	}
+	if s.ledger, err = ledger.Open(s.store.Dir(), rand.Text(), name); err != nil {
 		return s, coded(exitHost, err)
 	}
-	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(s.ledger, s.secrets)}
+	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(store.Lent{Ledger: s.ledger, Secrets: s.secrets, Ask: a.ask(s.suspend)})}
 	if err = def.Plan.HashInputs(ctx, s.store.StatCache()); err != nil {
 		return s, coded(exitDefinition, err)
 	}

@@ -183,10 +183,7 @@ func (s *session) interactive(ctx context.Context, m platforms.Machine) error {
 
 // failureShell is what --on-error=shell does.
 func (s *session) failureShell(ctx context.Context, n *plan.Node, m platforms.Machine, failure error) error {
-	if s.suspender != nil {
-		s.suspender.Suspend()
-		defer s.suspender.Resume()
-	}
+	defer s.suspend()()
 	fmt.Fprintf(s.stderr, "%s failed: %v\na shell in its machine; exit ends the build\n", n.Name, failure)
 	return s.interactive(ctx, m)
 }

@@ -32,6 +32,9 @@ type clients struct {
 
 	mu     sync.Mutex
 	config *aws.Config // nil before the first use
+
+	whoMu sync.Mutex
+	who   string // the account's number; "" before it was asked for
 }
 
 // Of requests but those of the package ebs.
@@ -94,6 +97,25 @@ func (c *clients) load(ctx context.Context) (aws.Config, error) {
 	}
 	c.config = &cfg
 	return cfg, nil
+}
+
+// account returns the number of the account that the credentials are of. Everybody
+// may ask for that.
+func (c *clients) account(ctx context.Context) (string, error) {
+	cfg, err := c.load(ctx)
+	if err != nil {
+		return "", err
+	}
+	c.whoMu.Lock()
+	defer c.whoMu.Unlock()
+	if c.who == "" {
+		out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+		if err != nil {
+			return "", fmt.Errorf("aws: find out which account the credentials are of: %w", err)
+		}
+		c.who = aws.ToString(out.Account)
+	}
+	return c.who, nil
 }
 
 // region returns the platform's own region.

@@ -61,7 +61,7 @@ var (
 )
 
 func open(o Options, h platforms.Host) (platforms.Driver, error) {
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	text, err := json.Marshal(o)
@@ -154,10 +154,19 @@ func (d *driver) Close() error {
 }
 
 // resource begins the record of something that is about to be made.
-func (d *driver) resource(kind, region, id string) (done func() error, err error) {
-	return d.host.Ledger().Begin(d.record(kind, region, id))
+func (d *driver) resource(ctx context.Context, kind, region, id string) (done func() error, err error) {
+	account, err := d.clients.account(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return d.host.Ledger().Begin(d.record(account, d.host.Ledger().Build(), kind, region, id))
 }
 
-func (d *driver) record(kind, region, id string) platforms.Resource {
-	return platforms.Resource{Platform: Name, Kind: kind, ID: id, Data: map[string]string{"region": region, "options": d.text}}
+// record is a resource that a build has made. Data names the build, so that what
+// another one has taken over is left to that.
+func (d *driver) record(account, build, kind, region, id string) platforms.Resource {
+	return platforms.Resource{Platform: Name, Account: account, Kind: kind, ID: id, Data: map[string]string{"region": region, "build": build, "options": d.text}}
 }
+
+// Account implements platforms.Collector.
+func (d *driver) Account(ctx context.Context) (string, error) { return d.clients.account(ctx) }

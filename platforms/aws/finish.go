@@ -120,11 +120,11 @@ func (j *job) setParameter(ctx context.Context, i *image) error {
 	return err
 }
 
-// retire deregisters the artifact's older images in a region, but for the newest
+// retire deregisters the project's older images of the artifact in a region, but for the newest
 // ones and those in use. The image that was just made is the newest one, whatever
 // AWS's clock says.
 func (j *job) retire(ctx context.Context, region string) error {
-	images, err := j.d.findImages(ctx, region, filter("tag:"+tagName, j.p.Name))
+	images, err := j.d.findImages(ctx, region, filter("tag:"+tagName, j.p.Name), filter("tag:"+tagOurs, j.d.host.Ledger().Project()))
 	if err != nil {
 		return err
 	}
@@ -233,13 +233,40 @@ func (d *driver) deregister(ctx context.Context, i image, layers bool) error {
 		if spare[s] {
 			continue
 		}
-		err := d.deleteSnapshot(ctx, i.region, s)
-		if hasCode(err, "InvalidSnapshot.InUse") {
-			continue // by another image, which has it from now on
+		user, err := d.snapshotUser(ctx, i.region, s)
+		if err == nil && user != "" {
+			continue // another image is made of it, and has it from now on
+		}
+		if err == nil {
+			err = d.dropSnapshot(ctx, i.region, s)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// snapshotUser returns an image of the account that is made of a snapshot, or "".
+func (d *driver) snapshotUser(ctx context.Context, region, snapshot string) (string, error) {
+	images, err := d.ownImages(ctx, region, filter("block-device-mapping.snapshot-id", snapshot))
+	if err != nil || len(images) == 0 {
+		return "", err
+	}
+	return aws.ToString(images[0].ImageId), nil
+}
+
+// dropPatience is how long a snapshot may count as in use by an image that is gone.
+const dropPatience = 2 * time.Minute
+
+// dropSnapshot deletes a snapshot that no image is made of any more. For a while after
+// the end of an image EBS may not know of that.
+func (d *driver) dropSnapshot(ctx context.Context, region, id string) error {
+	return d.wait(ctx, fmt.Sprintf("%s: delete the snapshot %s", region, id), dropPatience, func() (bool, error) {
+		err := d.deleteSnapshot(ctx, region, id)
+		if hasCode(err, "InvalidSnapshot.InUse") {
+			return false, nil
+		}
+		return err == nil, err
+	})
 }

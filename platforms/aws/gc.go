@@ -33,63 +33,101 @@ const (
 
 // Collect implements platforms.Collector. What was finished after all, by this
 // build or by one that took it over, is left alone.
-func (d *driver) Collect(ctx context.Context, r platforms.Resource) error {
+func (d *driver) Collect(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
 	region := r.Data["region"]
 	switch r.Kind {
 	case kindSnapshot:
-		list, err := d.findSnapshots(ctx, region, filter("tag:"+tagToken, r.ID))
-		if err != nil {
-			return err
+		return d.collectSnapshots(ctx, region, r.ID)
+	case kindImage, kindLaunch:
+		return d.collectImage(ctx, r)
+	case kindInstance:
+		got.Removed, err = d.collectInstance(ctx, region, r.ID)
+	case kindKeyPair:
+		got.Removed, err = d.collectKeyPair(ctx, region, r.ID)
+	case kindGroup:
+		got.Removed, err = d.collectGroup(ctx, region, r.ID)
+	case kindVolume:
+		got.Removed, err = true, d.deleteVolume(ctx, region, r.ID)
+	case kindVPC:
+		got.Removed, err = d.collectVPC(ctx, region, r.ID)
+	default:
+		err = fmt.Errorf("aws: no resource is called %q", r.Kind)
+	}
+	return got, err
+}
+
+// collectSnapshots removes the snapshots of a token. One that an image is made of goes
+// with that.
+func (d *driver) collectSnapshots(ctx context.Context, region, token string) (got platforms.Collected, err error) {
+	list, err := d.findSnapshots(ctx, region, filter("tag:"+tagToken, token))
+	if err != nil {
+		return got, err
+	}
+	var errs []error
+	for _, s := range list {
+		id := aws.ToString(s.SnapshotId)
+		user, err := d.snapshotUser(ctx, region, id)
+		if err == nil && user != "" {
+			got.Kept = "the image " + user + " is made of " + id
+			continue
 		}
-		var errs []error
-		for _, s := range list {
-			err := d.deleteSnapshot(ctx, region, aws.ToString(s.SnapshotId))
-			if !hasCode(err, "InvalidSnapshot.InUse") { // by an image: see below
-				errs = append(errs, err)
+		if err == nil {
+			if err = d.dropSnapshot(ctx, region, id); err == nil {
+				got.Removed = true
 			}
 		}
-		return errors.Join(errs...)
-	case kindImage:
-		i, err := d.named(ctx, region, r.ID)
-		if err != nil || i == nil || i.tags[tagReady] != "" || i.tags[tagBuild] == "" {
-			return err
-		}
-		return d.deregister(ctx, *i, false)
-	case kindLaunch:
-		i, err := d.named(ctx, region, r.ID)
-		if err != nil || i == nil {
-			return err
-		}
-		return d.deregister(ctx, *i, false)
-	case kindInstance:
-		return d.collectInstance(ctx, region, r.ID)
-	case kindKeyPair:
-		return d.deleteKeyPair(ctx, region, r.ID)
-	case kindGroup:
-		return d.collectGroup(ctx, region, r.ID)
-	case kindVolume:
-		return d.deleteVolume(ctx, region, r.ID)
-	case kindVPC:
-		return d.collectVPC(ctx, region, r.ID)
+		errs = append(errs, err)
 	}
-	return fmt.Errorf("aws: no resource is called %q", r.Kind)
+	return got, errors.Join(errs...)
+}
+
+// collectImage removes an image that no build has finished or taken over.
+func (d *driver) collectImage(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	i, err := d.named(ctx, r.Data["region"], r.ID)
+	if err != nil || i == nil {
+		return got, err
+	}
+	if r.Kind == kindImage {
+		switch build := i.tags[tagBuild]; {
+		case i.tags[tagReady] != "":
+			return platforms.Collected{Kept: "the image " + i.id + " is finished"}, nil
+		case build == "":
+			return platforms.Collected{Kept: "the image " + i.id + " was not made by bake"}, nil
+		case r.Data["build"] != "" && build != r.Data["build"]:
+			return platforms.Collected{Kept: "the build " + build + " has taken the image " + i.id + " over"}, nil
+		}
+	}
+	return platforms.Collected{Removed: true}, d.deregister(ctx, *i, false)
+}
+
+// collectKeyPair removes a key pair.
+func (d *driver) collectKeyPair(ctx context.Context, region, name string) (removed bool, err error) {
+	c, err := d.clients.ec2(ctx, region)
+	if err != nil {
+		return false, err
+	}
+	out, err := c.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{Filters: []types.Filter{filter("key-name", name)}})
+	if err != nil || len(out.KeyPairs) == 0 {
+		return false, err
+	}
+	return true, d.deleteKeyPair(ctx, region, name)
 }
 
 // collectInstance ends an instance and removes the volumes that outlive it.
-func (d *driver) collectInstance(ctx context.Context, region, token string) error {
+func (d *driver) collectInstance(ctx context.Context, region, token string) (removed bool, err error) {
 	list, err := d.findInstances(ctx, region, filter("tag:"+tagToken, token))
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := d.endInstances(ctx, region, list); err != nil {
-		return err
+		return false, err
 	}
 	volumes, err := d.findVolumes(ctx, region, filter("tag:"+tagToken, token))
 	errs := []error{err}
 	for _, v := range volumes {
 		errs = append(errs, d.deleteVolume(ctx, region, aws.ToString(v.VolumeId)))
 	}
-	return errors.Join(errs...)
+	return len(list)+len(volumes) > 0, errors.Join(errs...)
 }
 
 // endInstances ends instances and waits for that.
@@ -109,24 +147,25 @@ func (d *driver) endInstances(ctx context.Context, region string, list []types.I
 
 // collectGroup removes a security group and, before it, what bake's instances are
 // still in it.
-func (d *driver) collectGroup(ctx context.Context, region, name string) error {
+func (d *driver) collectGroup(ctx context.Context, region, name string) (removed bool, err error) {
 	groups, err := d.findGroups(ctx, region, filter("group-name", name))
 	if err != nil || len(groups) == 0 {
-		return err
+		return false, err
 	}
 	id := aws.ToString(groups[0].GroupId)
 	list, err := d.findInstances(ctx, region, filter("instance.group-id", id), filter("tag-key", tagBuild))
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := d.endInstances(ctx, region, list); err != nil {
-		return err
+		return false, err
 	}
-	return d.deleteGroup(ctx, region, id)
+	return true, d.deleteGroup(ctx, region, id)
 }
 
 // everywhere calls do for all regions that the account can use, at once. A function
-// given to add is called while no other one is.
+// given to add is called while no other one is. A region that fails keeps no other
+// from being worked on; one that a policy denies is platforms.Unseen.
 func (d *driver) everywhere(ctx context.Context, do func(ctx context.Context, region string, add func(func())) error) error {
 	home, err := d.clients.region(ctx)
 	if err != nil {
@@ -142,25 +181,44 @@ func (d *driver) everywhere(ctx context.Context, do func(ctx context.Context, re
 		defer mu.Unlock()
 		f()
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	g.SetLimit(maxRegions)
+	var errs []error
 	for region, s := range state {
-		if s != notOptedIn {
-			g.Go(func() error { return do(ctx, region, add) })
+		if s == notOptedIn {
+			continue
 		}
+		g.Go(func() error {
+			err := do(ctx, region, add)
+			if region != home && denied(err) {
+				err = &platforms.Unseen{Place: region, Err: err}
+			}
+			add(func() { errs = append(errs, err) })
+			return nil
+		})
 	}
-	return g.Wait()
+	return errors.Join(append(errs, g.Wait())...)
+}
+
+// denied reports whether a policy of the account, or of its organisation, does not let
+// these credentials do something.
+func denied(err error) bool {
+	return hasCode(err, "UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation")
 }
 
 // Leftovers implements platforms.Collector: it looks in all regions that the
 // account can use. Kinds are in the order in which they can be removed.
 func (d *driver) Leftovers(ctx context.Context, before time.Time) ([]platforms.Resource, error) {
+	account, err := d.clients.account(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var found []platforms.Resource
-	err := d.everywhere(ctx, func(ctx context.Context, region string, add func(func())) error {
+	err = d.everywhere(ctx, func(ctx context.Context, region string, add func(func())) error {
 		var list []platforms.Resource
-		note := func(kind, id string, made time.Time) {
+		note := func(kind, id, build string, made time.Time) {
 			if made.Before(before) {
-				list = append(list, d.record(kind, region, id))
+				list = append(list, d.record(account, build, kind, region, id))
 			}
 		}
 		err := errors.Join(d.leftImages(ctx, region, note), d.leftMachines(ctx, region, note))
@@ -176,7 +234,7 @@ func (d *driver) Leftovers(ctx context.Context, before time.Time) ([]platforms.R
 
 // leftImages notes images and snapshots that were not finished. Layers are finished
 // as long as EBS did not fail.
-func (d *driver) leftImages(ctx context.Context, region string, note func(kind, id string, made time.Time)) error {
+func (d *driver) leftImages(ctx context.Context, region string, note func(kind, id, build string, made time.Time)) error {
 	images, err := d.findImages(ctx, region, filter("tag-key", tagBuild))
 	if err != nil {
 		return err
@@ -189,9 +247,9 @@ func (d *driver) leftImages(ctx context.Context, region string, note func(kind, 
 		switch {
 		case i.tags[tagReady] != "" || i.tags[tagKey] != "":
 		case i.tags[tagToken] != "":
-			note(kindLaunch, i.name, i.created)
+			note(kindLaunch, i.name, i.tags[tagBuild], i.created)
 		default:
-			note(kindImage, i.name, i.created)
+			note(kindImage, i.name, i.tags[tagBuild], i.created)
 		}
 	}
 	snapshots, err := d.findSnapshots(ctx, region, filter("tag-key", tagToken))
@@ -201,27 +259,27 @@ func (d *driver) leftImages(ctx context.Context, region string, note func(kind, 
 	for _, s := range snapshots {
 		tags := tagsOf(s.Tags)
 		if !used[aws.ToString(s.SnapshotId)] && (tags[tagKey] == "" || s.State == types.SnapshotStateError) {
-			note(kindSnapshot, tags[tagToken], aws.ToTime(s.StartTime))
+			note(kindSnapshot, tags[tagToken], tags[tagBuild], aws.ToTime(s.StartTime))
 		}
 	}
 	return nil
 }
 
 // leftMachines notes instances and what they were made with.
-func (d *driver) leftMachines(ctx context.Context, region string, note func(kind, id string, made time.Time)) error {
+func (d *driver) leftMachines(ctx context.Context, region string, note func(kind, id, build string, made time.Time)) error {
 	instances, err := d.findInstances(ctx, region, filter("tag-key", tagBuild))
 	if err != nil {
 		return err
 	}
 	for _, i := range instances {
-		note(kindInstance, tagsOf(i.Tags)[tagToken], aws.ToTime(i.LaunchTime))
+		note(kindInstance, tagsOf(i.Tags)[tagToken], tagsOf(i.Tags)[tagBuild], aws.ToTime(i.LaunchTime))
 	}
 	volumes, err := d.findVolumes(ctx, region, filter("tag-key", tagBuild), filter("status", "available"))
 	if err != nil {
 		return err
 	}
 	for _, v := range volumes {
-		note(kindVolume, aws.ToString(v.VolumeId), aws.ToTime(v.CreateTime))
+		note(kindVolume, aws.ToString(v.VolumeId), tagsOf(v.Tags)[tagBuild], aws.ToTime(v.CreateTime))
 	}
 	groups, err := d.findGroups(ctx, region, filter("tag-key", tagBuild))
 	if err != nil {
@@ -229,7 +287,7 @@ func (d *driver) leftMachines(ctx context.Context, region string, note func(kind
 	}
 	for _, g := range groups {
 		begun, _ := time.Parse(time.RFC3339, tagsOf(g.Tags)[tagBegun]) // none counts as long ago
-		note(kindGroup, aws.ToString(g.GroupName), begun)
+		note(kindGroup, aws.ToString(g.GroupName), tagsOf(g.Tags)[tagBuild], begun)
 	}
 	c, err := d.clients.ec2(ctx, region)
 	if err != nil {
@@ -241,14 +299,14 @@ func (d *driver) leftMachines(ctx context.Context, region string, note func(kind
 	}
 	for _, v := range vpcs.Vpcs {
 		begun, _ := time.Parse(time.RFC3339, tagsOf(v.Tags)[tagBegun]) // none counts as long ago
-		note(kindVPC, tagsOf(v.Tags)[tagToken], begun)
+		note(kindVPC, tagsOf(v.Tags)[tagToken], tagsOf(v.Tags)[tagBuild], begun)
 	}
 	keys, err := c.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{Filters: []types.Filter{filter("tag-key", tagBuild)}})
 	if err != nil {
 		return fmt.Errorf("%s: list the key pairs: %w", region, err)
 	}
 	for _, k := range keys.KeyPairs {
-		note(kindKeyPair, aws.ToString(k.KeyName), aws.ToTime(k.CreateTime))
+		note(kindKeyPair, aws.ToString(k.KeyName), tagsOf(k.Tags)[tagBuild], aws.ToTime(k.CreateTime))
 	}
 	return nil
 }

@@ -17,15 +17,16 @@ import (
 
 // Tags of what bake makes.
 const (
-	tagName  = "bake:name"  // the artifact
-	tagImage = "bake:image" // what names the image; see Publication.imageKey
-	tagBuild = "bake:build" // the build that made it, or took it over
-	tagToken = "bake:token" // what is made once is found by it
-	tagReady = "bake:ready" // the key, once all is done that the definition asks for
-	tagBegun = "bake:begun" // the time, of what AWS keeps no time of
-	tagKey   = "bake:key"   // of a layer, in hex
-	tagUsed  = "bake:used"  // the time at which a layer was last used
-	tagFacts = "bake:facts" // of a layer that is a snapshot
+	tagOurs  = "bake:project" // whose it is; see platforms.Ledger
+	tagName  = "bake:name"    // the artifact
+	tagImage = "bake:image"   // what names the image; see Publication.imageKey
+	tagBuild = "bake:build"   // the build that made it, or took it over
+	tagToken = "bake:token"   // what is made once is found by it
+	tagReady = "bake:ready"   // the key, once all is done that the definition asks for
+	tagBegun = "bake:begun"   // the time, of what AWS keeps no time of
+	tagKey   = "bake:key"     // of a layer, in hex
+	tagUsed  = "bake:used"    // the time at which a layer was last used
+	tagFacts = "bake:facts"   // of a layer that is a snapshot
 )
 
 // An image is an AMI with what is known of it.

@@ -298,7 +298,7 @@ func TestOptions(t *testing.T) {
 		"volume_size: 1536M: want whole GiB":     {VolumeSize: "1536M"},
 		"region: \"Ireland\" is no name":         {Region: "Ireland"},
 	} {
-		if err := o.check(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := o.Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

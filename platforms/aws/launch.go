@@ -30,7 +30,15 @@ func (d *driver) tags(name, token string) map[string]string {
 	tags := map[string]string{"Name": name}
 	maps.Copy(tags, d.options.Tags)
 	maps.Copy(tags, map[string]string{tagBuild: d.host.Ledger().Build(), tagToken: token, tagBegun: now()})
+	d.own(tags)
 	return tags
+}
+
+// own says in tags which project something belongs to.
+func (d *driver) own(tags map[string]string) {
+	if p := d.host.Ledger().Project(); p != "" {
+		tags[tagOurs] = p
+	}
 }
 
 // Boot implements platforms.Driver: it launches an instance on the last layer.
@@ -80,7 +88,7 @@ func (d *driver) launchable(ctx context.Context, b *base, in *ec2.RegisterImageI
 	}
 	token := newToken()
 	name := "bake-" + token
-	done, err := d.resource(kindLaunch, b.region, name)
+	done, err := d.resource(ctx, kindLaunch, b.region, name)
 	if err != nil {
 		return "", nil, err
 	}
@@ -126,7 +134,7 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 		return nil, err
 	}
 	m := &machine{d: d, base: *b, token: newToken(), sink: out}
-	if m.done, err = d.resource(kindInstance, b.region, m.token); err != nil {
+	if m.done, err = d.resource(ctx, kindInstance, b.region, m.token); err != nil {
 		return nil, err
 	}
 	var errs []error

@@ -237,7 +237,7 @@ func (m *machine) Save(ctx context.Context, s platforms.State) (ref string, err 
 		return "", fmt.Errorf("take away what was put there for the build: %w", err)
 	}
 	token := newToken()
-	done, err := m.d.resource(kindSnapshot, m.region, token)
+	done, err := m.d.resource(ctx, kindSnapshot, m.region, token)
 	if err != nil {
 		return "", err
 	}

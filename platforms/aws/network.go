@@ -137,7 +137,7 @@ func (d *driver) makeGroup(ctx context.Context, p *place, vpc, cidr string) erro
 		return err
 	}
 	name := "bake-" + p.token
-	done, err := d.resource(kindGroup, p.region, name)
+	done, err := d.resource(ctx, kindGroup, p.region, name)
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func (d *driver) importKey(ctx context.Context, p *place) error {
 		return err
 	}
 	name := "bake-" + p.token
-	done, err := d.resource(kindKeyPair, p.region, name)
+	done, err := d.resource(ctx, kindKeyPair, p.region, name)
 	if err != nil {
 		return err
 	}

@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"bake.build/bake/platforms"
 )
@@ -56,6 +59,12 @@ const (
 	defaultBootTimeout = 10 * time.Minute
 )
 
+var (
+	_ platforms.OptionChecker = (*Options)(nil)
+	_ platforms.OptionChecker = (*Origin)(nil)
+	_ platforms.OptionChecker = (*Publication)(nil)
+)
+
 // Choices of Options.
 const (
 	connectPrivate = "private"
@@ -65,8 +74,8 @@ const (
 	checkpointLast = "last"
 )
 
-// check says what is wrong with the options in themselves.
-func (o *Options) check() error {
+// Check implements platforms.OptionChecker.
+func (o *Options) Check() error {
 	for _, from := range o.SSHFrom {
 		if _, err := netip.ParsePrefix(from); err != nil {
 			return fmt.Errorf("ssh_from: %q is no network, such as 203.0.113.7/32", from)
@@ -94,8 +103,38 @@ func (o *Options) check() error {
 	case o.MaxInstances < 0:
 		return fmt.Errorf("max_instances: %d is less than zero", o.MaxInstances)
 	}
+	if err := checkTags("tags", o.Tags); err != nil {
+		return err
+	}
 	_, err := o.volumeGiB(0)
 	return err
+}
+
+// Limits of AWS for tags. Some of the number are bake's.
+const (
+	tagKeyMost   = 128
+	tagValueMost = 256
+	tagsMost     = 40
+)
+
+// checkTags says which of the user's tags cannot be.
+func checkTags(option string, tags map[string]string) error {
+	if len(tags) > tagsMost {
+		return fmt.Errorf("%s: %d tags: AWS takes 50, and 10 are bake's own", option, len(tags))
+	}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		switch lower := strings.ToLower(key); {
+		case strings.HasPrefix(lower, "bake:"):
+			return fmt.Errorf("%s: %q: tags that begin with bake: are bake's own, by which it finds what it made", option, key)
+		case strings.HasPrefix(lower, "aws:"):
+			return fmt.Errorf("%s: %q: AWS keeps tags that begin with aws: for itself", option, key)
+		case key == "" || utf8.RuneCountInString(key) > tagKeyMost:
+			return fmt.Errorf("%s: %q: the name of a tag has 1 to %d characters", option, key, tagKeyMost)
+		case utf8.RuneCountInString(tags[key]) > tagValueMost:
+			return fmt.Errorf("%s: %q: the value of a tag has at most %d characters", option, key, tagValueMost)
+		}
+	}
+	return nil
 }
 
 // volumeGiB returns the size of the root volume for an image of so many GiB.
@@ -143,11 +182,11 @@ var (
 	accountID = regexp.MustCompile(`^\d{12}$`)
 	orgARN    = regexp.MustCompile(`^arn:aws[a-z-]*:organizations::\d{12}:(organization|ou)/`)
 	amiName   = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./'@_-]{3,128}$`)
-	regionID  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d+$`)
+	regionID  = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-\d+$`) // also of partitions that the SDK does not know
 )
 
-// check says what is wrong with the options in themselves.
-func (p Publication) check() error {
+// Check implements platforms.OptionChecker.
+func (p Publication) Check() error {
 	for _, r := range p.Regions {
 		if !regionID.MatchString(r) {
 			return fmt.Errorf("regions: %q is no name of a region, such as eu-west-1", r)
@@ -174,6 +213,9 @@ func (p Publication) check() error {
 		return fmt.Errorf("keep: %d is less than zero", p.Keep)
 	case p.Public && (p.Encrypted || len(p.KMSKeys) > 0):
 		return errors.New("public: an encrypted image cannot be public")
+	}
+	if err := checkTags("image_tags", p.ImageTags); err != nil {
+		return err
 	}
 	if _, err := p.deprecateAfter(); err != nil {
 		return err
@@ -214,8 +256,9 @@ func (p Publication) volumeGiB(disk int64) (int32, error) {
 }
 
 // imageKey returns what names the image: its disk, and all that is said of it
-// once and for all when it is registered. The rest can be changed later.
-func (p Publication) imageKey(of platforms.Publication) (string, error) {
+// once and for all when it is registered. The rest can be changed later. Equal images
+// of two projects are two, since each has its own way of ending.
+func (p Publication) imageKey(of platforms.Publication, project string) (string, error) {
 	p.Regions, p.ImageTags, p.ShareWith, p.Public = nil, nil, nil, false
 	p.DeprecateAfter, p.Protect, p.SSMParameter, p.Keep = "", false, "", 0
 	text, err := json.Marshal(p)
@@ -223,7 +266,7 @@ func (p Publication) imageKey(of platforms.Publication) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	for _, s := range []string{"ami 1", of.Content, of.Arch, of.Boot, string(text)} {
+	for _, s := range []string{"ami 2", project, of.Content, of.Arch, of.Boot, string(text)} {
 		fmt.Fprintf(h, "%d:%s", len(s), s)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil

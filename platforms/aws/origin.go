@@ -34,8 +34,8 @@ var filters = []string{
 
 const ownerKey = "owner"
 
-// check says what is wrong with the options in themselves.
-func (o *Origin) check() error {
+// Check implements platforms.OptionChecker.
+func (o *Origin) Check() error {
 	if o.AMI != "" && !strings.HasPrefix(o.AMI, "ami-") {
 		return fmt.Errorf("ami: %q is no id of an AMI, such as ami-0123456789abcdef0", o.AMI)
 	}
@@ -80,7 +80,7 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 	if err := o.Decode(&or); err != nil {
 		return o, err
 	}
-	if err := or.check(); err != nil {
+	if err := or.Check(); err != nil {
 		return o, &platforms.OptionError{Err: err}
 	}
 	region, err := d.clients.region(ctx)

@@ -40,11 +40,11 @@ func (d *driver) job(ctx context.Context, p platforms.Publication, out platforms
 			return nil, fmt.Errorf("aws: options: %w", err)
 		}
 	}
-	if err := j.o.check(); err != nil {
+	if err := j.o.Check(); err != nil {
 		return nil, &platforms.OptionError{Err: err}
 	}
 	var err error
-	if j.image, err = j.o.imageKey(p); err != nil {
+	if j.image, err = j.o.imageKey(p, d.host.Ledger().Project()); err != nil {
 		return nil, err
 	}
 	j.name = j.o.imageName(p.Name, j.image)
@@ -75,6 +75,7 @@ func (j *job) tags() map[string]string {
 	maps.Copy(tags, j.d.options.Tags)
 	maps.Copy(tags, j.o.ImageTags)
 	maps.Copy(tags, map[string]string{tagName: j.p.Name, tagImage: j.image, tagBuild: j.d.host.Ledger().Build()})
+	j.d.own(tags)
 	return tags
 }
 
@@ -108,7 +109,7 @@ func (j *job) existing(ctx context.Context) (map[string]*image, error) {
 	err := j.each(ctx, regions, func(ctx context.Context, n int, region string) (err error) {
 		found[n], err = j.d.named(ctx, region, j.name)
 		if err == nil && found[n] != nil && found[n].tags[tagImage] != j.image {
-			err = fmt.Errorf("%s: the name %s is taken by the image %s, which is another one", region, j.name, found[n].id)
+			err = fmt.Errorf("%s: the name %s is taken by the image %s, which is another one%s", region, j.name, found[n].id, j.whose(found[n]))
 		}
 		return err
 	})
@@ -117,6 +118,14 @@ func (j *job) existing(ctx context.Context) (map[string]*image, error) {
 		images[region] = found[n]
 	}
 	return images, err
+}
+
+// whose says which other project an image belongs to.
+func (j *job) whose(i *image) string {
+	if p := i.tags[tagOurs]; p != "" && p != j.d.host.Ledger().Project() {
+		return ", of the project " + p
+	}
+	return ""
 }
 
 // each calls do for all regions at once.
@@ -134,6 +143,9 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 	j, err := d.job(ctx, p, nil)
 	if err != nil {
 		return err
+	}
+	if j.o.Keep > 0 && d.host.Ledger().Project() == "" {
+		return &platforms.OptionError{Err: errors.New("keep: this project has no name, which its images are told from those of others by: write one into the file BAKE_ROOT, or set BAKE_PROJECT")}
 	}
 	state, err := d.regionStates(ctx, j.home)
 	if err != nil {
@@ -257,14 +269,31 @@ func (j *job) publish(ctx context.Context, first func() (*image, error)) ([]plat
 // adopt takes over an image that an earlier build has begun.
 func (j *job) adopt(ctx context.Context, i *image) error {
 	j.say("%s: image %s is there already", i.region, i.id)
-	done, err := j.d.resource(kindImage, i.region, i.name)
+	done, err := j.d.resource(ctx, kindImage, i.region, i.name)
 	if err != nil {
+		return err
+	}
+	if err := j.takeOver(ctx, i); err != nil {
 		return err
 	}
 	if *i, err = j.d.waitImage(ctx, i.region, i.id); err != nil {
 		return err
 	}
 	i.finished = done
+	return nil
+}
+
+// takeOver says on an image that it is this build's from now on, so that who cleans up
+// after the build that began it leaves it alone.
+func (j *job) takeOver(ctx context.Context, i *image) error {
+	c, err := j.d.clients.ec2(ctx, i.region)
+	if err != nil {
+		return err
+	}
+	_, err = c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{i.id}, Tags: ec2Tags(map[string]string{tagBuild: j.d.host.Ledger().Build()})})
+	if err != nil {
+		return fmt.Errorf("%s: take over the image %s: %w", i.region, i.id, err)
+	}
 	return nil
 }
 
@@ -299,7 +328,7 @@ func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*image,
 	if err != nil {
 		return nil, err
 	}
-	done, err := j.d.resource(kindImage, j.home, j.name)
+	done, err := j.d.resource(ctx, kindImage, j.home, j.name)
 	if err != nil {
 		return nil, err
 	}
@@ -424,7 +453,7 @@ func (j *job) copyTo(ctx context.Context, region string, from image) (*image, er
 	if err != nil {
 		return nil, err
 	}
-	done, err := j.d.resource(kindImage, region, j.name)
+	done, err := j.d.resource(ctx, kindImage, region, j.name)
 	if err != nil {
 		return nil, err
 	}

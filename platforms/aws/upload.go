@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -38,7 +39,7 @@ type lastUpload struct {
 // upload writes the disk into a snapshot, which is complete when it returns.
 // handOn forgets the ledger's record of the snapshot, once an image has it.
 func (j *job) upload(ctx context.Context, disk string, size int64) (snapshot string, handOn func() error, err error) {
-	dir, err := j.dir()
+	dir, err := j.dir(ctx)
 	if err != nil {
 		return "", nil, err
 	}
@@ -61,7 +62,7 @@ func (j *job) upload(ctx context.Context, disk string, size int64) (snapshot str
 	}
 	defer func() { err = errors.Join(err, u.Journal.Close()) }()
 	u.Tags[tagToken] = u.Journal.Token()
-	if handOn, err = j.d.resource(kindSnapshot, j.home, u.Journal.Token()); err != nil {
+	if handOn, err = j.d.resource(ctx, kindSnapshot, j.home, u.Journal.Token()); err != nil {
 		return "", nil, err
 	}
 	snapshot, err = j.send(ctx, u, disk, dir)
@@ -119,14 +120,18 @@ func (j *job) brokenOff(ctx context.Context, u *ebs.Upload, failure error, forge
 	return errors.Join(failure, u.Journal.Remove(), forget())
 }
 
-// dir returns the directory in which the artifact's uploads to the platform's
-// region are remembered.
-func (j *job) dir() (string, error) {
+// dir returns the directory in which the artifact's uploads to the account and the
+// platform's region are remembered.
+func (j *job) dir(ctx context.Context) (string, error) {
+	account, err := j.d.clients.account(ctx)
+	if err != nil {
+		return "", err
+	}
 	cache, err := j.d.host.CacheDir("aws")
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, j.home, j.p.Name)
+	dir := filepath.Join(cache, account, j.home, url.PathEscape(j.d.host.Ledger().Project()+" "+j.p.Name))
 	return dir, os.MkdirAll(dir, 0o700)
 }
 

@@ -29,7 +29,7 @@ func (d *driver) makeVPC(ctx context.Context, p *place) (vpc string, err error) 
 	}
 	token := newToken()
 	tags := d.tags("bake-"+token, token)
-	done, err := d.resource(kindVPC, p.region, token)
+	done, err := d.resource(ctx, kindVPC, p.region, token)
 	if err != nil {
 		return "", err
 	}
@@ -140,29 +140,29 @@ func (d *driver) retried(ctx context.Context, what string, remove func() error) 
 }
 
 // collectVPC removes VPCs of a token and, before them, what bake has put there.
-func (d *driver) collectVPC(ctx context.Context, region, token string) error {
+func (d *driver) collectVPC(ctx context.Context, region, token string) (removed bool, err error) {
 	c, err := d.clients.ec2(ctx, region)
 	if err != nil {
-		return err
+		return false, err
 	}
 	out, err := c.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{Filters: []types.Filter{filter("tag:"+tagToken, token)}})
 	if err != nil {
-		return fmt.Errorf("%s: look for VPCs: %w", region, err)
+		return false, fmt.Errorf("%s: look for VPCs: %w", region, err)
 	}
 	for _, v := range out.Vpcs {
 		in := filter("vpc-id", aws.ToString(v.VpcId))
 		groups, err := d.findGroups(ctx, region, in, filter("tag-key", tagBuild))
 		if err != nil {
-			return err
+			return false, err
 		}
 		for _, g := range groups {
-			if err := d.collectGroup(ctx, region, aws.ToString(g.GroupName)); err != nil {
-				return err
+			if _, err := d.collectGroup(ctx, region, aws.ToString(g.GroupName)); err != nil {
+				return false, err
 			}
 		}
 		if err := d.deleteVPC(ctx, region, aws.ToString(v.VpcId), token); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return len(out.Vpcs) > 0, nil
 }

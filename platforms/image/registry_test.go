@@ -29,6 +29,7 @@ type dirHost struct{ dir string }
 func (h dirHost) TempDir(string) (string, func() error, error) { return "", nil, errors.New("none") }
 func (h dirHost) CacheDir(string) (string, error)              { return h.dir, nil }
 func (h dirHost) Ledger() platforms.Ledger                     { return nil }
+func (h dirHost) Ask(context.Context, string) (string, error)  { return "", errors.New("nobody to ask") }
 func (h dirHost) Secret(platforms.Secret) ([]byte, error)      { return nil, errors.New("none") }
 
 // A blob is pushed under a title and a media type.

@@ -1,6 +1,8 @@
 package qemu
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +32,8 @@ func (h host) CacheDir(name string) (string, error) {
 }
 
 func (h host) Ledger() platforms.Ledger { return nil }
+
+func (h host) Ask(context.Context, string) (string, error) { return "", errors.New("nobody to ask") }
 
 // Secret implements platforms.Host: a secret is its name.
 func (h host) Secret(s platforms.Secret) ([]byte, error) { return []byte(s), nil }

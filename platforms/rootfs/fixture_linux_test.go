@@ -34,6 +34,10 @@ func (h testHost) CacheDir(name string) (string, error) {
 
 func (h testHost) Ledger() platforms.Ledger { return nil }
 
+func (h testHost) Ask(context.Context, string) (string, error) {
+	return "", errors.New("nobody to ask")
+}
+
 func (h testHost) Secret(s platforms.Secret) ([]byte, error) { return nil, errors.New("no secrets") }
 
 // busybox returns the path of the host's busybox.

@@ -25,9 +25,10 @@ const (
 
 // A Ledger records the resources of one build. It is safe for concurrent use.
 type Ledger struct {
-	root  string // the folder of all builds
-	build string
-	dir   string // the folder of this build
+	root    string // the folder of all builds
+	build   string
+	project string
+	dir     string // the folder of this build
 
 	mu     sync.Mutex
 	owner  *lockfile.Lock // nil before the first Begin
@@ -37,9 +38,9 @@ type Ledger struct {
 var _ platforms.Ledger = (*Ledger)(nil)
 
 // Open opens the ledger below dir, the store's directory, for a new build.
-// build is the build's id, unique among all builds. Nothing is written before
-// the first Begin.
-func Open(dir, build string) (*Ledger, error) {
+// build is the build's id, unique among all builds, and project the identity of
+// what it builds. Nothing is written before the first Begin.
+func Open(dir, build, project string) (*Ledger, error) {
 	name := url.PathEscape(build)
 	if name == "" || name == "." || name == ".." {
 		return nil, fmt.Errorf("open ledger: build id %q is no name", build)
@@ -48,11 +49,14 @@ func Open(dir, build string) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	return &Ledger{root: root, build: build, dir: filepath.Join(root, name)}, nil
+	return &Ledger{root: root, build: build, project: project, dir: filepath.Join(root, name)}, nil
 }
 
 // Build returns the build's id.
 func (l *Ledger) Build() string { return l.build }
+
+// Project returns the identity of the project that is built.
+func (l *Ledger) Project() string { return l.project }
 
 // Begin records a resource before it is asked for. The record is on the disk
 // when Begin returns. done forgets it; it may be called several times.

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 // child tells each resource on its output once Begin has returned, and that
 // every third is gone.
 func child(dir string) error {
-	l, err := Open(dir, "build/1")
+	l, err := Open(dir, "build/1", "")
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func empty(t *testing.T, dir string) {
 
 func TestDoneForgets(t *testing.T) {
 	dir := t.TempDir()
-	l, err := Open(dir, "b")
+	l, err := Open(dir, "b", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestDoneForgets(t *testing.T) {
 
 func TestCloseLeavesWhatIsNotDone(t *testing.T) {
 	dir := t.TempDir()
-	l, err := Open(dir, "b")
+	l, err := Open(dir, "b", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestCloseLeavesWhatIsNotDone(t *testing.T) {
 
 func TestDeadReportsDamage(t *testing.T) {
 	dir := t.TempDir()
-	l, err := Open(dir, "b")
+	l, err := Open(dir, "b", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,12 +237,12 @@ func TestDeadReportsDamage(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for _, id := range []string{"", ".", ".."} {
-		if _, err := Open(t.TempDir(), id); err == nil {
+		if _, err := Open(t.TempDir(), id, ""); err == nil {
 			t.Errorf("build id %q is taken", id)
 		}
 	}
 	dir := t.TempDir()
-	l, err := Open(dir, "../../escape")
+	l, err := Open(dir, "../../escape", "")
 	if err != nil {
 		t.Fatal(err)
 	}

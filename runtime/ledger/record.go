@@ -26,6 +26,7 @@ type file struct {
 	Build    string            `json:"build"`
 	Time     time.Time         `json:"time"`
 	Platform string            `json:"platform"`
+	Account  string            `json:"account,omitempty"`
 	Kind     string            `json:"kind"`
 	ID       string            `json:"id"`
 	Data     map[string]string `json:"data,omitempty"`
@@ -34,7 +35,7 @@ type file struct {
 func encode(r Record) ([]byte, error) {
 	return json.MarshalIndent(file{
 		Format: format, Build: r.Build, Time: r.Time,
-		Platform: r.Platform, Kind: r.Kind, ID: r.ID, Data: r.Data,
+		Platform: r.Platform, Account: r.Account, Kind: r.Kind, ID: r.ID, Data: r.Data,
 	}, "", "  ")
 }
 
@@ -50,7 +51,7 @@ func decode(b []byte) (Record, error) {
 		return Record{}, fmt.Errorf("it names no platform or no kind")
 	}
 	return Record{
-		Resource: platforms.Resource{Platform: f.Platform, Kind: f.Kind, ID: f.ID, Data: f.Data},
+		Resource: platforms.Resource{Platform: f.Platform, Account: f.Account, Kind: f.Kind, ID: f.ID, Data: f.Data},
 		Build:    f.Build, Time: f.Time,
 	}, nil
 }

@@ -127,7 +127,7 @@ func TestPutThatPanics(t *testing.T) {
 
 func TestHost(t *testing.T) {
 	s, _ := open(t, t.TempDir())
-	var h platforms.Host = s.Host(nil, nil)
+	var h platforms.Host = s.Host(Lent{})
 	dir, remove, err := h.TempDir("over/lay")
 	if err != nil {
 		t.Fatal(err)

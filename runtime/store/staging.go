@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -112,31 +113,42 @@ func (s *Store) CacheDir(name string) (string, error) {
 	return dir, closedDir(dir)
 }
 
-// Host returns what the runtime lends to drivers: the store's directories, the
-// ledger l, and secrets by their names, where there are any.
-func (s *Store) Host(l platforms.Ledger, secrets func(name string) ([]byte, error)) platforms.Host {
-	return host{s, l, secrets}
+// Lent is what drivers are lent beside the store's directories. Each may be nil.
+type Lent struct {
+	Ledger  platforms.Ledger
+	Secrets func(name string) ([]byte, error)                                     // by their names
+	Ask     func(ctx context.Context, question string) (answer string, err error) // the user
 }
+
+// Host returns what the runtime lends to drivers.
+func (s *Store) Host(l Lent) platforms.Host { return host{s, l} }
 
 type host struct {
 	*Store
-	ledger  platforms.Ledger
-	secrets func(name string) ([]byte, error)
+	lent Lent
 }
 
 // Secret implements platforms.Host.
 func (h host) Secret(s platforms.Secret) ([]byte, error) {
-	if h.secrets == nil {
+	if h.lent.Secrets == nil {
 		return nil, fmt.Errorf("secret %q: no secrets were given", s)
 	}
-	v, err := h.secrets(string(s))
+	v, err := h.lent.Secrets(string(s))
 	if err != nil {
 		return nil, fmt.Errorf("secret %q: %w", s, err)
 	}
 	return v, nil
 }
 
-func (h host) Ledger() platforms.Ledger { return h.ledger }
+func (h host) Ledger() platforms.Ledger { return h.lent.Ledger }
+
+// Ask implements platforms.Host.
+func (h host) Ask(ctx context.Context, question string) (string, error) {
+	if h.lent.Ask == nil {
+		return "", fmt.Errorf("%s: there is nobody to ask", question)
+	}
+	return h.lent.Ask(ctx, question)
+}
 
 // sweep removes the staging directories of dead processes and what lies in
 // the trash. What cannot be removed is told to warn and left for later.

@@ -31,9 +31,13 @@ type Call struct {
 	Form     url.Values // of EC2
 }
 
-// A Cloud is the server. Its fields are set before it is used.
+// A Cloud is an account, on the server that all accounts share. Its fields are set
+// before it is used.
 type Cloud struct {
 	*httptest.Server
+
+	Number   string // of the account
+	accounts map[string]*Cloud
 
 	// Latency is what each request takes, beside others, and Bandwidth how many
 	// bytes a second come in over the one link that all share; 0 means no bound.
@@ -71,16 +75,40 @@ type Cloud struct {
 // New starts the server on the loopback, after its fields were set by setup. The
 // caller closes it.
 func New(setup ...func(*Cloud)) *Cloud {
+	c := newAccount(FirstAccount)
+	c.accounts = map[string]*Cloud{c.Number: c}
+	for _, f := range setup {
+		f(c)
+	}
+	c.Server = httptest.NewServer(c)
+	return c
+}
+
+// FirstAccount is the account of all access keys but those of others.
+const FirstAccount = "123456789012"
+
+// Account returns one more account of the server, whose access key is its number. A
+// role of it can be assumed by all.
+func (c *Cloud) Account(number string) *Cloud {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.accounts[number]
+	if a == nil {
+		a = newAccount(number)
+		a.accounts = c.accounts
+		c.accounts[number] = a
+	}
+	return a
+}
+
+func newAccount(number string) *Cloud {
 	c := &Cloud{
+		Number:    number,
 		snapshots: map[string]*snapshot{}, tokens: map[string]string{}, images: map[string]*Image{}, counts: map[string]int{},
 		templates: map[string]string{}, instances: map[string]*instance{}, parameters: map[string]string{},
 		volumes: map[string]*volume{}, groups: map[string]*group{}, keyPairs: map[string]*keyPair{}, sessions: map[string]string{},
 	}
 	c.firstNetworks()
-	for _, f := range setup {
-		f(c)
-	}
-	c.Server = httptest.NewServer(c)
 	return c
 }
 
@@ -146,6 +174,17 @@ func (c *Cloud) Settle() {
 
 // ServeHTTP implements http.Handler.
 func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	key, _ := credential(r)
+	c.mu.Lock()
+	a := c.accounts[key]
+	c.mu.Unlock()
+	if a == nil {
+		a = c
+	}
+	a.serve(w, r)
+}
+
+func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	c.inFlight++
 	c.most = max(c.most, c.inFlight)
@@ -185,7 +224,8 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type operation func(w http.ResponseWriter, call Call)
 
 func (c *Cloud) route(r *http.Request, body []byte) (Call, operation) {
-	call := Call{Region: regionOf(r)}
+	call := Call{}
+	_, call.Region = credential(r)
 	switch target := r.Header.Get("X-Amz-Target"); {
 	case strings.HasPrefix(r.URL.Path, "/snapshots"):
 		return c.routeEBS(call, r, body)
@@ -206,13 +246,13 @@ func (c *Cloud) route(r *http.Request, body []byte) (Call, operation) {
 	return call, c.ec2(call.Op)
 }
 
-// regionOf reads the region off a request's signature.
-func regionOf(r *http.Request) string {
+// credential reads the access key and the region off a request's signature.
+func credential(r *http.Request) (key, region string) {
 	_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	if parts := strings.Split(scope, "/"); len(parts) > 2 {
-		return parts[2]
+		return parts[0], parts[2]
 	}
-	return ""
+	return "", ""
 }
 
 // wait takes the time that a request of n bytes takes.

@@ -65,6 +65,8 @@ func (c *Cloud) Template(image string) {
 
 func (c *Cloud) ec2(action string) operation {
 	return map[string]operation{
+		"GetCallerIdentity":                   c.callerIdentity,
+		"AssumeRole":                          c.assumeRole,
 		"DescribeRegions":                     c.describeRegions,
 		"DescribeImages":                      c.describeImages,
 		"RegisterImage":                       c.registerImage,
@@ -210,7 +212,8 @@ func (c *Cloud) describeImages(w http.ResponseWriter, call Call) {
 			state = "pending"
 		}
 		attributes := map[string]string{
-			"name": i.Name, "state": state, "architecture": i.Architecture, "root-device-type": "ebs",
+			"block-device-mapping.snapshot-id": i.Snapshot,
+			"name":                             i.Name, "state": state, "architecture": i.Architecture, "root-device-type": "ebs",
 			"product-code": i.ProductCode, "product-code.type": "marketplace",
 		}
 		if len(ids) > 0 && !slices.Contains(ids, i.ID) || len(owners) > 0 && !slices.Contains(owners, i.Owner) || !fits(call.Form, attributes, i.Tags) {

@@ -357,7 +357,7 @@ func (c *Cloud) importKeyPair(w http.ResponseWriter, call Call) {
 func (c *Cloud) describeKeyPairs(w http.ResponseWriter, call Call) {
 	var items []string
 	for _, id := range slices.Sorted(maps.Keys(c.keyPairs)) {
-		if k := c.keyPairs[id]; k.region == call.Region && fits(call.Form, nil, k.tags) {
+		if k := c.keyPairs[id]; k.region == call.Region && fits(call.Form, map[string]string{"key-name": k.name}, k.tags) {
 			items = append(items, element("item", element("keyName", k.name), element("createTime", k.made.UTC().Format(stamp)), tagSet(k.tags)))
 		}
 	}
