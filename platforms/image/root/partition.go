@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"unicode/utf16"
 )
 
 const sector = 512
@@ -16,7 +17,14 @@ const sector = 512
 const maxPartitions = 256
 
 // A partition is a part of a disk, in bytes.
-type partition struct{ start, size int64 }
+type partition struct {
+	start, size int64
+	number      int    // in its table, from 1 on; 0 for a disk without one
+	id          string // as PARTUUID names it
+	name        string // as PARTLABEL names it
+	kind        string // the GUID of its type, of a GPT only
+	hidden      bool   // it is not to be mounted for its kind alone
+}
 
 // partitions returns the partitions of a disk in the order of its table, GPT
 // (UEFI specification, chapter 5) or MBR, or the whole disk when it has none.
@@ -34,7 +42,7 @@ func partitions(disk io.ReaderAt, size int64) ([]partition, error) {
 	if _, err := disk.ReadAt(mbr, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	whole := []partition{{0, size}}
+	whole := []partition{{size: size}}
 	if fs, err := fileSystem(disk, whole[0]); err != nil || fs != "" {
 		return whole, err // boot sectors of file systems look like tables
 	}
@@ -57,7 +65,9 @@ func readGPT(disk io.ReaderAt, size, block int64, head []byte) ([]partition, err
 		return nil, fmt.Errorf("read partition table: %w", err)
 	}
 	var parts []partition
+	number := 0
 	for e := range slices.Chunk(table, int(length)) {
+		number++
 		if bytes.Equal(e[:16], make([]byte, 16)) {
 			continue
 		}
@@ -65,23 +75,56 @@ func readGPT(disk io.ReaderAt, size, block int64, head []byte) ([]partition, err
 		if from > to || to >= uint64(size/block) {
 			continue // beyond the end of the disk
 		}
-		parts = append(parts, partition{int64(from) * block, int64(to-from+1) * block})
+		parts = append(parts, partition{
+			start: int64(from) * block, size: int64(to-from+1) * block, number: number,
+			kind: guid(e[:16]), id: guid(e[16:32]), name: utf16Text(e[56:128]), hidden: le.Uint64(e[48:])&noAuto != 0,
+		})
 	}
 	return parts, nil
 }
 
+// noAuto is the attribute of the Discoverable Partitions Specification by which
+// a partition is mounted only where it is named.
+const noAuto = 1 << 63
+
+// guid writes a GUID of a GPT, of which the first three fields are little-endian.
+func guid(b []byte) string {
+	le := binary.LittleEndian
+	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", le.Uint32(b), le.Uint16(b[4:]), le.Uint16(b[6:]), b[8:10], b[10:16])
+}
+
+// utf16Text reads a name that ends with a zero or with b.
+func utf16Text(b []byte) string {
+	var units []uint16
+	for c := range slices.Chunk(b, 2) {
+		u := binary.LittleEndian.Uint16(c)
+		if u == 0 {
+			break
+		}
+		units = append(units, u)
+	}
+	return string(utf16.Decode(units))
+}
+
 func readMBR(disk io.ReaderAt, size int64, mbr []byte) ([]partition, error) {
 	var parts []partition
+	id := binary.LittleEndian.Uint32(mbr[440:])
+	logicals := 4
 	for _, e := range mbrEntries(mbr) {
-		p := partition{int64(e.first) * sector, int64(e.count) * sector}
+		p := partition{start: int64(e.first) * sector, size: int64(e.count) * sector, number: e.number}
 		switch {
 		case e.kind == 0x05 || e.kind == 0x0f || e.kind == 0x85:
 			logical, err := readLogical(disk, size, p.start)
 			if err != nil {
 				return nil, err
 			}
-			parts = append(parts, logical...)
+			for _, p := range logical {
+				logicals++
+				p.number, p.id = logicals, fmt.Sprintf("%08x-%02x", id, logicals)
+				parts = append(parts, p)
+			}
 		case p.start+p.size <= size:
+			p.id = fmt.Sprintf("%08x-%02x", id, p.number)
 			parts = append(parts, p)
 		}
 	}
@@ -106,7 +149,7 @@ func readLogical(disk io.ReaderAt, size, extended int64) ([]partition, error) {
 				next = extended + int64(e.first)*sector
 				continue
 			}
-			p := partition{at + int64(e.first)*sector, int64(e.count) * sector}
+			p := partition{start: at + int64(e.first)*sector, size: int64(e.count) * sector}
 			if p.start+p.size <= size {
 				parts = append(parts, p)
 			}
@@ -120,6 +163,7 @@ func readLogical(disk io.ReaderAt, size, extended int64) ([]partition, error) {
 }
 
 type mbrEntry struct {
+	number       int // in the record, from 1 on
 	kind         byte
 	first, count uint32 // sectors
 }
@@ -129,47 +173,13 @@ func mbrEntries(record []byte) []mbrEntry {
 		return nil
 	}
 	var entries []mbrEntry
+	number := 0
 	for b := range slices.Chunk(record[446:510], 16) {
-		e := mbrEntry{b[4], binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])}
+		number++
+		e := mbrEntry{number, b[4], binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])}
 		if e.kind != 0 && e.count != 0 {
 			entries = append(entries, e)
 		}
 	}
 	return entries
-}
-
-// Magic numbers of what a partition may hold, at their offsets.
-var magics = []struct {
-	name   string
-	offset int64
-	bytes  string
-}{
-	{"ext4", 1024 + 56, "\x53\xef"}, // of ext2 and ext3 too, which ext4 mounts
-	{"xfs", 0, "XFSB"},
-	{"btrfs", 0x10040, "_BHRfS_M"},
-	{"f2fs", 1024, "\x10\x20\xf5\xf2"},
-	{"squashfs", 0, "hsqs"},
-	{"erofs", 1024, "\xe2\xe1\xf5\xe0"},
-	{"LVM", sector + 24, "LVM2 001"},
-	{"LUKS", 0, "LUKS\xba\xbe"},
-}
-
-// fileSystem returns the kind of what p holds, or "" when it is none that a
-// root file system can be.
-func fileSystem(disk io.ReaderAt, p partition) (string, error) {
-	for _, m := range magics {
-		if m.offset+int64(len(m.bytes)) > p.size {
-			continue
-		}
-		b := make([]byte, len(m.bytes))
-		if _, err := disk.ReadAt(b, p.start+m.offset); errors.Is(err, io.EOF) {
-			continue
-		} else if err != nil {
-			return "", err
-		}
-		if string(b) == m.bytes {
-			return m.name, nil
-		}
-	}
-	return "", nil
 }

@@ -64,11 +64,11 @@ func rawDisk(ctx context.Context, path, scratch string, out platforms.Sink) (str
 	return raw, nil
 }
 
-// copyFiles is how a file system is copied, from the first argument to the
-// second.
-const copyFiles = `LC_ALL=C.UTF-8 cp --archive --sparse=auto -- "$1/." "$2" && { rmdir "$2/lost+found" 2>/dev/null || true; }`
+// copyFiles is how file systems are copied, from the first argument to the second.
+// Each has its own lost+found.
+const copyFiles = `LC_ALL=C.UTF-8 cp --archive --sparse=auto -- "$1/." "$2" && find "$2" -maxdepth 4 -type d -name lost+found -empty -delete`
 
-// copyRoot copies the files of the disk's root file system.
+// copyRoot copies the files of the disk as its machine sees them.
 func copyRoot(ctx context.Context, raw, tree, scratch string, out platforms.Sink) error {
 	return root.Open(ctx, raw, scratch, func(dir string) error {
 		cmd := isolated(ctx, "/bin/sh", "-c", copyFiles, "sh", dir, tree)
