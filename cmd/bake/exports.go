@@ -67,7 +67,7 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 // output takes files out of the machine of j.
 func (e *exporter) output(ctx context.Context, op *export.Output, j solve.Job) ([]solve.File, error) {
 	result, err := export.RunOutput(ctx, export.OutputRequest{
-		Op: op, Key: j.Key, Machine: j.Machine, OutDir: filepath.Join(e.out, op.Name), About: e.s.about(j.Node), Arch: archOf(j.Node),
+		Op: op, Key: j.Key, Machine: j.Machine, OutDir: filepath.Join(e.out, op.Name), About: e.s.about(j.Node), Arch: archOf(j.Node), Sink: j.Out,
 	})
 	if err != nil {
 		return nil, err

@@ -19,13 +19,18 @@ func Current(dir string, key plan.Key, files plan.FileHasher) (m *Manifest, why 
 	if err := sweep(filepath.Dir(dir)); err != nil {
 		return nil, "", err
 	}
+	return standing(dir, key.String(), files)
+}
+
+// standing is Current without a look at what is beside dir.
+func standing(dir, key string, files plan.FileHasher) (m *Manifest, why string, err error) {
 	m, err = ReadManifest(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "no artifact yet", nil
 	} else if err != nil {
 		return nil, "its manifest cannot be read", nil
 	}
-	if m.Key != key.String() {
+	if m.Key != key {
 		return nil, "made from something else", nil
 	}
 	for _, f := range m.Files {

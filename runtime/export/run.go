@@ -100,15 +100,16 @@ func run(ctx context.Context, r *Request, list []Format) (*Result, error) {
 	for _, l := range r.Layers {
 		m.Layers = append(m.Layers, l.Key)
 	}
-	return inStaging(r.OutDir, m, func(dir string) (err error) {
+	return inStaging(ctx, r.OutDir, m, r.Sink, func(dir string) (err error) {
 		m.Files, err = newJob(r, dir, list).writeAll(ctx, dir, list)
 		return errors.Join(err, ctx.Err())
 	})
 }
 
 // inStaging has fill write the files of the artifact m into a staging directory
-// beside outDir and name them in m, and then makes them those of outDir.
-func inStaging(outDir string, m *Manifest, fill func(dir string) error) (res *Result, err error) {
+// beside outDir and name them in m, and then makes them those of outDir. Where
+// another build has made the same artifact meanwhile, that is the result.
+func inStaging(ctx context.Context, outDir string, m *Manifest, sink platforms.Sink, fill func(dir string) error) (res *Result, err error) {
 	dir, err := filepath.Abs(outDir)
 	if err != nil {
 		return nil, err
@@ -116,11 +117,21 @@ func inStaging(outDir string, m *Manifest, fill func(dir string) error) (res *Re
 	if err := sweep(filepath.Dir(dir)); err != nil {
 		return nil, err
 	}
-	s, err := newStaging(filepath.Dir(dir))
+	s, err := newStaging(ctx, dir, func() {
+		if sink != nil {
+			sink.Progress("wait for another build that writes "+m.Name, 0, 0)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.remove()) }()
+	made, _, err := standing(dir, m.Key, plan.HashFile{})
+	if err != nil {
+		return nil, err
+	} else if made != nil {
+		return &Result{Dir: dir, Manifest: made}, nil
+	}
 	if err := fill(s.dir); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,13 +10,14 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/gofrs/flock"
+	"bake.build/bake/runtime/store/lockfile"
 )
 
-// stagingPrefix begins the names of staging directories. A lock file of the
-// same name with lockSuffix lies beside each for as long as it is there: it is
-// made first and removed last, and the process that fills the directory holds
-// its lock.
+// stagingPrefix begins the names of staging directories, which end with the
+// name of the artifact. A lock file of the same name with lockSuffix lies beside
+// each for as long as it is there: it is made first and removed last, and the
+// process that fills the directory holds its lock. So an artifact has one writer
+// at a time, whichever builds of whichever definitions write it.
 const (
 	stagingPrefix = ".bake-export-"
 	lockSuffix    = ".lock"
@@ -25,44 +27,34 @@ const (
 // system of the artifact.
 type staging struct {
 	dir  string
-	lock *flock.Flock
+	lock *lockfile.Lock
 }
 
-// newStaging makes a staging directory in parent, which is made when missing.
-func newStaging(parent string) (*staging, error) {
+// newStaging makes the staging directory of the artifact in dir. It waits for
+// another build that writes this artifact, of which it calls waiting once.
+func newStaging(ctx context.Context, dir string, waiting func()) (*staging, error) {
+	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
 	}
-	for {
-		f, err := os.CreateTemp(parent, stagingPrefix+"*"+lockSuffix)
-		if err != nil {
-			return nil, err
-		}
-		if err := f.Close(); err != nil {
-			return nil, err
-		}
-		s := &staging{dir: strings.TrimSuffix(f.Name(), lockSuffix), lock: flock.New(f.Name())}
-		got, err := s.lock.TryLock()
-		if err != nil {
-			return nil, errors.Join(err, os.Remove(f.Name()))
-		}
-		// A sweep may have taken the file for a dead one before it was locked.
-		if _, err := os.Stat(f.Name()); !got || err != nil {
-			if err := s.lock.Unlock(); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		return s, os.Mkdir(s.dir, 0o700) // disks in the making hold what is no one else's business
+	s := &staging{dir: filepath.Join(parent, stagingPrefix+filepath.Base(dir))}
+	var err error
+	if s.lock, err = lockfile.Acquire(ctx, s.dir+lockSuffix, waiting); err != nil {
+		return nil, err
 	}
+	err = os.RemoveAll(s.dir) // what a dead process left
+	if err == nil {
+		err = os.Mkdir(s.dir, 0o755)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.lock.Remove())
+	}
+	return s, nil
 }
 
 // remove removes the staging directory with what is in it.
 func (s *staging) remove() error {
-	if err := os.RemoveAll(s.dir); err != nil {
-		return err
-	}
-	return errors.Join(os.Remove(s.lock.Path()), s.lock.Unlock())
+	return errors.Join(os.RemoveAll(s.dir), s.lock.Remove())
 }
 
 // sweep removes the staging directories in parent whose processes are dead.
@@ -86,18 +78,11 @@ func sweep(parent string) error {
 }
 
 func sweepOne(dir string) error {
-	lock := flock.New(dir+lockSuffix, flock.SetFlag(os.O_RDWR))
-	got, err := lock.TryLock()
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !got {
-		return nil
-	} else if err != nil {
+	lock, err := lockfile.Try(dir + lockSuffix)
+	if lock == nil || err != nil {
 		return err
 	}
-	err = os.RemoveAll(dir)
-	if err == nil {
-		err = os.Remove(dir + lockSuffix)
-	}
-	return errors.Join(err, lock.Unlock())
+	return errors.Join(os.RemoveAll(dir), lock.Remove())
 }
 
 // syncDir makes the names in a directory durable.
