@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image"
 	"bake.build/bake/platforms/qemu/seed"
 )
 
@@ -33,14 +34,13 @@ func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, 
 	if err != nil {
 		return err
 	}
-	top := sealedImage("qcow2", m.hw.overlays[0].File.Path)
-	top.Backing = below
-	source, err := top.locator()
+	top, err := image.Open(m.hw.overlays[0].File.Path, "qcow2")
 	if err != nil {
 		return err
 	}
+	top.Backing = below
 	out.Progress("copy the disk", 0, m.sizes[0])
-	return qemuImg(ctx, nil, "convert", "-O", "raw", "--", source, dst)
+	return convert(ctx, top, "raw", dst)
 }
 
 // shutDown removes what the build has left in the machine, and shuts it down.
@@ -87,7 +87,9 @@ func (d *driver) shortened(chain []platforms.Layer, i int) (*node, error) {
 	top := merged
 	for _, l := range chain[from:] {
 		below := top
-		top = sealedImage("qcow2", filepath.Join(l.Dir, diskName(i)))
+		if top, err = image.Open(filepath.Join(l.Dir, diskName(i)), "qcow2"); err != nil {
+			return nil, fmt.Errorf("layer %s: %w", l.Key, err)
+		}
 		top.Backing = below
 	}
 	return top, nil

@@ -15,6 +15,7 @@ import (
 
 	"bake.build/bake/internal/tool"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image"
 	"bake.build/bake/platforms/qemu/seed"
 	"bake.build/bake/platforms/ssh"
 )
@@ -280,7 +281,30 @@ func createImage(ctx context.Context, path string, size int64) error {
 	return qemuImg(ctx, nil, "create", "-q", "-f", "qcow2", "--", path, strconv.FormatInt(size, 10))
 }
 
-// qemuImg runs qemu-img. out gets its output; it may be nil.
+// convert writes the disk in an image as a new image.
+func convert(ctx context.Context, n *node, format, dst string) error {
+	source, err := n.Locator()
+	if err != nil {
+		return err
+	}
+	return qemuImg(ctx, nil, "convert", "-O", format, "--", source, dst)
+}
+
+// resize changes the size of the disk in a qcow2 image.
+func resize(ctx context.Context, path string, size int64) error {
+	n, err := image.Open(path, "qcow2")
+	if err != nil {
+		return err
+	}
+	n.ReadOnly = false
+	target, err := n.Locator()
+	if err != nil {
+		return err
+	}
+	return qemuImg(ctx, nil, "resize", "-q", "--", target, strconv.FormatInt(size, 10))
+}
+
+// qemuImg runs qemu-img, on images that image.Open has seen. out gets its output; it may be nil.
 func qemuImg(ctx context.Context, out io.Writer, args ...string) error {
 	cmd := exec.CommandContext(ctx, "qemu-img", args...)
 	said := &said{}

@@ -145,8 +145,8 @@ func (hw hardware) memoryAndFirmware(a *arguments) error {
 	if hw.firmware.uefi {
 		machine += ",pflash0=code,pflash1=variables"
 		for _, n := range []*node{
-			{Driver: "raw", Name: "code", ReadOnly: true, File: &fileNode{Driver: "file", Path: hw.firmware.code}},
-			{Driver: "raw", Name: "variables", File: &fileNode{Driver: "file", Path: hw.dir + "/" + varsName}},
+			rawNode("code", hw.firmware.code, true),
+			rawNode("variables", hw.dir+"/"+varsName, false),
 		} {
 			if err := a.object("-blockdev", n); err != nil {
 				return err
@@ -180,7 +180,7 @@ func (hw hardware) drives(a *arguments) error {
 		a.add("-device", device)
 	}
 	if hw.seed != "" {
-		n := &node{Driver: "raw", Name: "seed", ReadOnly: true, File: &fileNode{Driver: "file", Path: hw.seed, Locking: "off"}}
+		n := rawNode("seed", hw.seed, true)
 		if err := a.object("-blockdev", n); err != nil {
 			return err
 		}
@@ -201,7 +201,7 @@ func (hw hardware) installer(a *arguments) error {
 		a.add("-device", "virtio-scsi-pci", "-device", "qemu-xhci", "-device", "usb-kbd")
 	}
 	for i, path := range hw.install.cds {
-		n := &node{Driver: "raw", Name: fmt.Sprintf("cd%d", i), ReadOnly: true, File: &fileNode{Driver: "file", Path: path, Locking: "off"}}
+		n := rawNode(fmt.Sprintf("cd%d", i), path, true)
 		if err := a.object("-blockdev", n); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image"
 	"bake.build/bake/platforms/qemu/seed"
 )
 
@@ -62,7 +63,10 @@ func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.
 
 // prepareLaunch makes the overlay and all else that the machine starts with.
 func (m *machine) prepareLaunch(ctx context.Context, i platforms.Image, format string) (err error) {
-	below := sealedImage(format, i.Path)
+	below, err := image.Open(i.Path, format)
+	if err != nil {
+		return err
+	}
 	path := filepath.Join(m.dir, "disk.qcow2")
 	args := []string{"create", "-q", "-f", "qcow2"}
 	if i.Changes != "" {
@@ -70,8 +74,11 @@ func (m *machine) prepareLaunch(ctx context.Context, i platforms.Image, format s
 		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 			return errors.Join(err, fmt.Errorf("%s exists", path))
 		}
+		// The image stays behind, so it names what it is an overlay of; -u leaves that
+		// closed.
+		args = append(args, "-u", "-F", format, "-b", i.Path)
 	}
-	if err := qemuImg(ctx, nil, append(args, "-F", format, "-b", i.Path, "--", path)...); err != nil {
+	if err := qemuImg(ctx, nil, append(args, "--", path, strconv.FormatInt(below.Size, 10))...); err != nil {
 		return err
 	}
 	m.hw.overlays = []*node{overlay("disk0-0", path, below)}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image"
 )
 
 // Bounds of chains. Each image of a chain costs a look-up for every block that
@@ -41,7 +42,8 @@ func (d *driver) merged(chain []platforms.Layer, i int) (layers int, n *node, er
 		path := filepath.Join(dir, mergedName(chain[k-1].Ref, i))
 		now := time.Now()
 		if err := os.Chtimes(path, now, now); err == nil {
-			return k, sealedImage("qcow2", path), nil
+			n, err := image.Open(path, "qcow2")
+			return k, n, err
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return 0, nil, err
 		}
@@ -128,17 +130,13 @@ func (d *driver) mergeDisk(ctx context.Context, chain []platforms.Layer, i int, 
 	if err != nil {
 		return err
 	}
-	source, err := n.locator()
-	if err != nil {
-		return err
-	}
 	scratch, remove, err := d.host.TempDir("merge")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	path := filepath.Join(scratch, "merged.qcow2")
-	if err := qemuImg(ctx, nil, "convert", "-O", "qcow2", "--", source, path); err != nil {
+	if err := convert(ctx, n, "qcow2", path); err != nil {
 		return err
 	}
 	return os.Rename(path, filepath.Join(dir, mergedName(chain[len(chain)-1].Ref, i)))

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
@@ -127,31 +126,31 @@ func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out
 
 // importDisk makes the images of a first layer.
 func (d *driver) importDisk(ctx context.Context, path, dir string, out platforms.Sink) error {
-	info, err := image.Probe(ctx, path)
+	source, err := image.Open(path, "")
 	if err != nil {
 		return err
 	}
-	if info.Format == "raw" {
+	if source.Driver == "raw" {
 		if err := looksLikeDisk(path); err != nil {
 			return err
 		}
 	}
 	size := d.settings.diskSize
-	if size != 0 && size < info.VirtualSize {
-		return fmt.Errorf("the disk has %s, which does not fit in disk_size = %q", platforms.FormatSize(info.VirtualSize), platforms.FormatSize(size))
+	if size != 0 && size < source.Size {
+		return fmt.Errorf("the disk has %s, which does not fit in disk_size = %q", platforms.FormatSize(source.Size), platforms.FormatSize(size))
 	}
 	dst := filepath.Join(dir, diskName(0))
-	out.Progress("copy the disk", 0, info.VirtualSize)
-	if info.Format == "qcow2" {
+	out.Progress("copy the disk", 0, source.Size)
+	if source.Driver == "qcow2" {
 		err = copyWhole(ctx, dst, path)
 	} else {
-		err = qemuImg(ctx, nil, "convert", "-f", info.Format, "-O", "qcow2", "--", path, dst)
+		err = convert(ctx, source, "qcow2", dst)
 	}
 	if err != nil {
 		return err
 	}
-	if size > info.VirtualSize {
-		if err := qemuImg(ctx, nil, "resize", "-q", "-f", "qcow2", "--", dst, strconv.FormatInt(size, 10)); err != nil {
+	if size > source.Size {
+		if err := resize(ctx, dst, size); err != nil {
 			return err
 		}
 	}

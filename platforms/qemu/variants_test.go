@@ -48,7 +48,7 @@ func TestUEFI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := top.locator()
+	source, err := top.Locator()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,15 +47,19 @@ func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree stri
 
 // rawDisk returns the path of the image as a raw disk, converted when need be.
 func rawDisk(ctx context.Context, path, scratch string, out platforms.Sink) (string, error) {
-	info, err := image.Probe(ctx, path)
+	n, err := image.Open(path, "")
 	if err != nil {
 		return "", err
 	}
-	if info.Format == "raw" {
+	if n.Driver == "raw" {
 		return path, nil
 	}
+	source, err := n.Locator()
+	if err != nil {
+		return "", err
+	}
 	raw := filepath.Join(scratch, "disk.raw")
-	cmd := isolated(ctx, "qemu-img", "convert", "-f", info.Format, "-O", "raw", "--", path, raw)
+	cmd := isolated(ctx, "qemu-img", "convert", "-O", "raw", "--", source, raw)
 	log := &tail{to: out}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := run(cmd); err != nil {

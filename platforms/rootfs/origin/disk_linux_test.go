@@ -130,9 +130,9 @@ func TestDiskRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for file, want := range map[string]string{
-		overlay:  "is not whole without the file " + raw,
-		vmdk:     "is not whole without the file " + raw,
-		split:    "is not whole without the file " + filepath.Join(h.dir, "split-s001.vmdk"),
+		overlay:  "is not whole without the file \"" + raw,
+		vmdk:     "is not whole without the file \"" + raw,
+		split:    "is not whole without the file \"split-s001.vmdk",
 		raw:      "no partition of it holds a file system",
 		rootless: "has no /etc and /usr",
 		lvm:      "inside of LVM",

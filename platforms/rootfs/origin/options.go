@@ -5,7 +5,7 @@ type Options struct {
 	Debian  string `bake:"debian,origin" json:"debian,omitempty" help:"The Debian suite to install, such as bookworm, stable or sid."`
 	OCI     string `bake:"oci,ref,origin" json:"oci,omitempty" help:"An OCI image: a reference to a registry, or the path of a layout folder or of an archive that docker save or an OCI tool wrote. A relative path begins with \"./\" or \"../\"."`
 	Tar     string `bake:"tar,path,origin" json:"tar,omitempty" help:"A tar archive of a file tree, plain or compressed with gzip, zstd, xz or bzip2: a path or a URL."`
-	Disk    string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image in any format that qemu-img reads: a path or a URL. Its root file system is found and copied, with what its fstab and the types of its partitions mount below that."`
+	Disk    string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image (raw, qcow2, VMDK, VDI, VHD or VHDX) that is whole in one file: a path or a URL. Its root file system is found and copied, with what its fstab and the types of its partitions mount below that."`
 	Scratch bool   `bake:"scratch,origin" json:"scratch,omitempty" help:"An empty tree."`
 	Layer   string `bake:"layer,layer,origin" json:"layer,omitempty" help:"A layer of any source that is a file tree, copied as one layer."`
 
