@@ -14,7 +14,7 @@ import (
 func writeBuiltin() Builtin {
 	return Declare("write", `Writes one file with the given content, replacing what was there.
 
-Directories above it are made when they are missing.`, "layer", write)
+Directories above it are made when they are missing. A directory is never replaced: that is an error.`, "layer", write)
 }
 
 type writeArgs struct {

@@ -40,7 +40,9 @@ type Machine interface {
 	Run(ctx context.Context, c Cmd) error
 
 	// Write unpacks a tar stream below the directory dst, which is made when
-	// missing. No entry leaves dst, through ".." or through a link.
+	// missing. No entry leaves dst, through ".." or through a link. A file, or a
+	// link, never replaces a directory: that is a *DirError, and the directory
+	// stays with all in it.
 	Write(ctx context.Context, dst string, tar io.Reader) error
 
 	// Read writes src, a file or a directory, to a tar stream. Names in the
@@ -123,6 +125,14 @@ func (e *ExitError) Error() string {
 		s += " (" + e.Reason + ")"
 	}
 	return s
+}
+
+// A DirError says that an entry written to a machine would have replaced a
+// directory.
+type DirError struct{ Name string } // relative to where it was written
+
+func (e *DirError) Error() string {
+	return e.Name + " is a directory: a file or a link does not replace it"
 }
 
 // A Treer shows the file tree of a chain.

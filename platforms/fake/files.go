@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"bake.build/bake/platforms"
 )
 
 // A Node is a file, a directory or a link.
@@ -166,6 +168,9 @@ func (t Files) entry(root string, h *tar.Header, r io.Reader) error {
 			return err
 		}
 		name = path.Join(parent, path.Base(name))
+	}
+	if old, err := t.get(name); h.Typeflag != tar.TypeDir && err == nil && old.Dir && (h.Typeflag != tar.TypeSymlink || t[name].Dir) {
+		return &platforms.DirError{Name: path.Clean(h.Name)}
 	}
 	n := &Node{Mode: h.Mode & 0o7777, UID: h.Uid, GID: h.Gid}
 	switch h.Typeflag {

@@ -3,6 +3,7 @@ package platformtest
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,6 +58,37 @@ func testWriteReplaces(t *testing.T, s *suite) {
 		t.Fatal(err)
 	}
 	expect(t, m, "cat /d/f /d/keep /d/sub/g", "newkeep\ng")
+}
+
+// testWriteKeepsDirs writes what is no directory in the place of one.
+func testWriteKeepsDirs(t *testing.T, s *suite) {
+	m := s.boot(t)
+	sh(t, m, "mkdir -p /k/full/sub /k/empty /k/real; echo keep > /k/full/f; echo keep > /k/real/f")
+	if err := m.Write(t.Context(), "/k", pack(t, link("link", "real"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		entry tar.Header
+		bad   string // the directory that the error names; "" for none
+	}{
+		{"a file", file("full", "bad", 0o644), "full"},
+		{"a link", link("full", "/elsewhere"), "full"},
+		{"a file for an empty one", file("empty", "bad", 0o644), "empty"},
+		{"a file for one below", file("full/sub", "bad", 0o644), "full/sub"},
+		{"a file for the link to one", file("link", "bad", 0o644), "link"},
+		{"a directory", dir("full/", 0o755), ""},
+		{"a link for the link to one", link("link", "full"), ""},
+	} {
+		err := m.Write(t.Context(), "/k", pack(t, tt.entry))
+		var kept *platforms.DirError
+		if tt.bad == "" && err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		} else if tt.bad != "" && (!errors.As(err, &kept) || kept.Name != tt.bad) {
+			t.Errorf("%s: error %v, want a DirError of %s", tt.name, err, tt.bad)
+		}
+	}
+	expect(t, m, "cat /k/full/f /k/real/f /k/link/f; cd /k/empty; cd /k/full/sub", "keep\nkeep\nkeep\n")
 }
 
 func testWriteEscapes(t *testing.T, s *suite) {

@@ -56,6 +56,7 @@ func Run(t *testing.T, h Harness) {
 		{"user", testUser},
 		{"write and read", testWriteRead},
 		{"write replaces", testWriteReplaces},
+		{"write keeps directories", testWriteKeepsDirs},
 		{"write escapes", testWriteEscapes},
 		{"read what is missing", testReadMissing},
 		{"cancel", testCancel},

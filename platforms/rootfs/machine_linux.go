@@ -126,7 +126,7 @@ func (m *machine) Write(ctx context.Context, dst string, tar io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", dst, err)
 	}
-	options := archive.Options{NoDevices: m.driver.userNS, KeepDirLinks: true, Links: archive.LinksBeneath}
+	options := archive.Options{NoDevices: m.driver.userNS, KeepDirLinks: true, KeepDirs: true, Links: archive.LinksBeneath}
 	if filepath.Clean("/"+dst) == "/" {
 		options.Links = archive.LinksInRoot
 	}

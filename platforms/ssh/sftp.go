@@ -30,7 +30,7 @@ func (m *Machine) writeSFTP(ctx context.Context, l *link, dst string, in io.Read
 	if err := client.MkdirAll(dst); err != nil {
 		return err
 	}
-	e := &entries{ctx: ctx, janitor: l.janitor, dst: dst, dirs: map[string]bool{".": true}, links: map[string]bool{}}
+	e := newEntries(ctx, l, dst)
 	tr := tar.NewReader(in)
 	for {
 		h, err := tr.Next()

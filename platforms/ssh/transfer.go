@@ -79,12 +79,16 @@ type entries struct {
 	ctx     context.Context
 	janitor *janitor
 	dst     string
-	dirs    map[string]bool // directories that are known to be some
-	links   map[string]bool // links of the stream
+	dirs    map[string]bool            // directories that are known to be some
+	links   map[string]bool            // links of the stream
+	below   map[string]map[string]bool // names of directories in a directory; true for links to them
 }
 
 func newEntries(ctx context.Context, l *link, dst string) *entries {
-	return &entries{ctx: ctx, janitor: l.janitor, dst: dst, dirs: map[string]bool{".": true}, links: map[string]bool{}}
+	return &entries{
+		ctx: ctx, janitor: l.janitor, dst: dst,
+		dirs: map[string]bool{".": true}, links: map[string]bool{}, below: map[string]map[string]bool{},
+	}
 }
 
 func (e *entries) copy(w io.Writer, in io.Reader) error {
@@ -135,6 +139,9 @@ func (e *entries) admit(h *tar.Header) error {
 	if err := e.parents(h.Name, name); err != nil {
 		return err
 	}
+	if err := e.keepsDir(h.Typeflag, name); err != nil {
+		return err
+	}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		delete(e.links, name)
@@ -154,6 +161,57 @@ func (e *entries) admit(h *tar.Header) error {
 		delete(e.links, name)
 	}
 	return nil
+}
+
+// keepsDir fails where something else than a directory would replace one, which
+// programs that unpack archives do when it is empty.
+func (e *entries) keepsDir(typ byte, name string) error {
+	if typ == tar.TypeDir {
+		return nil
+	}
+	dirs, err := e.dirsIn(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	if isLink, is := dirs[path.Base(name)]; is && !(isLink && typ == tar.TypeSymlink) {
+		return &platforms.DirError{Name: name}
+	}
+	return nil
+}
+
+// listDirs prints the directories, and the links to some, in the working
+// directory.
+const listDirs = `for d in * .[!.]* ..?*; do [ ! -d "$d" ] || { [ -L "$d" ] && printf "l%s\n" "$d" || printf "d%s\n" "$d"; }; done`
+
+// dirsIn returns what dir held of directories when it was first asked for. The
+// machine is asked once for each directory that it has, and not for what is
+// below one that it has not.
+func (e *entries) dirsIn(dir string) (map[string]bool, error) {
+	if dirs, known := e.below[dir]; known {
+		return dirs, nil
+	}
+	if dir != "." {
+		above, err := e.dirsIn(path.Dir(dir))
+		if err != nil {
+			return nil, err
+		}
+		if _, is := above[path.Base(dir)]; !is {
+			e.below[dir] = nil
+			return nil, nil
+		}
+	}
+	out, err := e.janitor.do(e.ctx, fmt.Sprintf(`(cd %s 2>/dev/null && %s); true`, quote(path.Join(e.dst, dir)), listDirs))
+	if err != nil {
+		return nil, err
+	}
+	dirs := map[string]bool{}
+	for line := range strings.Lines(out) {
+		if line = strings.TrimSuffix(line, "\n"); line != "" {
+			dirs[line[1:]] = line[0] == 'l'
+		}
+	}
+	e.below[dir] = dirs
+	return dirs, nil
 }
 
 // parents says whether a directory above name is a link, in the stream or in the

@@ -64,7 +64,7 @@ func (c *Copy) entry(tw *tar.Writer, own owner, name string, e plan.Entry, conte
 	if name = path.Join(name, e.Rel); name == "." {
 		return nil // Dst itself keeps what it has
 	}
-	mode := int64(e.Info.Mode().Perm())
+	mode := int64(e.Mode())
 	var h *tar.Header
 	switch e.Info.Mode().Type() {
 	case fs.ModeDir:

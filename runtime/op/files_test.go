@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -108,6 +109,24 @@ func TestCopy(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantEntries(t, m, `5 750 1000:1001 bin/ ""`, `0 640 1000:1001 bin/run "#!/bin/sh\n"`, `0 640 1000:1001 index.html "hello"`)
+	})
+	t.Run("set-id and sticky bits", func(t *testing.T) {
+		if runtime.GOOS == "windows" {
+			t.Skip("needs permission bits as of chmod")
+		}
+		in := site(t, "*.md", "link", "index.html")
+		before := in.Digest
+		if err := errors.Join(os.Chmod(filepath.Join(in.Path, "bin"), 0o775|fs.ModeSticky), os.Chmod(filepath.Join(in.Path, "bin/run"), 0o755|fs.ModeSetuid|fs.ModeSetgid)); err != nil {
+			t.Fatal(err)
+		}
+		if hash(t, in); in.Digest == before {
+			t.Error("the bits are not in the digest")
+		}
+		m := &machine{}
+		if err := apply(t, &Copy{Dst: "/srv", From: []CopyFrom{{Input: in}}}, m); err != nil {
+			t.Fatal(err)
+		}
+		wantEntries(t, m, `5 1775 0:0 bin/ ""`, `0 6755 0:0 bin/run "#!/bin/sh\n"`)
 	})
 	t.Run("file", func(t *testing.T) {
 		in := &plan.Input{Path: filepath.Join(site(t).Path, "index.html")}

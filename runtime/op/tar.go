@@ -5,7 +5,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"path"
 	"time"
 
 	"bake.build/bake/platforms"
@@ -52,6 +54,9 @@ func writeTar(ctx context.Context, m platforms.Machine, dst string, fill func(*t
 	pr.CloseWithError(errStopped)
 	if fillErr := <-filled; fillErr != nil && !errors.Is(fillErr, errStopped) {
 		return fillErr
+	}
+	if kept := (*platforms.DirError)(nil); errors.As(err, &kept) {
+		return fmt.Errorf("%s is a directory of the machine, and a file or a link does not replace it: write to a path in it, or remove it in a step before", path.Join(dst, kept.Name))
 	}
 	return err
 }

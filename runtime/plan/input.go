@@ -19,7 +19,7 @@ import (
 )
 
 // An Input is a file or a directory tree of the project that a node reads.
-// Its digest covers the names, types and permission bits of what is in it, the
+// Its digest covers the names, types and modes of what is in it, the
 // targets of links and the content of files; not times and not owners.
 type Input struct {
 	Path    string   // absolute
@@ -35,6 +35,18 @@ type Entry struct {
 	Path string      // absolute
 	Info fs.FileInfo // as of lstat
 	Link string      // target, when it is a symbolic link
+}
+
+// Mode returns the permission bits with the set-id bits and the sticky bit, as
+// of chmod.
+func (e Entry) Mode() uint32 {
+	mode := uint32(e.Info.Mode().Perm())
+	for bit, is := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if e.Info.Mode()&is != 0 {
+			mode |= bit
+		}
+	}
+	return mode
 }
 
 // Entries lists what the input holds, sorted by Rel. An input that is a single
@@ -129,7 +141,7 @@ func (in *Input) Hash(ctx context.Context, files FileHasher) error {
 func writeEntry(h hash.Hash, e Entry) {
 	writeString(h, e.Rel)
 	writeString(h, e.Info.Mode().Type().String())
-	writeString(h, fmt.Sprintf("%o", e.Info.Mode().Perm()))
+	writeString(h, fmt.Sprintf("%o", e.Mode()))
 	writeString(h, e.Link)
 }
 

@@ -50,6 +50,10 @@ type Options struct {
 	// leaves that link alone.
 	KeepDirLinks bool
 
+	// KeepDirs makes it a *platforms.DirError when something else than a directory
+	// would replace a directory, or a file the link to one.
+	KeepDirs bool
+
 	// Xattr says whether an extended attribute is carried over. Nil means
 	// PortableXattr.
 	Xattr func(name string) bool

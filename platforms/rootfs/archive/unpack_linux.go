@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bake.build/bake/platforms"
 )
 
 // Unpack writes the entries of the tar stream r below the directory dst, which
@@ -95,8 +97,24 @@ func (u *unpacker) entry(ctx context.Context, h *tar.Header, r io.Reader) error 
 	if err != nil {
 		return err
 	}
+	if err := u.keepsDir(dir, name, h); err != nil {
+		return err
+	}
 	u.remember(name)
 	return u.create(ctx, dir, name, h, r)
+}
+
+// keepsDir fails where the entry would replace a directory that is to be kept.
+// A link may replace a link to a directory, as when it is set to another one.
+func (u *unpacker) keepsDir(dir int, name string, h *tar.Header) error {
+	if !u.KeepDirs || h.Typeflag == tar.TypeDir {
+		return nil
+	}
+	is, err := u.tree.isDir(dir, path.Base(name), h.Typeflag != tar.TypeSymlink)
+	if err == nil && is {
+		err = &platforms.DirError{Name: name}
+	}
+	return err
 }
 
 func (u *unpacker) topEntry(h *tar.Header) error {
