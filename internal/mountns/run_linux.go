@@ -23,6 +23,15 @@ func Run(f func() error) error {
 		}()
 		// Never unlocked: the thread ends with the goroutine.
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// Go parks the main thread for ever where it ends others, and the mounts
+			// would stay. While it is held here, f gets another one.
+			err := Run(f)
+			runtime.UnlockOSThread()
+			done = true
+			result <- err
+			return
+		}
 		err := enter()
 		if err == nil {
 			err = f()

@@ -184,6 +184,13 @@ func (m *machine) Commit(ctx context.Context, dir string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("commit: %w", err)
 	}
+	o, err := m.layers()
+	if err != nil {
+		return "", fmt.Errorf("commit: %w", err)
+	}
+	if err := o.Settle(m.base()); err != nil {
+		return "", fmt.Errorf("commit: %w", err)
+	}
 	fs := filepath.Join(dir, fsName)
 	if err := os.Rename(m.upper(), fs); err != nil {
 		return "", fmt.Errorf("commit: %w", err)

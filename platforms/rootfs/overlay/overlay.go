@@ -3,6 +3,7 @@ package overlay
 // A Mount is a chain of layers to mount as one tree.
 type Mount struct {
 	Lowers []string `json:"lowers"` // directories of the layers, oldest first
+	Cover  string   `json:"cover"`  // a directory between the layers and Upper, which hides what layers have; "" for none
 	Upper  string   `json:"upper"`  // takes what changes; "" makes the tree read-only
 	Work   string   `json:"work"`   // empty directory beside Upper, on the same mount
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,20 +50,46 @@ func (m Mount) At(base string, skeleton func(dir string) error) (string, error) 
 	if m.Upper == "" {
 		flags |= unix.MS_RDONLY
 	}
-	// volatile spares the layer every fsync of a package manager: the store
-	// makes a layer durable once, when it is whole. Before Linux 5.10 it is unknown.
-	err = unix.Mount("bake", "tree", "overlay", flags, options+",volatile")
-	if err == unix.EINVAL || m.Upper == "" && err != nil {
-		err = unix.Mount("bake", "tree", "overlay", flags, options)
-	}
+	err = m.mount(flags, options)
 	if err != nil {
 		return "", fmt.Errorf("mount overlay of %d layers: %w", len(m.Lowers), err)
 	}
 	return filepath.Join(base, "tree"), nil
 }
 
+// busyFor is how long the mount of a command that has ended may still hold an
+// upper directory: the kernel lets go of it a moment later.
+const busyFor = 5 * time.Second
+
+func (m Mount) mount(flags uintptr, options string) error {
+	// volatile spares the layer every fsync of a package manager: the store
+	// makes a layer durable once, when it is whole. Before Linux 5.10 it is unknown.
+	for begin := time.Now(); ; time.Sleep(2 * time.Millisecond) {
+		// The mark of a volatile mount says that its data may not be on disk. The
+		// upper directory never outlives the boot of the host, so it may go.
+		if m.Upper != "" {
+			if err := os.RemoveAll(filepath.Join(m.Work, "work", "incompat")); err != nil {
+				return err
+			}
+		}
+		err := unix.Mount("bake", "tree", "overlay", flags, options+",volatile")
+		if err == unix.EINVAL || m.Upper == "" && err != nil {
+			err = unix.Mount("bake", "tree", "overlay", flags, options)
+		}
+		if err != unix.EBUSY || time.Since(begin) > busyFor {
+			return err
+		}
+	}
+}
+
 func (m Mount) options(skeleton bool) (string, error) {
 	var lowers []string
+	if m.Cover != "" {
+		if err := os.Symlink(m.Cover, "cover"); err != nil {
+			return "", err
+		}
+		lowers = append(lowers, "cover")
+	}
 	for i := len(m.Lowers) - 1; i >= 0; i-- {
 		name := strconv.Itoa(i)
 		if err := os.Symlink(m.Lowers[i], name); err != nil {
@@ -73,16 +100,13 @@ func (m Mount) options(skeleton bool) (string, error) {
 	if skeleton || m.Upper == "" || len(lowers) == 0 {
 		lowers = append(lowers, "skeleton") // a read-only overlay needs two
 	}
-	options := "lowerdir=" + strings.Join(lowers, ":") + ",redirect_dir=off,metacopy=off,index=off,xino=off"
-	if m.UserXattr {
-		options = "lowerdir=" + strings.Join(lowers, ":") + ",index=off,xino=off,userxattr"
-	}
+	options := "lowerdir=" + strings.Join(lowers, ":") + ",xino=off"
 	if m.Upper == "" {
-		return options, nil
+		return options + m.form("index=off", "redirect_dir=off"), nil
 	}
-	// The mark of a volatile mount says that its data may not be on disk. The
-	// upper directory never outlives the boot of the host, so it may go.
-	if err := os.RemoveAll(filepath.Join(m.Work, "work", "incompat")); err != nil {
+	// The last mount noted which layer was its topmost one, and insists on it;
+	// this one may have another cover.
+	if err := removeXattr(m.Upper, m.mark("origin")); err != nil {
 		return "", err
 	}
 	for name, dir := range map[string]string{"upper": m.Upper, "work": m.Work} {
@@ -90,5 +114,29 @@ func (m Mount) options(skeleton bool) (string, error) {
 			return "", err
 		}
 	}
-	return options + ",upperdir=upper,workdir=work", nil
+	return options + m.form("index=on", "redirect_dir=on") + ",upperdir=upper,workdir=work", nil
+}
+
+// form returns the options of the form in which marks are kept.
+func (m Mount) form(index, redirect string) string {
+	if m.UserXattr {
+		return ",index=off,userxattr"
+	}
+	return "," + index + "," + redirect + ",metacopy=off"
+}
+
+// mark returns the name of an attribute of overlayfs.
+func (m Mount) mark(name string) string {
+	if m.UserXattr {
+		return "user.overlay." + name
+	}
+	return "trusted.overlay." + name
+}
+
+func removeXattr(path, name string) error {
+	err := unix.Lremovexattr(path, name)
+	if err != nil && err != unix.ENODATA && err != unix.ENOTSUP {
+		return fmt.Errorf("remove attribute %s of %s: %w", name, path, err)
+	}
+	return nil
 }
