@@ -20,6 +20,10 @@ type Config struct {
 	Formats   export.Table
 	Params    map[string]Given // by the name of the parameter
 
+	// Pins are what the sources are known to resolve to. A definition that reads
+	// others sees a placeholder; see Context.Stale.
+	Pins Pins
+
 	// Absent maps the names of platforms that exist, but not in this program, to
 	// what to say of them.
 	Absent map[string]string
@@ -35,11 +39,14 @@ type Context struct {
 	params    []*Param
 	secrets   []SecretUse
 	named     map[string]*plan.Node // artifacts and tests by the name that users type
+
+	reads   []*plan.Node // sources whose pins were read
+	hasRead map[*plan.Node]bool
 }
 
 // New returns a Context in which nothing was called yet.
 func New(cfg Config) *Context {
-	return &Context{Config: cfg, named: map[string]*plan.Node{}}
+	return &Context{Config: cfg, named: map[string]*plan.Node{}, hasRead: map[*plan.Node]bool{}}
 }
 
 // A Definition is what an evaluated definition says.
@@ -137,5 +144,5 @@ func (c *Call) Step(l *Layer, op plan.Op, o StepOptions, auto string) *Layer {
 		Name:     o.title(auto),
 		Run:      o.run(),
 	})
-	return &Layer{node: n, platform: l.platform}
+	return &Layer{node: n, platform: l.platform, origin: l.origin}
 }

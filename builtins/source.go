@@ -17,7 +17,9 @@ import (
 func sourceBuiltin() Builtin {
 	return Declare("source", `Begins a chain of layers on a platform, from exactly one origin.
 
-The options are those of the platform: see the list of each platform below. An option that takes a path accepts a path relative to the file that calls, a path from the project's root ("//disks/base.qcow2"), an absolute path, a URL, or an artifact. The contents of local files are part of the layer's key, their places are not.`,
+The options are those of the platform: see the list of each platform below. An option that takes a path accepts a path relative to the file that calls, a path from the project's root ("//disks/base.qcow2"), an absolute path, a URL, or an artifact. The contents of local files are part of the layer's key, their places are not.
+
+The layer, and each that steps make from it, has the attribute origin, for labels, tags and reports: origin.kind ("debian"), origin.name ("debian bookworm"), origin.pin, what bake.lock says of it ("sha256:…", or the id of an image), origin.date and origin.detail, a dict. An origin that needs no pin, such as a file of the project, has "" there. Where the pin changes, the definition is evaluated again.`,
 		"layer", source)
 }
 
@@ -57,7 +59,19 @@ func source(c *Call, a *sourceArgs) (starlark.Value, error) {
 	o := StepOptions{Name: a.Name, Timeout: a.Timeout, Retries: a.Retries}
 	n.Name = o.title(sourceName(s, a.Options))
 	n.Run = o.run()
-	return &Layer{node: c.Add(n), platform: a.Platform}, nil
+	layer := &Layer{node: c.Add(n), platform: a.Platform}
+	layer.origin = c.originOfChain(n, strings.TrimPrefix(sourceName(s, a.Options), "source: "), given(a.Options, origin))
+	return layer, nil
+}
+
+// given returns the value of the keyword called name, or nil.
+func given(kwargs []starlark.Tuple, name string) starlark.Value {
+	for _, kv := range kwargs {
+		if string(kv[0].(starlark.String)) == name {
+			return kv[1]
+		}
+	}
+	return nil
 }
 
 func (c *Call) spec(name string) (platforms.Spec, error) {
@@ -169,18 +183,13 @@ func sourceName(s *op.Source, kwargs []starlark.Tuple) string {
 	if json.Unmarshal(s.Options, &values) == nil && json.Unmarshal(values[s.Of], &text) == nil {
 		return "source: " + s.Of + " " + redacted(text)
 	}
-	for _, kv := range kwargs {
-		if string(kv[0].(starlark.String)) != s.Of {
-			continue
-		}
-		switch v := kv[1].(type) {
-		case starlark.String:
-			return "source: " + s.Of + " " + redacted(string(v))
-		case *Artifact:
-			return "source: " + s.Of + " " + v.name
-		case *Layer:
-			return "source: " + s.Of + " " + v.node.Name
-		}
+	switch v := given(kwargs, s.Of).(type) {
+	case starlark.String:
+		return "source: " + s.Of + " " + redacted(string(v))
+	case *Artifact:
+		return "source: " + s.Of + " " + v.name
+	case *Layer:
+		return "source: " + s.Of + " " + v.node.Name
 	}
 	return "source: " + s.Of
 }

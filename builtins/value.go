@@ -25,6 +25,7 @@ var (
 type Layer struct {
 	node     *plan.Node
 	platform *Platform
+	origin   *Origin // of the chain
 }
 
 // Node returns the node that makes the layer.
@@ -37,7 +38,7 @@ func (l *Layer) Truth() starlark.Bool  { return true }
 func (l *Layer) Hash() (uint32, error) { return uint32(l.node.ID)*2654435761 + 1, nil }
 
 // AttrNames implements starlark.HasAttrs.
-func (l *Layer) AttrNames() []string { return []string{"name", "platform"} }
+func (l *Layer) AttrNames() []string { return []string{"name", "origin", "platform"} }
 
 // Attr implements starlark.HasAttrs.
 func (l *Layer) Attr(name string) (starlark.Value, error) {
@@ -46,6 +47,8 @@ func (l *Layer) Attr(name string) (starlark.Value, error) {
 		return starlark.String(l.node.Name), nil
 	case "platform":
 		return l.platform, nil
+	case "origin":
+		return l.origin, nil
 	}
 	return nil, nil
 }

@@ -46,7 +46,7 @@ func (a *app) completer(names func(*builtins.Definition) []string) cobra.Complet
 		quiet := *a
 		quiet.stderr = io.Discard
 		var offers []string
-		if _, def, err := quiet.evaluate(cmd.Context(), file, &definitionFlags{}); err == nil {
+		if _, _, def, err := quiet.evaluate(cmd.Context(), file, &definitionFlags{}, nil, io.Discard); err == nil {
 			for _, name := range names(def) {
 				if strings.HasPrefix(name, toComplete) && !slices.Contains(rest, name) {
 					offers = append(offers, name)

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -29,6 +31,7 @@ import (
 type session struct {
 	*app
 	project  *eval.Project
+	context  *builtins.Context // what the definition was evaluated in
 	def      *builtins.Definition
 	store    *store.Store
 	ledger   *ledger.Ledger
@@ -46,32 +49,29 @@ type session struct {
 	standing map[plan.Key][]solve.File // images on platforms that were found to stand
 }
 
-// evaluate reads a definition. Its errors have the code exitDefinition.
-func (a *app) evaluate(ctx context.Context, file string, f *definitionFlags) (*eval.Project, *builtins.Definition, error) {
-	project, err := eval.OpenProject(a.abs(file), a.dir)
+// evaluate reads a definition. Its errors have the code exitDefinition. With an
+// error the definition is nil, and c may say which pins it has read.
+func (a *app) evaluate(ctx context.Context, file string, f *definitionFlags, pins builtins.Pins, print io.Writer) (project *eval.Project, c *builtins.Context, def *builtins.Definition, err error) {
+	project, err = eval.OpenProject(a.abs(file), a.dir)
 	if err != nil {
-		return nil, nil, coded(exitDefinition, withHint(err, "bake init writes a first definition"))
+		return nil, nil, nil, coded(exitDefinition, withHint(err, "bake init writes a first definition"))
 	}
 	params, err := a.params(f)
 	if err != nil {
-		return project, nil, coded(exitDefinition, err)
+		return project, nil, nil, coded(exitDefinition, err)
 	}
-	c := builtins.New(builtins.Config{Project: project, Platforms: a.specs, Formats: a.formats, Params: params})
+	c = builtins.New(builtins.Config{Project: project, Platforms: a.specs, Formats: a.formats, Params: params, Pins: pins})
 	_, err = eval.Run(ctx, eval.Config{
 		Project:     project,
 		Predeclared: c.Predeclared(a.builtins),
 		Std:         stdlib.FS,
 		Undefined:   c.Undefined,
-		Print:       func(pos plan.Pos, text string) { fmt.Fprintf(a.stderr, "%s: %s\n", pos, text) },
+		Print:       func(pos plan.Pos, text string) { fmt.Fprintf(print, "%s: %s\n", pos, text) },
 	})
-	if err != nil {
-		return project, nil, coded(exitDefinition, err)
+	if err == nil {
+		def, err = c.Finish()
 	}
-	def, err := c.Finish()
-	if err != nil {
-		return project, nil, coded(exitDefinition, err)
-	}
-	return project, def, nil
+	return project, c, def, coded(exitDefinition, err)
 }
 
 // openStore opens the layer store of the user.
@@ -84,9 +84,20 @@ func (a *app) openStore(warn func(string)) (*store.Store, error) {
 	return s, coded(exitHost, err)
 }
 
+// errPinsMoved says that a pin is no longer what the definition has read of it.
+var errPinsMoved = errors.New("the definition reads pins that have changed meanwhile")
+
 // withSession runs use with a definition opened, for a verb that starts no
-// machine.
-func (a *app) withSession(ctx context.Context, file string, f *definitionFlags, use func(*session) error) (err error) {
+// machine. Where pins move that the definition reads, it is opened once more.
+func (a *app) withSession(ctx context.Context, file string, f *definitionFlags, use func(*session) error) error {
+	err := a.inSession(ctx, file, f, use)
+	if errors.Is(err, errPinsMoved) && ctx.Err() == nil {
+		err = a.inSession(ctx, file, f, use)
+	}
+	return err
+}
+
+func (a *app) inSession(ctx context.Context, file string, f *definitionFlags, use func(*session) error) (err error) {
 	// The store's layers and their keys are those of the rights that machines
 	// need. Where these cannot be had, the definition can still be looked at.
 	enterErr := a.enterHost()
@@ -140,39 +151,104 @@ func (a *app) spec(name string) platforms.Spec {
 // open evaluates a definition, opens the store and seals the plan: its inputs
 // are hashed, its origins pinned, all its keys known.
 func (a *app) open(ctx context.Context, file string, f *definitionFlags) (s *session, err error) {
-	project, def, err := a.evaluate(ctx, file, f)
-	if err != nil {
-		return nil, &sourced{project, err}
-	}
-	s = &session{app: a, project: project, def: def}
+	s = &session{app: a}
 	defer func() {
 		if err != nil {
-			err = &sourced{project, errors.Join(err, s.Close())}
+			err = &sourced{s.project, errors.Join(err, s.Close())}
 			s = nil
 		}
 	}()
-	if s.secrets, err = a.secretSources(f.secrets, def.Secrets); err != nil {
-		return s, coded(exitUsage, err)
+	var pins builtins.Pins
+	var printed bytes.Buffer // by the last evaluation
+	defer func() {
+		_, writeErr := printed.WriteTo(a.stderr)
+		err = errors.Join(err, writeErr)
+	}()
+	// A definition that reads pins may begin on other origins with each round.
+	const rounds = 5
+	for range rounds {
+		s.project, s.context, s.def, err = a.evaluate(ctx, file, f, pins, &printed)
+		c := s.context
+		if err != nil && (c == nil || len(c.Reads()) == 0) {
+			return s, err
+		}
+		p := &plan.Plan{Nodes: c.Reads()}
+		if err == nil {
+			p = s.def.Plan
+		}
+		if pinErr := s.pin(ctx, p, f); pinErr != nil {
+			if err == nil {
+				err = pinErr
+			}
+			return s, err
+		}
+		if pins = pinsOf(p); !c.Stale(pins) {
+			if err == nil {
+				err = s.seal()
+			}
+			return s, err
+		}
+		printed.Reset()
 	}
-	if s.store, err = a.openStore(s.note); err != nil {
-		return s, err
-	}
-	name, err := a.projectName(project)
-	if err != nil {
-		return s, coded(exitDefinition, err)
-	}
-	if s.ledger, err = ledger.Open(s.store.Dir(), rand.Text(), name); err != nil {
-		return s, coded(exitHost, err)
-	}
-	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(store.Lent{Ledger: s.ledger, Secrets: s.secrets, Ask: a.ask(s.suspend)})}
-	if err = def.Plan.HashInputs(ctx, s.store.StatCache()); err != nil {
-		return s, coded(exitDefinition, err)
-	}
-	return s, s.pin(ctx, f)
+	return s, coded(exitDefinition, fmt.Errorf("%s: each evaluation of it reads pins of other origins", s.project.Show(s.project.Definition)))
 }
 
-// pin gives the sources their pins and seals the plan.
-func (s *session) pin(ctx context.Context, f *definitionFlags) error {
+// pinsOf returns the pins of the sources of p.
+func pinsOf(p *plan.Plan) builtins.Pins {
+	pins := builtins.Pins{}
+	for _, n := range p.Nodes {
+		id := builtins.SourceID(n)
+		if id == "" {
+			continue
+		}
+		pins[id] = platforms.Pin{}
+		if n.Pin != nil {
+			pins[id] = *n.Pin
+		}
+	}
+	return pins
+}
+
+// prepare opens what all work on a definition needs.
+func (s *session) prepare() (err error) {
+	if s.store, err = s.openStore(s.note); err != nil {
+		return err
+	}
+	name, err := s.projectName(s.project)
+	if err != nil {
+		return coded(exitDefinition, err)
+	}
+	if s.ledger, err = ledger.Open(s.store.Dir(), rand.Text(), name); err != nil {
+		return coded(exitHost, err)
+	}
+	// Which secrets there are may change with each evaluation.
+	secrets := func(name string) ([]byte, error) { return s.secrets(name) }
+	s.drivers = &driverTable{specs: s.specs, host: s.store.Host(store.Lent{Ledger: s.ledger, Secrets: secrets, Ask: s.ask(s.suspend)})}
+	return nil
+}
+
+// pin hashes the inputs of p and gives its sources their pins.
+func (s *session) pin(ctx context.Context, p *plan.Plan, f *definitionFlags) error {
+	var flags []string
+	var uses []builtins.SecretUse
+	if s.def != nil { // otherwise nobody knows which secrets there are
+		flags, uses = f.secrets, s.def.Secrets
+	}
+	var err error
+	if s.secrets, err = s.secretSources(flags, uses); err != nil {
+		return coded(exitUsage, err)
+	}
+	if s.store == nil {
+		if err := s.prepare(); err != nil {
+			return err
+		}
+	}
+	if err := p.HashInputs(ctx, s.store.StatCache()); err != nil {
+		return coded(exitDefinition, err)
+	}
+	if s.resolver != nil {
+		return s.resolve(ctx, p)
+	}
 	file, err := lock.Load(filepath.Join(s.project.Root, lock.Name))
 	if err != nil {
 		return coded(exitDefinition, err)
@@ -183,21 +259,25 @@ func (s *session) pin(ctx context.Context, f *definitionFlags) error {
 		Locked:  f.locked,
 		Changed: s.pinChanged,
 	}
-	if err := s.resolver.Pin(ctx, s.def.Plan); err != nil {
-		return s.notPinned(err)
-	}
-	return s.seal()
+	return s.resolve(ctx, p)
 }
 
-// notPinned gives err, of resolving origins, its exit code. Where the cause may
-// be a tool that is missing, all that is missing is told at once.
-func (s *session) notPinned(err error) error {
+func (s *session) resolve(ctx context.Context, p *plan.Plan) error {
+	if err := s.resolver.Pin(ctx, p); err != nil {
+		return s.notPinned(p, err)
+	}
+	return nil
+}
+
+// notPinned gives err, of resolving the origins of p, its exit code. Where the
+// cause may be a tool that is missing, all that is missing is told at once.
+func (s *session) notPinned(p *plan.Plan, err error) error {
 	var option *platforms.OptionError
 	if errors.Is(err, lock.ErrLocked) || errors.As(err, &option) {
 		return coded(exitDefinition, err)
 	}
 	var sources []*plan.Node
-	for _, n := range s.def.Plan.Nodes {
+	for _, n := range p.Nodes {
 		if _, ok := n.Op.(plan.Source); ok {
 			sources = append(sources, n)
 		}
@@ -220,6 +300,9 @@ func (s *session) confirm(ctx context.Context, nodes []*plan.Node) (moved bool, 
 			err = coded(exitDefinition, err)
 		}
 		return moved, err
+	}
+	if moved && s.context.Stale(pinsOf(s.def.Plan)) {
+		return true, errPinsMoved
 	}
 	if moved {
 		return true, s.seal()

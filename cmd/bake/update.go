@@ -27,8 +27,8 @@ their pins to bake.lock. The pins of the project's other definitions stay.`,
 func (a *app) update(ctx context.Context, file string, f *definitionFlags) error {
 	return a.withSession(ctx, file, f, func(s *session) error {
 		s.resolver.Update = true
-		if err := s.resolver.Pin(ctx, s.def.Plan); err != nil {
-			return s.notPinned(err)
+		if err := s.resolve(ctx, s.def.Plan); err != nil {
+			return err
 		}
 		if s.repinned.Load() == 0 {
 			fmt.Fprintln(a.stdout, "every pin is current")
