@@ -2,13 +2,13 @@ package image
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -23,50 +23,60 @@ type File struct {
 	Name   string // for messages
 	Path   string // of a local file; "" for one to be downloaded
 	URL    string // "" for a local file of the project
-	Digest string // SHA-256 that it must have, in hex; "" for any
+	Digest string // that it must have, SHA-256 or SHA-512 in hex; "" for any
+
+	given bool   // the definition says the digest
+	list  string // URL of the list that has the digest; "" for none
 }
 
 // FileOf returns the file that the origin names with the option of its kind.
-// location is that option's value, and digest the SHA-256 that the definition
-// gives; "" for none.
-func FileOf(o platforms.Origin, location, digest string) (File, error) {
-	f := File{What: o.Kind, Path: o.Paths[o.Kind], Digest: strings.ToLower(digest)}
+// location is that option's value, and given what the definition says of its
+// digest.
+func FileOf(o platforms.Origin, location string, given Digests) (File, error) {
+	f := File{What: o.Kind, Path: o.Paths[o.Kind], Digest: strings.ToLower(given.SHA256 + given.SHA512)}
+	base := filepath.Base(f.Path)
 	if f.Path != "" {
 		f.Name = f.Path
-		return f, nil
-	}
-	f.URL = location
-	u, err := url.Parse(f.URL)
-	if err != nil {
-		return f, fmt.Errorf("%s: %w", o.Kind, fetch.WithoutURL(err))
-	}
-	f.Name = u.Redacted()
-	switch u.Scheme {
-	case "http", "https", "oci":
-	case "file":
-		f.Path = filepath.FromSlash(u.Path)
-	default:
-		return f, fmt.Errorf("%s %q: want a path or an http, https, oci or file URL", o.Kind, f.Name)
-	}
-	if f.Digest == "" && o.Pin != nil {
-		digest, ok := strings.CutPrefix(o.Pin.ID, "sha256:")
-		if !ok || !fetch.IsSHA256(digest) {
-			return f, fmt.Errorf("%s: pin %q: not a digest", o.Kind, o.Pin.ID)
+	} else {
+		f.URL = location
+		u, err := url.Parse(f.URL)
+		if err != nil {
+			return f, fmt.Errorf("%s: %w", o.Kind, fetch.WithoutURL(err))
 		}
-		f.Digest = digest
+		f.Name, base = u.Redacted(), path.Base(u.Path)
+		switch u.Scheme {
+		case "http", "https", "oci":
+		case "file":
+			f.Path = filepath.FromSlash(u.Path)
+		default:
+			return f, fmt.Errorf("%s %q: want a path or an http, https, oci or file URL", o.Kind, f.Name)
+		}
+	}
+	if err := f.lookUp(given.Checksums, o.Paths["checksums"], base); err != nil {
+		return f, err
+	}
+	f.given = f.Digest != ""
+	if !f.given && f.URL != "" && o.Pin != nil {
+		var err error
+		if f.Digest, err = fetch.ParseNamed(o.Pin.ID); err != nil {
+			return f, fmt.Errorf("%s: pin: %w", o.Kind, err)
+		}
+	}
+	if strings.HasPrefix(f.URL, registryScheme) && fetch.IsSHA512(f.Digest) {
+		return f, fmt.Errorf("%s: registries know files by their SHA-256: give that", o.Kind)
 	}
 	return f, nil
 }
 
 // Pin pins a URL to the digest of its content: the one that the definition
-// gives, or else the one that is found when it is first downloaded. A local file
-// needs no pin: it is an input of the plan.
-func (f File) Pin(ctx context.Context, o platforms.Origin, given string, h platforms.Host) (*platforms.Pin, error) {
+// gives, the one in its list of checksums, or else the one that is found when it
+// is first downloaded. A local file needs no pin: it is an input of the plan.
+func (f File) Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (*platforms.Pin, error) {
 	if f.URL == "" {
 		return nil, nil
 	}
-	if given != "" {
-		return &platforms.Pin{ID: "sha256:" + f.Digest}, nil
+	if f.given {
+		return &platforms.Pin{ID: fetch.Named(f.Digest)}, nil
 	}
 	cache, err := h.CacheDir("downloads")
 	if err != nil {
@@ -78,18 +88,21 @@ func (f File) Pin(ctx context.Context, o platforms.Origin, given string, h platf
 		}
 	}
 	var found string
-	if f.Path != "" {
-		found, err = fetch.HashFile(ctx, f.Path)
-	} else {
+	switch {
+	case f.list != "":
+		found, err = f.listed(ctx)
+	case f.Path != "":
+		found, err = fetch.HashFile(ctx, f.Path, f.Digest)
+	default:
 		found, err = f.download(ctx, cache, nil)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.What, err)
 	}
-	if o.Pin != nil && o.Pin.ID == "sha256:"+found {
+	if o.Pin != nil && o.Pin.ID == fetch.Named(found) {
 		return o.Pin, nil
 	}
-	return &platforms.Pin{ID: "sha256:" + found, Date: time.Now().UTC().Format(time.RFC3339)}, nil
+	return &platforms.Pin{ID: fetch.Named(found), Date: time.Now().UTC().Format(time.RFC3339)}, nil
 }
 
 // Local returns the path of the file, downloaded when need be. The content of a
@@ -106,7 +119,7 @@ func (f File) Local(ctx context.Context, h platforms.Host, out platforms.Sink) (
 		return "", err
 	}
 	path := filepath.Join(cache, f.Digest)
-	if found, err := fetch.HashFile(ctx, path); err == nil && found == f.Digest {
+	if found, err := fetch.HashFile(ctx, path, f.Digest); err == nil && found == f.Digest {
 		now := time.Now()
 		return path, os.Chtimes(path, now, now)
 	}
@@ -129,7 +142,7 @@ func (f File) Verify(ctx context.Context, path string) error {
 	if f.Digest == "" {
 		return nil
 	}
-	found, err := fetch.HashFile(ctx, path)
+	found, err := fetch.HashFile(ctx, path, f.Digest)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.What, err)
 	}
@@ -141,7 +154,7 @@ func (f File) Verify(ctx context.Context, path string) error {
 
 // Mismatch is the error of a file that has the digest found.
 func (f File) Mismatch(found string) error {
-	return fmt.Errorf("%s %s: has the SHA-256 %s, wanted %s", f.What, f.Name, found, f.Digest)
+	return fmt.Errorf("%s %s: has the digest %s, wanted %s", f.What, f.Name, fetch.Named(found), fetch.Named(f.Digest))
 }
 
 // download fetches the file to cache, where its name is its digest.
@@ -150,7 +163,7 @@ func (f File) download(ctx context.Context, cache string, out platforms.Sink) (d
 	if err != nil {
 		return "", err
 	}
-	w := &fetch.HashingFile{File: file, Hash: sha256.New()}
+	w := &fetch.HashingFile{File: file, Hash: fetch.NewHash(f.Digest)}
 	tell := func(done, total int64) {
 		if out != nil {
 			out.Progress("download "+f.Name, done, total)

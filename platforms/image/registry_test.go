@@ -81,11 +81,11 @@ func TestRegistry(t *testing.T) {
 			location := registryScheme + push(t, c.blobs...)
 			h := dirHost{t.TempDir()}
 			o := platforms.Origin{Kind: "disk"}
-			f, err := FileOf(o, location, "")
+			f, err := FileOf(o, location, Digests{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			o.Pin, err = f.Pin(t.Context(), o, "", h)
+			o.Pin, err = f.Pin(t.Context(), o, h)
 			if c.want != "" {
 				if err == nil || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("got %v, want %q", err, c.want)
@@ -107,7 +107,7 @@ func TestRegistry(t *testing.T) {
 // get fetches the file by its pin, and by a digest alone.
 func get(t *testing.T, o platforms.Origin, location, digest string, h dirHost) {
 	t.Helper()
-	f, err := FileOf(o, location, "")
+	f, err := FileOf(o, location, Digests{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func get(t *testing.T, o platforms.Origin, location, digest string, h dirHost) {
 	if b, err := os.ReadFile(path); err != nil || string(b) != "the disk" {
 		t.Errorf("%q, %v", b, err)
 	}
-	f, err = FileOf(platforms.Origin{Kind: "disk"}, location, strings.Repeat("0", 64))
+	f, err = FileOf(platforms.Origin{Kind: "disk"}, location, Digests{SHA256: strings.Repeat("0", 64)})
 	if err != nil {
 		t.Fatal(err)
 	}

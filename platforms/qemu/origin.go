@@ -18,6 +18,9 @@ type Origin struct {
 	Disk   string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image, as qcow2, raw, vmdk, vdi or vhd: a path, a URL, oci://HOST/REPOSITORY:TAG for an OCI artifact in a registry, or an artifact of this definition."`
 	ISO    string `bake:"iso,path,origin" json:"iso,omitempty" help:"An installer: the path or the URL of its ISO image. It is started, told what to do by boot_command, and has done its work when it shuts the machine down or restarts it."`
 	SHA256 string `bake:"sha256" json:"sha256,omitempty" help:"The SHA-256 that the file must have, in hex."`
+	SHA512 string `bake:"sha512" json:"sha512,omitempty" help:"The SHA-512 that the file must have, in hex."`
+
+	Checksums string `bake:"checksums,path" json:"checksums,omitempty" help:"A list of checksums that has the file's, as sha256sum and sha512sum write it: a path, or a URL, whose digest of the file is pinned."`
 
 	BootCommand    []string `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed when the installer's boot menu shows. Names in angle brackets are keys, such as <enter>, <esc>, <tab>, <f2> or <leftCtrl+x>; <wait>, <wait5> or <wait1m30s> pauses; <http> is the address of the folder http. iso only."`
 	BootWait       string   `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"How long after the start of the machine the typing begins. iso only." default:"10s"`
@@ -46,8 +49,8 @@ func (o Origin) check(kind string, paths map[string]string) error {
 			return fmt.Errorf("origin %s: the option %s means nothing here", kind, c.name)
 		}
 	}
-	if o.SHA256 != "" && !fetch.IsSHA256(o.SHA256) {
-		return errors.New("option sha256: want 64 hex digits")
+	if err := o.digests().Check(paths["checksums"]); err != nil {
+		return err
 	}
 	for _, name := range []string{"http", "cd_files", "floppy_files"} {
 		given := map[string]string{"http": o.HTTP, "cd_files": o.CDFiles, "floppy_files": o.FloppyFiles}[name]
@@ -57,6 +60,10 @@ func (o Origin) check(kind string, paths map[string]string) error {
 	}
 	_, err := parseKeys(o.BootCommand, "http://10.0.2.2/")
 	return err
+}
+
+func (o Origin) digests() image.Digests {
+	return image.Digests{SHA256: o.SHA256, SHA512: o.SHA512, Checksums: o.Checksums}
 }
 
 // decode returns the options of o, and the file that it names.
@@ -71,17 +78,17 @@ func decode(o platforms.Origin) (opts Origin, f image.File, err error) {
 	if o.Kind == "iso" {
 		location = opts.ISO
 	}
-	f, err = image.FileOf(o, location, opts.SHA256)
+	f, err = image.FileOf(o, location, opts.digests())
 	return opts, f, err
 }
 
 // Pin implements platforms.Driver.
 func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin, error) {
-	opts, f, err := decode(o)
+	_, f, err := decode(o)
 	if err != nil {
 		return o, err
 	}
-	o.Pin, err = f.Pin(ctx, o, opts.SHA256, d.host)
+	o.Pin, err = f.Pin(ctx, o, d.host)
 	return o, err
 }
 

@@ -2,8 +2,6 @@ package fetch
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -13,8 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"bake.build/bake/internal/regular"
 )
 
 // TempPrefix begins the names of files of a cache that are being written.
@@ -71,20 +67,6 @@ func (f *HashingFile) Restart() error {
 	return err
 }
 
-// HashFile returns the SHA-256 of a file, in hex.
-func HashFile(ctx context.Context, path string) (digest string, err error) {
-	f, err := regular.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	h := sha256.New()
-	if _, err := io.Copy(h, &Reader{ctx, f}); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
 // A Reader ends when its context does.
 type Reader struct {
 	Ctx context.Context
@@ -96,12 +78,6 @@ func (r *Reader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return r.R.Read(p)
-}
-
-// IsSHA256 reports whether s is a SHA-256 in hex.
-func IsSHA256(s string) bool {
-	b, err := hex.DecodeString(s)
-	return err == nil && len(b) == sha256.Size
 }
 
 // WithoutURL takes the URL out of an error of its parser: there may be a

@@ -39,10 +39,13 @@ func TestCheckOptions(t *testing.T) {
 		{"debian", Options{Debian: "bookworm", SHA256: strings.Repeat("0", 64)}, "sha256 means nothing"},
 		{"oci", Options{OCI: "debian", Packages: []string{"x"}}, "packages means nothing"},
 		{"tar", Options{SHA256: "abc"}, "64 hex digits"},
+		{"tar", Options{SHA512: strings.Repeat("0", 64)}, "128 hex digits"},
+		{"tar", Options{SHA256: strings.Repeat("0", 64), Checksums: "https://h/S"}, "one of them"},
+		{"debian", Options{Debian: "bookworm", Checksums: "https://h/S"}, "checksums means nothing"},
 		{"tar", Options{Docs: true}, "docs means nothing"},
 		{"scratch", Options{Scratch: true}, ""},
 	} {
-		err := c.opts.check(c.kind)
+		err := c.opts.check(c.kind, nil)
 		if err == nil && c.kind == "debian" {
 			err = c.opts.checkDebian()
 		}

@@ -152,7 +152,7 @@ func (b blobs) fetch(ctx context.Context, l v1.Layer) error {
 	if d.Algorithm != "sha256" {
 		return fmt.Errorf("layer %s: digests other than sha256 are not known", d)
 	}
-	if found, err := fetch.HashFile(ctx, b.path(d)); err == nil && found == d.Hex {
+	if found, err := fetch.HashFile(ctx, b.path(d), d.Hex); err == nil && found == d.Hex {
 		now := time.Now()
 		return os.Chtimes(b.path(d), now, now)
 	}

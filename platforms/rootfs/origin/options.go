@@ -21,6 +21,9 @@ type Options struct {
 
 	Arch   string `bake:"arch" json:"arch,omitempty" help:"The machine's architecture, as Debian names it. debian and oci only." default:"the host's" choices:"amd64|arm64|armhf|i386|ppc64el|riscv64|s390x"`
 	SHA256 string `bake:"sha256" json:"sha256,omitempty" help:"The SHA-256 that the file must have, in hex. tar and disk only."`
+	SHA512 string `bake:"sha512" json:"sha512,omitempty" help:"The SHA-512 that the file must have, in hex. tar and disk only."`
+
+	Checksums string `bake:"checksums,path" json:"checksums,omitempty" help:"A list of checksums that has the file's, as sha256sum and sha512sum write it: a path, or a URL, whose digest of the file is pinned. tar and disk only."`
 }
 
 // defaultKeyring is where the package debian-archive-keyring puts its keys, on

@@ -2,7 +2,6 @@ package origin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +9,6 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
-	"bake.build/bake/platforms/image/fetch"
 )
 
 // Pin makes o immutable, as platforms.Driver documents it. It is safe for
@@ -20,7 +18,7 @@ func Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (platforms.O
 	if err := o.Decode(&opts); err != nil {
 		return o, fmt.Errorf("%s: options: %w", o.Kind, err)
 	}
-	if err := opts.check(o.Kind); err != nil {
+	if err := opts.check(o.Kind, o.Paths); err != nil {
 		return o, &platforms.OptionError{Err: err}
 	}
 	var pin *platforms.Pin
@@ -33,7 +31,7 @@ func Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (platforms.O
 	case "tar", "disk":
 		var f image.File
 		if f, err = opts.file(o); err == nil {
-			pin, err = f.Pin(ctx, o, opts.SHA256, h)
+			pin, err = f.Pin(ctx, o, h)
 		}
 	case "scratch", "layer":
 	default:
@@ -54,7 +52,7 @@ func Import(ctx context.Context, o platforms.Origin, dir string, h platforms.Hos
 	if err := o.Decode(&opts); err != nil {
 		return fmt.Errorf("%s: options: %w", o.Kind, err)
 	}
-	if err := opts.check(o.Kind); err != nil {
+	if err := opts.check(o.Kind, o.Paths); err != nil {
 		return err
 	}
 	fs := filepath.Join(dir, "fs")
@@ -89,11 +87,11 @@ func (o Options) file(origin platforms.Origin) (image.File, error) {
 	if origin.Kind == "disk" {
 		location = o.Disk
 	}
-	return image.FileOf(origin, location, o.SHA256)
+	return image.FileOf(origin, location, o.digests())
 }
 
 // check finds options that mean nothing for the kind of origin.
-func (o Options) check(kind string) error {
+func (o Options) check(kind string, paths map[string]string) error {
 	debian, file := kind == "debian", kind == "tar" || kind == "disk"
 	for _, c := range []struct {
 		name  string
@@ -111,15 +109,18 @@ func (o Options) check(kind string) error {
 		{"initramfs", o.Initramfs != "", debian},
 		{"arch", o.Arch != "", debian || kind == "oci"},
 		{"sha256", o.SHA256 != "", file},
+		{"sha512", o.SHA512 != "", file},
+		{"checksums", o.Checksums != "" || paths["checksums"] != "", file},
 	} {
 		if c.given && !c.fits {
 			return fmt.Errorf("origin %s: the option %s means nothing here", kind, c.name)
 		}
 	}
-	if o.SHA256 != "" && !fetch.IsSHA256(o.SHA256) {
-		return errors.New("option sha256: want 64 hex digits")
-	}
-	return nil
+	return o.digests().Check(paths["checksums"])
+}
+
+func (o Options) digests() image.Digests {
+	return image.Digests{SHA256: o.SHA256, SHA512: o.SHA512, Checksums: o.Checksums}
 }
 
 // A sink lets several goroutines tell one Sink.

@@ -2,7 +2,6 @@ package origin
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -34,7 +33,7 @@ func importTar(ctx context.Context, opts Options, o platforms.Origin, tree strin
 	if err != nil {
 		return fmt.Errorf("tar: %w", err)
 	}
-	sum := sha256.New()
+	sum := fetch.NewHash(s.Digest)
 	r := io.TeeReader(&fetch.Meter{R: &fetch.Reader{Ctx: ctx, R: f}, Total: info.Size(), Tell: func(done, total int64) {
 		out.Progress("unpack "+s.Name, done, total)
 	}}, sum)
