@@ -275,6 +275,14 @@ type Checker interface {
 	Check() []Problem
 }
 
+// An ArchChecker is a Driver whose machines run programs on this host's own
+// processor.
+type ArchChecker interface {
+	// CheckArch returns what this host lacks to run programs of arch, an
+	// architecture as Go names it.
+	CheckArch(arch string) []Problem
+}
+
 // A Problem is something that the host lacks and how to mend it.
 type Problem struct {
 	What string // "mmdebstrap is not installed"

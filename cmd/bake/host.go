@@ -10,6 +10,7 @@ import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
 	"bake.build/bake/runtime/export"
+	"bake.build/bake/runtime/op"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
 	"bake.build/bake/runtime/ui"
@@ -86,9 +87,9 @@ func (s *session) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
 	var all problemSet
 	checked := make(map[string][]platforms.Problem) // by the ID of the platform
 	for _, n := range nodes {
-		op, isExport := n.Op.(*export.Op)
+		artifact, isExport := n.Op.(*export.Op)
 		if p, ok := n.Op.(*export.Publish); ok {
-			op, isExport = p.Disk(), true
+			artifact, isExport = p.Disk(), true
 		}
 		if isExport {
 			d, err := s.drivers.get(workPlatform(n))
@@ -96,12 +97,12 @@ func (s *session) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
 				return nil, err
 			}
 			if _, ok := d.(platforms.Disker); ok {
-				all.add(s.formats.ProblemsFromDisk(op.Formats)...)
-				if t, ok := d.(platforms.DiskTreer); ok && s.formats.FromFiles(op.Formats) {
+				all.add(s.formats.ProblemsFromDisk(artifact.Formats)...)
+				if t, ok := d.(platforms.DiskTreer); ok && s.formats.FromFiles(artifact.Formats) {
 					all.add(t.CheckDiskTree()...)
 				}
 			} else {
-				all.add(s.formats.Problems(op.Formats, op.Boot)...)
+				all.add(s.formats.Problems(artifact.Formats, artifact.Boot)...)
 			}
 			continue
 		}
@@ -123,6 +124,7 @@ func (s *session) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
 		if src, ok := n.Op.(plan.Source); ok {
 			kind = src.Origin().Kind
 		}
+		all.add(s.lackingArch(n)...)
 		for _, p := range problems {
 			if !p.Optional && (p.Origin == "" || p.Origin == kind) {
 				all.add(p)
@@ -130,6 +132,28 @@ func (s *session) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
 		}
 	}
 	return all.list, nil
+}
+
+// lackingArch returns what this host lacks to run programs of the architecture of
+// n's layer, where n runs some.
+func (s *session) lackingArch(n *plan.Node) []platforms.Problem {
+	switch o := n.Op.(type) {
+	case *op.Shell, *op.Test:
+	case plan.Source:
+		if kind := o.Origin().Kind; kind != "debian" && kind != "ubuntu" {
+			return nil
+		}
+	default:
+		return nil
+	}
+	d, err := s.drivers.get(n.Platform)
+	if err != nil {
+		return nil // told where the driver is asked for more
+	}
+	if c, ok := d.(platforms.ArchChecker); ok {
+		return c.CheckArch(archOf(n))
+	}
+	return nil
 }
 
 // problems returns what this host lacks for anything that bake can do.

@@ -45,8 +45,27 @@ func (a *app) plan(ctx context.Context, args []string, f *buildFlags) error {
 		if err != nil {
 			return err
 		}
-		return s.writePlan(targets, schedule, past)
+		if err := s.writePlan(targets, schedule, past); err != nil {
+			return err
+		}
+		return s.warnOfHost(schedule)
 	})
+}
+
+// warnOfHost tells what this host lacks to run what the schedule says.
+func (s *session) warnOfHost(schedule *solve.Schedule) error {
+	var run []*plan.Node
+	for _, n := range s.def.Plan.Nodes {
+		if schedule.Of(n).State == solve.ToRun {
+			run = append(run, n)
+		}
+	}
+	problems, err := s.lacking(run)
+	if len(problems) > 0 {
+		fmt.Fprintln(s.stderr, "the build would not start on this host:")
+		writeProblems(s.stderr, problems)
+	}
+	return err
 }
 
 // A planWriter prints each target as a tree, from the target to its source. A

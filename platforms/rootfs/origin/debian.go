@@ -10,13 +10,6 @@ import (
 	"bake.build/bake/platforms/image/fetch"
 )
 
-// The Debian archive's own addresses, which lead to a mirror nearby.
-const (
-	debianMirror   = "http://deb.debian.org/debian"
-	securityMirror = "http://deb.debian.org/debian-security"
-	snapshotMirror = "https://snapshot.debian.org/archive/"
-)
-
 // A part is one suite of one archive that packages come from.
 type part struct {
 	uri   string // of the archive, without a final slash
@@ -40,7 +33,8 @@ func (p part) rank() int {
 // components returns what of the archive is used.
 func (o Options) components() []string {
 	if len(o.Components) == 0 {
-		return []string{"main"}
+		d, _ := o.distro()
+		return d.components
 	}
 	return o.Components
 }
@@ -54,8 +48,8 @@ var (
 
 // checkDebian finds values that cannot be, before they reach a program.
 func (o Options) checkDebian() error {
-	if !suiteName.MatchString(o.Debian) {
-		return fmt.Errorf("debian %q: not the name of a suite", o.Debian)
+	if d, suite := o.distro(); !suiteName.MatchString(suite) {
+		return fmt.Errorf("%s %q: not the name of a suite", d.name, suite)
 	}
 	for _, c := range o.Components {
 		if !componentName.MatchString(c) {
@@ -76,14 +70,16 @@ func (o Options) checkDebian() error {
 // archives returns the addresses of the main and of the security archive; the
 // second is "" when there is to be none.
 func (o Options) archives(host hostApt) (archive, security string, err error) {
+	d, _ := o.distro()
 	if o.Snapshot != "" {
 		at, err := snapshotTime(o.Snapshot)
 		if err != nil {
 			return "", "", err
 		}
-		return snapshotMirror + "debian/" + at, snapshotMirror + "debian-security/" + at, nil
+		archive, security = d.snapshot(at)
+		return archive, security, nil
 	}
-	archive, security = debianMirror, securityMirror
+	archive, security = d.addresses(o.Arch)
 	if host.archive != "" {
 		archive = host.archive
 	}
@@ -135,25 +131,16 @@ func snapshotTime(s string) (string, error) {
 }
 
 // parts returns the suites to install from. Whether a suite has updates is
-// known for sure when its release file was read: see hasUpdates.
+// known for sure when its release file was read: see distro.hasUpdates.
 func (o Options) parts(archive, security string) []part {
-	suite := o.Debian
+	d, suite := o.distro()
 	parts := []part{{archive, suite}}
-	switch suite {
-	case "sid", "unstable", "experimental", "rc-buggy", "testing":
+	if d.rolling(suite) {
 		return parts
-	}
-	if strings.Contains(suite, "-") {
-		return parts // a part by its own name, such as bookworm-backports
 	}
 	parts = append(parts, part{archive, suite + "-updates"})
 	if security != "" {
-		name := suite + "-security"
-		switch suite {
-		case "jessie", "stretch", "buster": // as it was called before 2021
-			name = suite + "/updates"
-		}
-		parts = append(parts, part{security, name})
+		parts = append(parts, part{security, d.securitySuite(suite)})
 	}
 	return parts
 }

@@ -5,7 +5,7 @@
 # From bake: BAKE_SCRATCH the scratch directory, which holds sources.list,
 # initramfs-hook and perhaps keyring.gpg; BAKE_PROXY the caching mirror;
 # BAKE_OVERLAY more options of the overlay; BAKE_DOCS and BAKE_MODULES the
-# options docs and initramfs; BAKE_INCLUDE the packages; BAKE_LINKS the
+# options docs and initramfs; BAKE_DISTRO debian or ubuntu; BAKE_INCLUDE the packages; BAKE_LINKS the
 # directories of a merged /usr. The arguments after the phase are mmdebstrap's.
 set -eu
 phase=$1
@@ -72,8 +72,8 @@ setup() {
 	END
 	# /usr is merged from the start, so that usrmerge, which merges later and
 	# needs the whole of Perl, is not wanted.
-	case " $BAKE_INCLUDE " in
-	*" usrmerge "*) ;;
+	case "$BAKE_DISTRO $BAKE_INCLUDE " in
+	ubuntu* | *" usrmerge "*) ;;
 	*) printf 'Package: usrmerge\nPin: release *\nPin-Priority: -1\n' >"$1/etc/apt/preferences.d/00bake" ;;
 	esac
 	for dir in $BAKE_LINKS; do
@@ -117,8 +117,8 @@ customize() {
 	cp "$BAKE_SCRATCH/sources.list" "$1/etc/apt/sources.list"
 	if [ -e "$BAKE_SCRATCH/keyring.gpg" ]; then
 		mkdir -p "$1/etc/apt/keyrings"
-		cp "$BAKE_SCRATCH/keyring.gpg" "$1/etc/apt/keyrings/debian-archive.gpg"
-		chmod 644 "$1/etc/apt/keyrings/debian-archive.gpg"
+		cp "$BAKE_SCRATCH/keyring.gpg" "$1/etc/apt/keyrings/$BAKE_DISTRO-archive.gpg"
+		chmod 644 "$1/etc/apt/keyrings/$BAKE_DISTRO-archive.gpg"
 	fi
 	chmod 644 "$1/etc/apt/sources.list"
 	initramfs "$1"

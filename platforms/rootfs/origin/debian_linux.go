@@ -48,11 +48,12 @@ func importDebian(ctx context.Context, opts Options, o platforms.Origin, tree st
 	if err := opts.checkDebian(); err != nil {
 		return err
 	}
+	dist, suite := opts.distro()
 	if o.Pin == nil {
-		return errors.New("debian: the origin was not pinned")
+		return fmt.Errorf("%s: the origin was not pinned", dist.name)
 	}
-	if err := missing(debianProblems(opts.keyringPath(o))); err != nil {
-		return fmt.Errorf("debian %s: %w", opts.Debian, err)
+	if err := missing(debianProblems(dist, opts.keyringPath(o))); err != nil {
+		return fmt.Errorf("%s %s: %w", dist.name, suite, err)
 	}
 	cache, err := h.CacheDir("debian")
 	if err != nil {
@@ -62,22 +63,24 @@ func importDebian(ctx context.Context, opts Options, o platforms.Origin, tree st
 	if err != nil {
 		return err
 	}
-	d := debian{opts: opts, pin: o.Pin, keyring: opts.keyringPath(o), custom: o.Paths["keyring"] != "" || opts.Keyring != "",
+	d := installation{opts: opts, distro: dist, suite: suite, pin: o.Pin, keyring: opts.keyringPath(o), custom: o.Paths["keyring"] != "" || opts.Keyring != "",
 		cache: cache, scratch: scratch, out: out}
 	err = d.install(ctx)
 	if err == nil {
 		err = d.finish(tree)
 	}
 	if err != nil {
-		err = fmt.Errorf("debian %s: %w", opts.Debian, err)
+		err = fmt.Errorf("%s %s: %w", dist.name, suite, err)
 	}
 	return errors.Join(err, remove(), fetch.Prune(filepath.Join(cache, "files"), time.Now().Add(-fetch.KeepUnused)),
 		fetch.Prune(filepath.Join(cache, "release"), time.Now().Add(-fetch.KeepUnused)))
 }
 
-// A debian is one installation.
-type debian struct {
+// An installation is one of a distribution.
+type installation struct {
 	opts    Options
+	distro  distro
+	suite   string
 	pin     *platforms.Pin
 	keyring string // on the host
 	custom  bool   // the keyring is not that of a package
@@ -87,7 +90,7 @@ type debian struct {
 }
 
 // install fills scratch/upper.
-func (d debian) install(ctx context.Context) error {
+func (d installation) install(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	releases, err := d.releases(ctx)
@@ -96,7 +99,7 @@ func (d debian) install(ctx context.Context) error {
 	}
 	c := fetch.NewClient()
 	defer c.Close()
-	c.UseProxy(readHostApt(ctx, "/").proxy)
+	c.UseProxy(readHostApt(ctx, "/", d.distro, d.opts.Arch).proxy)
 	m, err := openMirror(ctx, c, d.cache, partsOf(d.pin), releases, d.out)
 	if err != nil {
 		return err
@@ -113,14 +116,14 @@ func (d debian) install(ctx context.Context) error {
 }
 
 // releases returns the pinned release files, from the cache or from the mirror.
-func (d debian) releases(ctx context.Context) (map[string][]byte, error) {
+func (d installation) releases(ctx context.Context) (map[string][]byte, error) {
 	files, err := pinnedReleases(d.cache, d.pin)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return files, err
 	}
-	p := pinner{client: fetch.NewClient(), keyring: d.keyring, cache: d.cache}
+	p := pinner{distro: d.distro, client: fetch.NewClient(), keyring: d.keyring, cache: d.cache}
 	defer p.client.Close()
-	p.client.UseProxy(readHostApt(ctx, "/").proxy)
+	p.client.UseProxy(readHostApt(ctx, "/", d.distro, d.opts.Arch).proxy)
 	now, err := p.pin(ctx, partsOf(d.pin))
 	if err != nil {
 		return nil, err
@@ -132,16 +135,16 @@ func (d debian) releases(ctx context.Context) (map[string][]byte, error) {
 }
 
 // writeInputs writes what the script reads.
-func (d debian) writeInputs() error {
+func (d installation) writeInputs() error {
 	parts := partsOf(d.pin)
-	inImage, outside := defaultKeyring, d.keyring
+	inImage, outside := d.distro.keyring, d.keyring
 	files := map[string]string{
 		"debian.sh":             debianScript,
 		"initramfs-hook":        initramfsHook,
 		"ssh-host-keys.service": sshHostKeys,
 	}
 	if d.custom {
-		inImage = "/etc/apt/keyrings/debian-archive.gpg"
+		inImage = "/etc/apt/keyrings/" + d.distro.name + "-archive.gpg"
 		outside = filepath.Join(d.scratch, "keyring.gpg") // where apt may read it
 		data, err := os.ReadFile(d.keyring)
 		if err != nil {
@@ -163,7 +166,7 @@ func (d debian) writeInputs() error {
 	return os.Mkdir(filepath.Join(d.scratch, "upper"), 0o755)
 }
 
-func (d debian) mmdebstrap(ctx context.Context, m *mirror) error {
+func (d installation) mmdebstrap(ctx context.Context, m *mirror) error {
 	variant := d.opts.Variant
 	if variant == "" {
 		variant = "minbase"
@@ -199,7 +202,7 @@ func (d debian) mmdebstrap(ctx context.Context, m *mirror) error {
 	return fmt.Errorf("mmdebstrap: %w", err)
 }
 
-func (d debian) environment(m *mirror) []string {
+func (d installation) environment(m *mirror) []string {
 	form, docs, modules := "", "", d.opts.Initramfs
 	if overlay.InUserNamespace() {
 		form = ",userxattr"
@@ -212,8 +215,8 @@ func (d debian) environment(m *mirror) []string {
 	}
 	env := []string{
 		"BAKE_SCRATCH=" + d.scratch, "BAKE_PROXY=" + m.url, "BAKE_OVERLAY=" + form,
-		"BAKE_DOCS=" + docs, "BAKE_MODULES=" + modules, "BAKE_SUITE=" + d.opts.Debian,
-		"BAKE_INCLUDE=" + strings.Join(d.opts.Packages, " "), "BAKE_LINKS=" + mergedDirs(d.opts),
+		"BAKE_DOCS=" + docs, "BAKE_MODULES=" + modules, "BAKE_SUITE=" + d.suite, "BAKE_DISTRO=" + d.distro.name,
+		"BAKE_INCLUDE=" + strings.Join(d.opts.Packages, " "), "BAKE_LINKS=" + d.distro.merged(d.suite, d.opts.Arch),
 		"TMPDIR=" + d.scratch,
 		// One initramfs at the end rather than one for each package that has a
 		// say in it.
@@ -227,7 +230,7 @@ func (d debian) environment(m *mirror) []string {
 
 // prefetch waits for the list of packages that the script leaves and downloads
 // them while mmdebstrap is at work on the first ones.
-func (d debian) prefetch(ctx context.Context, m *mirror) {
+func (d installation) prefetch(ctx context.Context, m *mirror) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -245,7 +248,7 @@ func (d debian) prefetch(ctx context.Context, m *mirror) {
 }
 
 // finish moves what was installed to tree, after a check of what apt used.
-func (d debian) finish(tree string) error {
+func (d installation) finish(tree string) error {
 	upper := filepath.Join(d.scratch, "upper")
 	if err := d.checkReleases(upper); err != nil {
 		return err
@@ -261,7 +264,7 @@ func (d debian) finish(tree string) error {
 
 // checkReleases makes sure that the release files that apt has used are those
 // of the pin.
-func (d debian) checkReleases(root string) error {
+func (d installation) checkReleases(root string) error {
 	found, err := filepath.Glob(filepath.Join(root, "var/lib/apt/lists/*_InRelease"))
 	if err != nil {
 		return err
@@ -302,24 +305,6 @@ func stripOverlay(root string) error {
 		}
 		return nil
 	})
-}
-
-// mergedDirs names the directories of / that are links to those of /usr, as
-// debootstrap makes them.
-func mergedDirs(o Options) string {
-	dirs := "bin sbin lib"
-	arch := o.Arch
-	if arch == "" {
-		arch = hostArch()
-	}
-	if arch != "amd64" {
-		return dirs
-	}
-	switch o.Debian {
-	case "buster", "bullseye", "bookworm":
-		return dirs + " lib32 lib64 libx32"
-	}
-	return dirs + " lib64"
 }
 
 // A tail hands on a log and keeps its end.

@@ -20,7 +20,7 @@ func needDebian(t testing.TB) {
 	need.Slow(t)
 	need.Root(t)
 	need.Tool(t, "mmdebstrap", "gpgv", "apt-get")
-	need.File(t, defaultKeyring)
+	need.File(t, debian.keyring)
 }
 
 func TestDebianBootable(t *testing.T) {
@@ -103,7 +103,7 @@ func checkBootable(t *testing.T, tree string) string {
 
 func mirrorOf(t *testing.T) string {
 	t.Helper()
-	archive, _, err := Options{}.archives(readHostApt(t.Context(), "/"))
+	archive, _, err := Options{}.archives(readHostApt(t.Context(), "/", debian, ""))
 	if err != nil {
 		t.Fatal(err)
 	}

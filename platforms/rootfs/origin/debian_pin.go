@@ -26,7 +26,8 @@ func pinDebian(ctx context.Context, opts Options, o platforms.Origin, h platform
 	if err := opts.checkDebian(); err != nil {
 		return nil, err
 	}
-	host := readHostApt(ctx, "/")
+	d, suite := opts.distro()
+	host := readHostApt(ctx, "/", d, opts.Arch)
 	parts, err := opts.currentParts(o.Pin, host)
 	if err != nil {
 		return nil, err
@@ -37,6 +38,7 @@ func pinDebian(ctx context.Context, opts Options, o platforms.Origin, h platform
 	}
 	p := pinner{
 		client:  fetch.NewClient(),
+		distro:  d,
 		keyring: opts.keyringPath(o),
 		cache:   cache,
 		// What is fetched from a snapshot is out of date by intent.
@@ -56,17 +58,18 @@ func pinDebian(ctx context.Context, opts Options, o platforms.Origin, h platform
 			return o.Pin, nil
 		}
 	}
-	return nil, fmt.Errorf("debian %s: %w", opts.Debian, err)
+	return nil, fmt.Errorf("%s %s: %w", d.name, suite, err)
 }
 
 // currentParts returns the parts to pin. An existing pin decides which mirror
 // is asked when the definition does not name one, so that hosts with different
 // mirrors get the same image from the same lock file.
 func (o Options) currentParts(pin *platforms.Pin, host hostApt) ([]part, error) {
+	_, suite := o.distro()
 	if pin != nil && o.Snapshot == "" {
 		for _, p := range partsOf(pin) {
 			switch {
-			case p.suite == o.Debian:
+			case p.suite == suite:
 				host.archive = p.uri
 			case p.rank() == 2:
 				host.security = p.uri
@@ -87,7 +90,8 @@ func (o Options) keyringPath(origin platforms.Origin) string {
 	case o.Keyring != "":
 		return o.Keyring
 	}
-	return defaultKeyring
+	d, _ := o.distro()
+	return d.keyring
 }
 
 // errUnreachable says that a mirror did not answer.
@@ -95,6 +99,7 @@ var errUnreachable = errors.New("mirror cannot be reached")
 
 // A pinner fetches and verifies release files.
 type pinner struct {
+	distro     distro
 	client     *fetch.Client
 	keyring    string
 	cache      string
@@ -105,7 +110,7 @@ type pinner struct {
 // pin fetches the release files of all parts at once.
 func (p pinner) pin(ctx context.Context, parts []part) (*platforms.Pin, error) {
 	if _, err := os.Stat(p.keyring); err != nil {
-		return nil, fmt.Errorf("keyring: %w (apt-get install debian-archive-keyring)", err)
+		return nil, missing(debianProblems(p.distro, p.keyring))
 	}
 	releases := make([]release, len(parts))
 	errs := make([]error, len(parts))
@@ -122,7 +127,7 @@ func (p pinner) pin(ctx context.Context, parts []part) (*platforms.Pin, error) {
 	if errs[0] != nil {
 		return nil, errs[0]
 	}
-	if !hasUpdates(releases[0]) {
+	if !p.distro.hasUpdates(releases[0]) {
 		parts, releases, errs = parts[:1], releases[:1], errs[:1]
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -130,9 +135,6 @@ func (p pinner) pin(ctx context.Context, parts []part) (*platforms.Pin, error) {
 	}
 	return makePin(parts, releases), nil
 }
-
-// hasUpdates reports whether the suite is a stable one, which gets updates.
-func hasUpdates(r release) bool { return strings.Contains(r.suite, "stable") && r.suite != "unstable" }
 
 // fetch gets, verifies and keeps the release file of one part.
 func (p pinner) fetch(ctx context.Context, part part) (release, error) {

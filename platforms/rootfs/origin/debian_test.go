@@ -17,7 +17,7 @@ func TestOptionsAreDeclared(t *testing.T) {
 			origins++
 		}
 	}
-	if origins != 6 {
+	if origins != 7 {
 		t.Errorf("%d origins", origins)
 	}
 }
@@ -37,6 +37,8 @@ func TestCheckOptions(t *testing.T) {
 		{"debian", Options{Debian: "bookworm", Components: []string{"main] http://evil"}}, "not the name of a component"},
 		{"debian", Options{Debian: "bookworm", Snapshot: "2026-07-01", Mirror: "http://x/debian"}, "snapshot"},
 		{"debian", Options{Debian: "bookworm", SHA256: strings.Repeat("0", 64)}, "sha256 means nothing"},
+		{"ubuntu", Options{Ubuntu: "noble", Packages: []string{"jq"}, Components: []string{"universe"}}, ""},
+		{"ubuntu", Options{Ubuntu: "Noble Numbat"}, `ubuntu "Noble Numbat": not the name of a suite`},
 		{"oci", Options{OCI: "debian", Packages: []string{"x"}}, "packages means nothing"},
 		{"tar", Options{SHA256: "abc"}, "64 hex digits"},
 		{"tar", Options{SHA512: strings.Repeat("0", 64)}, "128 hex digits"},
@@ -46,7 +48,7 @@ func TestCheckOptions(t *testing.T) {
 		{"scratch", Options{Scratch: true}, ""},
 	} {
 		err := c.opts.check(c.kind, nil)
-		if err == nil && c.kind == "debian" {
+		if err == nil && (c.kind == "debian" || c.kind == "ubuntu") {
 			err = c.opts.checkDebian()
 		}
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
@@ -71,6 +73,13 @@ func TestParts(t *testing.T) {
 		{Options{Debian: "testing"}, hostApt{}, "http://deb.debian.org/debian testing"},
 		{Options{Debian: "bookworm", Snapshot: "2026-07-01", SecurityMirror: ""}, hostApt{archive: "http://other"},
 			"https://snapshot.debian.org/archive/debian/20260701T000000Z bookworm, https://snapshot.debian.org/archive/debian/20260701T000000Z bookworm-updates, https://snapshot.debian.org/archive/debian-security/20260701T000000Z bookworm-security"},
+		{Options{Ubuntu: "noble", Arch: "amd64"}, hostApt{},
+			"http://archive.ubuntu.com/ubuntu noble, http://archive.ubuntu.com/ubuntu noble-updates, http://security.ubuntu.com/ubuntu noble-security"},
+		{Options{Ubuntu: "noble", Arch: "arm64"}, hostApt{},
+			"http://ports.ubuntu.com/ubuntu-ports noble, http://ports.ubuntu.com/ubuntu-ports noble-updates, http://ports.ubuntu.com/ubuntu-ports noble-security"},
+		{Options{Ubuntu: "noble-proposed", Arch: "amd64"}, hostApt{archive: "http://host/ubuntu"}, "http://host/ubuntu noble-proposed"},
+		{Options{Ubuntu: "noble", Snapshot: "2026-07-01"}, hostApt{},
+			"https://snapshot.ubuntu.com/ubuntu/20260701T000000Z noble, https://snapshot.ubuntu.com/ubuntu/20260701T000000Z noble-updates, https://snapshot.ubuntu.com/ubuntu/20260701T000000Z noble-security"},
 		{Options{Debian: "bookworm", Snapshot: "yesterday"}, hostApt{}, `snapshot "yesterday": want a date`},
 		{Options{Debian: "bookworm", Mirror: "ftp://x/debian"}, hostApt{}, "want an http or https URL"},
 		{Options{Debian: "bookworm", Mirror: "http://u:secret@x/debian"}, hostApt{}, "would stay in the image"},
@@ -112,19 +121,26 @@ func TestReadHostApt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := readHostApt(t.Context(), root); got.archive != "" || got.security != "" {
+	if got := readHostApt(t.Context(), root, debian, "amd64"); got.archive != "" || got.security != "" {
 		t.Errorf("an empty host names %+v", got)
 	}
 	write("sources.list", "# deb http://no/debian x main\ndeb cdrom:[x]/ y main\ndeb-src http://no/debian x\n"+
 		"deb [arch=amd64 signed-by=/x] http://u:p@no/debian bookworm main\n")
 	write("sources.list.d/a.sources", "Types: deb\nEnabled: no\nURIs: http://no/debian\n\n# x\nTypes: deb\nURIs:\n https://yes.example/debian/\n http://no/debian\nSuites: x\n"+
 		"\nURIs: http://sec.example/debian-security\n")
-	got := readHostApt(t.Context(), root)
+	got := readHostApt(t.Context(), root, debian, "amd64")
 	if got.archive != "https://yes.example/debian" || got.security != "http://sec.example/debian-security" {
 		t.Errorf("got %+v", got)
 	}
+	write("sources.list.d/ubuntu.sources", "Types: deb\nURIs: http://ub.example/ubuntu\nSuites: noble noble-security\n")
+	if got := readHostApt(t.Context(), root, ubuntu, "amd64"); got.archive != "http://ub.example/ubuntu" || got.security != "http://ub.example/ubuntu" {
+		t.Errorf("of Ubuntu: %+v", got)
+	}
+	if got := readHostApt(t.Context(), root, ubuntu, "arm64"); got.archive != "" {
+		t.Errorf("of Ubuntu's other architectures: %+v", got)
+	}
 	write("sources.list", "deb [arch=amd64] http://first.example/debian bookworm main\n")
-	if got := readHostApt(t.Context(), root); got.archive != "http://first.example/debian" {
+	if got := readHostApt(t.Context(), root, debian, "amd64"); got.archive != "http://first.example/debian" {
 		t.Errorf("got %+v", got)
 	}
 }

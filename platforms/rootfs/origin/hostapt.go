@@ -5,19 +5,21 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 )
 
-// A hostApt is what the host's own apt says about Debian's archive.
+// A hostApt is what the host's own apt says about a distribution's archives.
 type hostApt struct {
-	archive, security string // "" when the host is not Debian
+	archive, security string // "" when the host is not of the distribution
 	proxy             string // of HTTP; "" for none
 	skipDates         bool   // release files may be out of date
 }
 
 // readHostApt reads the configuration of the host's apt below root.
-func readHostApt(ctx context.Context, root string) hostApt {
+func readHostApt(ctx context.Context, root string, d distro, arch string) hostApt {
+	archive, security := d.addresses(arch)
 	var h hostApt
 	dir := filepath.Join(root, "etc/apt")
 	for _, uri := range append(oneLineSources(dir), deb822Sources(dir)...) {
@@ -25,15 +27,13 @@ func readHostApt(ctx context.Context, root string) hostApt {
 		if _, err := mirrorURL("", uri); err != nil {
 			continue // cdrom:, file: and the like, or one with a password
 		}
-		switch filepath.Base(uri) {
-		case "debian":
-			if h.archive == "" {
-				h.archive = uri
-			}
-		case "debian-security":
-			if h.security == "" {
-				h.security = uri
-			}
+		// A mirror has the last part of the address that it mirrors.
+		base := path.Base(uri)
+		if h.archive == "" && base == path.Base(archive) {
+			h.archive = uri
+		}
+		if h.security == "" && base == path.Base(security) {
+			h.security = uri
 		}
 	}
 	// A host without apt simply says nothing.

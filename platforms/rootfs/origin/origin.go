@@ -24,7 +24,7 @@ func Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (platforms.O
 	var pin *platforms.Pin
 	var err error
 	switch o.Kind {
-	case "debian":
+	case debian.name, ubuntu.name:
 		pin, err = pinDebian(ctx, opts, o, h)
 	case "oci":
 		pin, err = pinOCI(ctx, opts, o)
@@ -65,7 +65,7 @@ func Import(ctx context.Context, o platforms.Origin, dir string, h platforms.Hos
 	}
 	out = &sink{to: out}
 	switch o.Kind {
-	case "debian":
+	case debian.name, ubuntu.name:
 		return importDebian(ctx, opts, o, fs, h, out)
 	case "oci":
 		return importOCI(ctx, opts, o, fs, h, out)
@@ -92,7 +92,7 @@ func (o Options) file(origin platforms.Origin) (image.File, error) {
 
 // check finds options that mean nothing for the kind of origin.
 func (o Options) check(kind string, paths map[string]string) error {
-	debian, file := kind == "debian", kind == "tar" || kind == "disk"
+	debian, file := kind == debian.name || kind == ubuntu.name, kind == "tar" || kind == "disk"
 	for _, c := range []struct {
 		name  string
 		given bool

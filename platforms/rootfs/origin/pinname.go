@@ -15,8 +15,9 @@ func PinName(o platforms.Origin) string {
 	}
 	var parts []string
 	switch o.Kind {
-	case "debian":
-		parts = []string{opts.Debian, fetch.Redacted(opts.Mirror), fetch.Redacted(opts.SecurityMirror), opts.Snapshot}
+	case debian.name, ubuntu.name:
+		_, suite := opts.distro()
+		parts = []string{suite, fetch.Redacted(opts.Mirror), fetch.Redacted(opts.SecurityMirror), opts.Snapshot}
 	case "oci":
 		parts = []string{opts.OCI, opts.Arch}
 	case "tar":

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 
 	"bake.build/bake/platforms"
 )
@@ -13,7 +12,8 @@ import (
 // Problems returns what origins need and this host does not have.
 func Problems() []platforms.Problem {
 	var all []platforms.Problem
-	all = append(all, debianProblems(defaultKeyring)...)
+	all = append(all, debianProblems(debian, debian.keyring)...)
+	all = append(all, debianProblems(ubuntu, "")...)
 	all = append(all, of("disk", toolProblem("qemu-img", "qemu-utils", "disk origins"))...)
 	for _, p := range toolProblem("xz", "xz-utils", "tar origins compressed with xz") {
 		p.Origin, p.Optional = "tar", true
@@ -30,23 +30,32 @@ func of(kind string, problems []platforms.Problem) []platforms.Problem {
 	return problems
 }
 
-// debianProblems returns what debian origins lack.
-func debianProblems(keyring string) []platforms.Problem {
-	const need = "debian origins"
+// debianProblems returns what origins of a distribution lack. Whether the
+// keyring is there is not looked at when that is "": a host whose images are all
+// Debian's lacks nothing.
+func debianProblems(d distro, keyring string) []platforms.Problem {
+	need := d.name + " origins"
 	var all []platforms.Problem
 	for _, t := range []struct{ tool, pkg string }{
 		{"mmdebstrap", "mmdebstrap"}, {"gpgv", "gpgv"}, {"apt-get", "apt"}, {"mount", "mount"},
 	} {
 		all = append(all, toolProblem(t.tool, t.pkg, need)...)
 	}
+	if keyring == "" {
+		return of(d.name, all)
+	}
 	if _, err := os.Stat(keyring); err != nil {
 		p := platforms.Problem{What: "the keyring " + keyring + " is missing", Need: need}
-		if keyring == defaultKeyring {
-			p.Fix = "apt-get install debian-archive-keyring"
+		switch {
+		case keyring != d.keyring:
+		case d.keyringPkg != "":
+			p.Fix = "apt-get install " + d.keyringPkg
+		default: // no package of Debian has it
+			p.Fix = "copy it from the package " + d.name + "-keyring of an " + d.name + " system, and name another place with keyring"
 		}
 		all = append(all, p)
 	}
-	return of("debian", all)
+	return of(d.name, all)
 }
 
 func toolProblem(tool, pkg, need string) []platforms.Problem {
@@ -67,17 +76,4 @@ func missing(problems []platforms.Problem) error {
 		errs = append(errs, fmt.Errorf("%s (%s)", p.What, p.Fix))
 	}
 	return errors.Join(errs...)
-}
-
-// hostArch returns the host's architecture as Debian names it.
-func hostArch() string {
-	switch runtime.GOARCH {
-	case "386":
-		return "i386"
-	case "arm":
-		return "armhf"
-	case "ppc64le":
-		return "ppc64el"
-	}
-	return runtime.GOARCH
 }

@@ -234,3 +234,26 @@ func FuzzParseRelease(f *testing.F) {
 		}
 	})
 }
+
+// Ubuntu has updates from the first day, and its keys in a package that Debian
+// does not have.
+func TestPinUbuntu(t *testing.T) {
+	s, a := newSigner(t), newArchive(t)
+	for _, suite := range []string{"noble", "noble-updates", "noble-security"} {
+		a.set("/ubuntu/dists/"+suite+"/InRelease", s.release(suite, "noble", ""))
+	}
+	h := newHost(t)
+	opts := Options{Ubuntu: "noble", Mirror: a.URL + "/ubuntu", SecurityMirror: a.URL + "/ubuntu"}
+	o, err := Pin(t.Context(), originOf(t, "ubuntu", opts, map[string]string{"keyring": s.keyring}), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.Pin.Detail) != 3 || PinName(o) != "ubuntu noble "+a.URL+"/ubuntu "+a.URL+"/ubuntu" {
+		t.Errorf("pin %+v, named %q", o.Pin, PinName(o))
+	}
+	opts.Keyring = filepath.Join(t.TempDir(), "none.gpg")
+	_, err = Pin(t.Context(), originOf(t, "ubuntu", opts, nil), h)
+	if err == nil || !strings.Contains(err.Error(), "ubuntu noble: the keyring "+opts.Keyring+" is missing") {
+		t.Errorf("without keys: %v", err)
+	}
+}
