@@ -94,7 +94,7 @@ func (o *Options) fill(ctx context.Context, f *os.File, l layout, t *tree.Tree, 
 		step = 1024
 	}
 	err := ext4.Format(ctx, f.Name(), l.root.off, l.root.size, ext4.Options{
-		UUID:     gpt.DeriveGUID(o.Seed, "file system").String(),
+		UUID:     o.fsID().String(),
 		HashSeed: gpt.DeriveGUID(o.Seed, "directory hash").String(),
 		Label:    "root",
 		Epoch:    o.Epoch,

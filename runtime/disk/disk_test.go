@@ -147,7 +147,7 @@ func TestBuild(t *testing.T) {
 				return
 			}
 			id := "PARTUUID=" + root.ID.String()
-			for _, want := range []string{id, "'quiet' 'splash'", "console=ttyS0,115200", "/boot/vmlinuz-6.1.0-10-amd64:/boot/initrd.img-6.1.0-10-amd64"} {
+			for _, want := range []string{id, "'quiet' 'splash'", "console=ttyS0,115200", "consider '/boot/vmlinuz-6.1.0-10-amd64' '6.1.0-10-amd64' '/boot'"} {
 				if !strings.Contains(cfg, want) {
 					t.Errorf("grub.cfg lacks %q:\n%s", want, cfg)
 				}
@@ -228,7 +228,7 @@ func TestErrors(t *testing.T) {
 		o    Options
 		want string
 	}{
-		"no kernel":   {without("boot"), Options{}, `no kernel in /boot: add linux-image-cloud-amd64 to packages, or give boot = "none"`},
+		"no kernel":   {without("boot"), Options{}, `no kernel in /boot or /usr/lib/modules: add linux-image-cloud-amd64 to packages, or give boot = "none"`},
 		"no init":     {without("usr/sbin"), Options{}, "systemd-sysv"},
 		"boot":        {full, Options{Boot: "floppy"}, "want one of bios+uefi"},
 		"arch":        {full, Options{Arch: "riscv64"}, "amd64 and arm64"},
@@ -261,16 +261,5 @@ func TestCancel(t *testing.T) {
 	}
 	if _, err := os.Stat(out); err == nil {
 		t.Error("a broken disk was left")
-	}
-}
-
-func TestVersionLess(t *testing.T) {
-	for _, c := range [][2]string{{"6.1.0-9", "6.1.0-10"}, {"5.10", "6.1"}, {"6.1", "6.1.1"}, {"6.1-a", "6.1-b"}, {"", "1"}} {
-		if !versionLess(c[0], c[1]) || versionLess(c[1], c[0]) {
-			t.Errorf("%s is not before %s", c[0], c[1])
-		}
-	}
-	if versionLess("6.1", "6.1") {
-		t.Error("6.1 is before itself")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"bake.build/bake/runtime/disk/grub"
@@ -12,69 +11,6 @@ import (
 )
 
 const header = "Written by bake when this disk was made."
-
-// A kernel is what is found of a kernel in a tree, as absolute paths in it.
-type kernel struct{ image, initrd string }
-
-// findKernel returns the newest kernel in the tree.
-func findKernel(t *tree.Tree) (k kernel, ok bool) {
-	boot := t.Lookup("boot")
-	if boot == nil {
-		return k, false
-	}
-	version := ""
-	for _, e := range boot.Children {
-		if !e.IsRegular() || e.Size == 0 {
-			continue
-		}
-		for _, prefix := range []string{"vmlinuz-", "vmlinux-", "Image-"} {
-			v, found := strings.CutPrefix(e.Name, prefix)
-			if found && (!ok || versionLess(version, v)) {
-				version, ok = v, true
-				k.image = "/boot/" + e.Name
-			}
-		}
-	}
-	if !ok {
-		e := t.Lookup("boot/vmlinuz")
-		return kernel{image: "/boot/vmlinuz"}, e != nil && e.IsRegular()
-	}
-	for _, name := range []string{"initrd.img-" + version, "initramfs-" + version + ".img", "initrd-" + version} {
-		if t.Lookup("boot/"+name) != nil {
-			k.initrd = "/boot/" + name
-			break
-		}
-	}
-	return k, true
-}
-
-// versionLess compares versions piece by piece, numbers by value.
-func versionLess(a, b string) bool {
-	for a != "" && b != "" {
-		var x, y string
-		x, a = piece(a)
-		y, b = piece(b)
-		if x == y {
-			continue
-		}
-		m, err1 := strconv.ParseUint(x, 10, 64)
-		n, err2 := strconv.ParseUint(y, 10, 64)
-		if err1 == nil && err2 == nil && m != n {
-			return m < n
-		}
-		return x < y
-	}
-	return a == "" && b != ""
-}
-
-func piece(s string) (head, rest string) {
-	isDigit := func(c byte) bool { return c >= '0' && c <= '9' }
-	i := 1
-	for i < len(s) && isDigit(s[i]) == isDigit(s[0]) {
-		i++
-	}
-	return s[:i], s[i:]
-}
 
 func exists(t *tree.Tree, paths ...string) bool {
 	for _, p := range paths {
@@ -86,10 +22,10 @@ func exists(t *tree.Tree, paths ...string) bool {
 }
 
 // checkBootable says what a tree lacks to boot.
-func checkBootable(t *tree.Tree, o *Options, args []string) (kernel, error) {
+func checkBootable(t *tree.Tree, o *Options, args []string) (grub.Kernel, error) {
 	k, ok := findKernel(t)
 	if !ok {
-		return k, fmt.Errorf("no kernel in /boot: add linux-image-cloud-%s to packages, or give boot = %q", o.Arch, BootNone)
+		return k, noKernel(t, o)
 	}
 	for _, a := range args {
 		if strings.HasPrefix(a, "init=") || strings.HasPrefix(a, "rdinit=") {
@@ -128,9 +64,14 @@ func prepare(t *tree.Tree, o *Options) error {
 		serial = "ttyAMA0"
 	}
 	consoles := []string{"console=tty0", "console=" + serial + ",115200"}
+	args := append([]string{"ro"}, consoles...)
+	if k.Initrd != "" && exists(t, "sbin/mkinitfs", "usr/sbin/mkinitfs") {
+		// Alpine's initial file system knows no identifiers of partitions, and loads
+		// what it is told to.
+		root, args = "UUID="+o.fsID().String(), append(args, "rootfstype=ext4", "modules=sd-mod,ext4")
+	}
 	config := grub.Config{
-		Root: root, Kernel: k.image, Initrd: k.initrd,
-		Args:    append(append([]string{"ro"}, consoles...), words...),
+		Root: root, Kernel: k, Args: append(args, words...),
 		Headers: []string{header, "update-grub may replace this file where GRUB is installed."},
 	}
 	if err := t.Add("boot/grub/grub.cfg", 0o644, []byte(config.Script()), sec); err != nil {

@@ -94,6 +94,7 @@ func Size(n int64) string {
 }
 
 func (o *Options) rootID() gpt.GUID { return gpt.DeriveGUID(o.Seed, rootPartition) }
+func (o *Options) fsID() gpt.GUID   { return gpt.DeriveGUID(o.Seed, "file system") }
 func (o *Options) espID() gpt.GUID  { return gpt.DeriveGUID(o.Seed, espPartition) }
 
 func (o *Options) table(l layout) *gpt.Table {

@@ -3,23 +3,83 @@ package grub
 import (
 	"errors"
 	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
+
+// A Kernel is one in a file tree. Its paths are absolute.
+type Kernel struct {
+	Image   string
+	Initrd  string // the initial file system, or ""
+	Version string // as the names of its files have it, or ""
+}
+
+// Links are where distributions keep links to the kernel that they boot: Debian,
+// Ubuntu, SUSE.
+var Links = []Kernel{
+	{Image: "/vmlinuz", Initrd: "/initrd.img"},
+	{Image: "/boot/vmlinuz", Initrd: "/boot/initrd.img"},
+	{Image: "/boot/vmlinuz", Initrd: "/boot/initrd"},
+}
+
+// Prefixes are what the names of kernels in /boot begin with, before the version.
+var Prefixes = []string{"vmlinuz-", "vmlinux-", "Image-", "kernel-"}
+
+// Initrds returns the names that the initial file system of a kernel has, for a
+// kernel of a version in a directory: those of Debian, Fedora, SUSE and Alpine, and
+// what may lie beside it.
+func Initrds(version, dir string) []string {
+	dir = "/" + strings.Trim(dir, "/")
+	return []string{
+		"/boot/initrd.img-" + version, "/boot/initramfs-" + version + ".img", "/boot/initrd-" + version,
+		"/boot/initramfs-" + version, dir + "/initrd", dir + "/initramfs.img",
+	}
+}
+
+// rankNumbers is how many numbers of a version count.
+const rankNumbers = 8
+
+// beforeFlavour matches a version, with what comes before the names of a flavour and
+// an architecture at its end: their numbers do not count.
+const beforeFlavour = `^(.*[0-9])[-._][a-z].*$`
+
+var (
+	flavour = regexp.MustCompile(beforeFlavour)
+	digits  = regexp.MustCompile(`[0-9]+`)
+)
+
+// CompareVersions compares versions of kernels by their numbers, as the
+// configuration does it at boot.
+func CompareVersions(a, b string) int { return slices.Compare(numbers(a), numbers(b)) }
+
+func numbers(version string) []uint64 {
+	if m := flavour.FindStringSubmatch(version); m != nil {
+		version = m[1]
+	}
+	var list []uint64
+	for _, d := range digits.FindAllString(version, rankNumbers) {
+		n, _ := strconv.ParseUint(d, 10, 64) // the largest one, where it is larger
+		list = append(list, n)
+	}
+	return list
+}
 
 // A Config is what the configuration of a disk says.
 type Config struct {
 	Root    string   // the kernel's name of the root file system, "PARTUUID=…"
 	Args    []string // of the kernel
-	Kernel  string   // the newest kernel in the tree, such as "/boot/vmlinuz-6.1"
-	Initrd  string   // that kernel's initrd, or ""
+	Kernel  Kernel   // the one that boots first
 	Headers []string // lines of comment
 }
 
-// Script returns the text of grub.cfg. It looks for the kernel at every boot:
-// first the links that the maintainer scripts of Debian's and Ubuntu's kernels
-// keep pointing to the newest one, then the newest that was there when the
-// disk was made, then any in /boot. So it goes on working when kernels come
-// and go.
+// Script returns the text of grub.cfg. It looks for the kernel at every boot, so
+// that what the machine's own tools install is what boots next: first the links
+// that the maintainer scripts of some distributions keep pointing to the newest
+// one, otherwise the newest by its version. One without an initial file system is
+// taken where no other is there.
 func (c Config) Script() string {
 	var b strings.Builder
 	for _, h := range c.Headers {
@@ -29,6 +89,19 @@ func (c Config) Script() string {
 	for i, w := range words {
 		words[i] = quote(w)
 	}
+	var links []string
+	for _, l := range Links {
+		links = append(links, quote(l.Image+":"+l.Initrd))
+	}
+	images := make([]string, len(Prefixes))
+	for i, p := range Prefixes {
+		images[i] = "/boot/" + p + "*"
+	}
+	var initrds []string
+	for _, name := range Initrds("$1", "$2") {
+		initrds = append(initrds, `"`+strings.Replace(name, "/$2", "$2", 1)+`"`)
+	}
+	turns := strings.TrimSpace(strings.Repeat("x ", rankNumbers))
 	b.WriteString(`
 if serial --unit=0 --speed=115200; then
   terminal_input console serial
@@ -45,53 +118,97 @@ function boot_linux {
   fi
 }
 
+# find_initrd VERSION DIRECTORY sets found.
 function find_initrd {
   set found=
-  for name in "/boot/initrd.img-$1" "/boot/initramfs-$1.img" "/boot/initrd-$1"; do
-    if [ -s "$name" ]; then
+  for name in ` + strings.Join(initrds, " ") + `; do
+    if [ -z "$found" -a -s "$name" ]; then
       set found="$name"
     fi
   done
 }
 
+# each COMMAND runs it for each kernel, with the kernel, its version and its directory.
+function each {
+  for k in ` + strings.Join(images, " ") + `; do
+    if [ -s "$k" ]; then
+      regexp --set=1:v '^/boot/[^-]*-(.*)$' "$k"
+      $1 "$k" "$v" /boot
+    fi
+  done
+  for k in /usr/lib/modules/*/vmlinuz /boot/*/*/linux; do
+    if [ -s "$k" ]; then
+      regexp --set=1:d --set=2:v '^(/.*/([^/]*))/[^/]*$' "$k"
+      $1 "$k" "$v" "$d"
+    fi
+  done
+}
+
+# rank_of VERSION sets rank, which -pgt compares from the number on with which two
+# texts begin to differ. The x is there since what follows may begin with a hyphen,
+# the 1 since a number that is missing is no number, and 010 is 8.
+function rank_of {
+  set v="$1"
+  regexp --set=1:v ` + quote(beforeFlavour) + ` "$1"
+  set rank=
+  for i in ` + turns + `; do
+    regexp --set=1:n --set=2:v '^[^0-9]*([0-9]*)(.*)$' "x$v"
+    set rank="$rank.1$n"
+  done
+}
+
+# consider takes a kernel that is newer than the one before.
+function consider {
+  find_initrd "$2" "$3"
+  if [ -n "$found" -o -n "$without" ]; then
+    rank_of "$2"
+    if [ "$rank" -pgt "$best" ]; then
+      set kernel="$1"
+      set initrd="$found"
+      set best="$rank"
+    fi
+  fi
+}
+
+function entry {
+  menuentry "Linux $2" "$1" "$2" "$3" {
+    find_initrd "$3" "$4"
+    boot_linux "$2" "$found"
+  }
+}
+
 set kernel=
 set initrd=
-for pair in "/vmlinuz:/initrd.img" "/boot/vmlinuz:/boot/initrd.img" ` + quote(c.Kernel+":"+c.Initrd) + `; do
-  if [ -z "$kernel" ]; then
-    regexp --set=1:k --set=2:i '^([^:]*):(.*)$' "$pair"
-    if [ -s "$k" ]; then
-      set kernel="$k"
-      if [ -n "$i" -a -s "$i" ]; then
-        set initrd="$i"
-      fi
+set best=.0
+set without=
+for pair in ` + strings.Join(links, " ") + `; do
+  regexp --set=1:k --set=2:i '^([^:]*):(.*)$' "$pair"
+  if [ -z "$initrd" -a -s "$k" ]; then
+    set kernel="$k"
+    if [ -s "$i" ]; then
+      set initrd="$i"
     fi
   fi
 done
 if [ -z "$kernel" ]; then
-  for k in /boot/vmlinuz-*; do
-    if [ -s "$k" ]; then
-      set kernel="$k"
-      regexp --set=1:version 'vmlinuz-(.*)$' "$k"
-      find_initrd "$version"
-      set initrd="$found"
-    fi
-  done
+  if [ -s ` + quote(c.Kernel.Image) + ` ]; then
+    consider ` + quote(c.Kernel.Image) + " " + quote(c.Kernel.Version) + " " + quote(path.Dir(c.Kernel.Image)) + `
+  fi
+  each consider
+fi
+if [ -z "$kernel" ]; then
+  set without=1
+  each consider
 fi
 export kernel initrd
 
-menuentry "Linux" {
+menuentry "Linux ($kernel)" {
   boot_linux "$kernel" "$initrd"
 }
 menuentry "Linux, single user" {
   boot_linux "$kernel" "$initrd" single
 }
-for k in /boot/vmlinuz-*; do
-  regexp --set=1:version 'vmlinuz-(.*)$' "$k"
-  menuentry "Linux $version" "$k" "$version" {
-    find_initrd "$3"
-    boot_linux "$2" "$found"
-  }
-done
+each entry
 `)
 	return b.String()
 }

@@ -102,7 +102,7 @@ func TestWords(t *testing.T) {
 
 func sampleConfig(args ...string) Config {
 	return Config{
-		Root: "PARTUUID=11111111-2222-4333-8444-555555555555", Kernel: "/boot/vmlinuz-6.1", Initrd: "/boot/initrd.img-6.1",
+		Root: "PARTUUID=11111111-2222-4333-8444-555555555555", Kernel: Kernel{"/boot/vmlinuz-6.1", "/boot/initrd.img-6.1", "6.1"},
 		Args: append([]string{"ro", "console=tty0"}, args...), Headers: []string{"a header"},
 	}
 }
@@ -112,6 +112,23 @@ func TestScript(t *testing.T) {
 	want := `linux "$1" 'root=PARTUUID=11111111-2222-4333-8444-555555555555' 'ro' 'console=tty0' 'it'\''s' 'a b' $3`
 	if !strings.Contains(s, want) {
 		t.Errorf("no line %s in\n%s", want, s)
+	}
+}
+
+func TestCompareVersions(t *testing.T) {
+	for _, c := range [][2]string{
+		{"6.1.0-9-amd64", "6.1.0-10-amd64"}, {"5.10", "6.1"}, {"6.1", "6.10"}, {"6.9.1", "6.10.1"}, {"0-rescue-0123", "5.14"},
+		{"5.14.0-70.13.1.el9_0.x86_64", "5.14.0-427.el9_4.x86_64"}, {"6.12.48+deb13-amd64", "6.12.48+deb13.1-amd64"},
+		{"6.5.6-300.fc39.x86_64", "6.5.6-300.fc40.x86_64"}, {"virt", "6.1"},
+	} {
+		if CompareVersions(c[0], c[1]) >= 0 || CompareVersions(c[1], c[0]) <= 0 {
+			t.Errorf("%s is not before %s", c[0], c[1])
+		}
+	}
+	for _, c := range [][2]string{{"6.1", "6.1"}, {"6.1-amd64", "6.1-cloud-amd64"}, {"virt", "lts"}} {
+		if CompareVersions(c[0], c[1]) != 0 {
+			t.Errorf("%s and %s differ", c[0], c[1])
+		}
 	}
 }
 

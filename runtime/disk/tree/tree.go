@@ -130,6 +130,47 @@ func (t *Tree) Lookup(p string) *Entry {
 	return e
 }
 
+// maxLinks is how many symbolic links a path may lead through, as in Linux.
+const maxLinks = 40
+
+// Follow returns the entry at a path relative to the root, with the path that
+// leads there without symbolic links, which never leave the tree. The entry is nil
+// where there is none.
+func (t *Tree) Follow(p string) (real string, e *Entry) {
+	left := strings.Split(p, "/")
+	var at []string
+	e = t.Root
+	for links := 0; len(left) > 0; {
+		name := left[0]
+		left = left[1:]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			at = at[:max(len(at)-1, 0)]
+			e = t.Lookup(strings.Join(at, "/"))
+			continue
+		}
+		i, ok := e.child(name)
+		if !ok {
+			return "", nil
+		}
+		c := e.Children[i]
+		if c.Type() != TypeSymlink {
+			at, e = append(at, name), c
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", nil
+		}
+		if strings.HasPrefix(c.Target, "/") {
+			at, e = nil, t.Root
+		}
+		left = slices.Concat(strings.Split(c.Target, "/"), left)
+	}
+	return strings.Join(at, "/"), e
+}
+
 // Add puts a regular file at a path relative to the tree's root, in place of what
 // is there, making directories that are missing. A regular file that was there
 // gives it its owner, permissions and attributes; otherwise it is root's, with
