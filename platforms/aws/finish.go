@@ -33,18 +33,18 @@ func (j *job) finish(ctx context.Context, i *image) error {
 		if from.IsZero() {
 			from = time.Now()
 		}
-		_, err = c.EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: &i.id, DeprecateAt: aws.Time(from.Add(after))})
+		_, err = c.EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: &i.id, DeprecateAt: aws.Time(from.Add(after))}, fresh)
 		if err != nil {
 			return fail("set the time from which it is deprecated", err)
 		}
 	}
 	if j.o.Protect {
-		if _, err := c.EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: &i.id}); err != nil {
+		if _, err := c.EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: &i.id}, fresh); err != nil {
 			return fail("protect it", err)
 		}
 	}
 	tags := j.tags()
-	if _, err := c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: append([]string{i.id}, i.snapshots...), Tags: ec2Tags(tags)}); err != nil {
+	if _, err := c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: append([]string{i.id}, i.snapshots...), Tags: ec2Tags(tags)}, fresh); err != nil {
 		return fail("tag it", err)
 	}
 	if j.o.SSMParameter != "" {
@@ -52,7 +52,7 @@ func (j *job) finish(ctx context.Context, i *image) error {
 			return fail("set the parameter "+j.o.SSMParameter, err)
 		}
 	}
-	if _, err := c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{i.id}, Tags: ec2Tags(map[string]string{tagReady: j.p.Key})}); err != nil {
+	if _, err := c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{i.id}, Tags: ec2Tags(map[string]string{tagReady: j.p.Key})}, fresh); err != nil {
 		return fail("tag it", err)
 	}
 	return i.finished()
@@ -64,7 +64,7 @@ const everybody = "all"
 // share makes those and only those that the definition names able to launch the
 // image.
 func (j *job) share(ctx context.Context, c *ec2.Client, i *image) error {
-	out, err := c.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: &i.id, Attribute: types.ImageAttributeNameLaunchPermission})
+	out, err := c.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: &i.id, Attribute: types.ImageAttributeNameLaunchPermission}, fresh)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (j *job) share(ctx context.Context, c *ec2.Client, i *image) error {
 	if len(change.Add) == 0 && len(change.Remove) == 0 {
 		return nil
 	}
-	_, err = c.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: &i.id, LaunchPermission: change})
+	_, err = c.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: &i.id, LaunchPermission: change}, fresh)
 	return err
 }
 

@@ -426,7 +426,7 @@ func (d *driver) terminate(ctx context.Context, region, id string) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
+	_, err = c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}}, fresh)
 	if err := unless(err, "InvalidInstanceID.NotFound"); err != nil {
 		return fmt.Errorf("%s: terminate the instance %s: %w", region, id, err)
 	}

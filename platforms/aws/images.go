@@ -129,16 +129,28 @@ const (
 	waitPauseMost    = 15 * time.Second
 )
 
+// unseenMost is how often an image may not be seen, which takes some minutes, before it
+// counts as gone.
+const unseenMost = 20
+
+var (
+	errImageFailed = errors.New("AWS could not make it")
+	errGone        = errors.New("it is not there any more")
+)
+
 // waitImage waits until an image is available.
 func (d *driver) waitImage(ctx context.Context, region, id string) (image, error) {
 	c, err := d.clients.ec2(ctx, region)
 	if err != nil {
 		return image{}, err
 	}
-	var got image
+	got, unseen := image{region: region, id: id}, 0
 	err = d.wait(ctx, fmt.Sprintf("%s: image %s", region, id), imagePatience, func() (bool, error) {
 		out, err := c.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
-		if hasCode(err, "InvalidAMIID.NotFound") || err == nil && len(out.Images) == 0 {
+		if hasCode(err, "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable") || err == nil && len(out.Images) == 0 {
+			if unseen++; unseen > unseenMost {
+				return false, errGone
+			}
 			return false, nil // a new one is not known everywhere at once
 		} else if err != nil {
 			return false, err
@@ -150,7 +162,7 @@ func (d *driver) waitImage(ctx context.Context, region, id string) (image, error
 			if r := out.Images[0].StateReason; r != nil {
 				why = aws.ToString(r.Message)
 			}
-			return false, fmt.Errorf("it is in the state %s: %s", out.Images[0].State, why)
+			return false, fmt.Errorf("%w: it is in the state %s: %s", errImageFailed, out.Images[0].State, why)
 		}
 		return got.available, nil
 	})

@@ -93,11 +93,15 @@ func (d *driver) launchable(ctx context.Context, b *base, in *ec2.RegisterImageI
 		return "", nil, err
 	}
 	in.Name, in.TagSpecifications = aws.String(name), tagged(d.tags(name, token), types.ResourceTypeImage)
-	out, err := c.RegisterImage(ctx, in)
-	if err != nil {
-		return "", nil, errors.Join(fmt.Errorf("%s: register the snapshot %s to launch it: %w", b.region, b.snapshot, err), forgetRefused(err, done))
+	var t tries
+	id := ""
+	out, err := c.RegisterImage(ctx, in, t.watch, fresh)
+	if err == nil {
+		id = aws.ToString(out.ImageId)
+	} else if id, err = d.registered(ctx, b.region, name, err); err != nil {
+		err = fmt.Errorf("%s: register the snapshot %s to launch it: %w", b.region, b.snapshot, err)
+		return "", nil, errors.Join(err, d.unmade(ctx, &t, kindLaunch, b.region, name, done))
 	}
-	id := aws.ToString(out.ImageId)
 	drop = func(ctx context.Context) error {
 		if err := d.deregister(ctx, image{region: b.region, id: id}, false); err != nil {
 			return err
@@ -108,6 +112,19 @@ func (d *driver) launchable(ctx context.Context, b *base, in *ec2.RegisterImageI
 		return "", nil, errors.Join(err, drop(context.WithoutCancel(ctx)))
 	}
 	return id, drop, nil
+}
+
+// registered returns, after a failure, the id of the image of a name that nobody else
+// can have given: a try whose answer was lost has made it.
+func (d *driver) registered(ctx context.Context, region, name string, failure error) (id string, err error) {
+	if !hasCode(failure, "InvalidAMIName.Duplicate") {
+		return "", failure
+	}
+	i, err := d.named(ctx, region, name)
+	if err != nil || i == nil {
+		return "", errors.Join(failure, err)
+	}
+	return i.id, nil
 }
 
 // registration is the request that makes an AMI of a layer that is a snapshot.
@@ -144,7 +161,8 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 			if err != nil {
 				return nil, errors.Join(err, m.done())
 			}
-			answer, err := c.RunInstances(ctx, in)
+			var t tries
+			answer, err := c.RunInstances(ctx, in, t.watch, fresh)
 			if err == nil {
 				i := answer.Instances[0]
 				m.id = aws.ToString(i.InstanceId)
@@ -156,7 +174,7 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 			}
 			err = fmt.Errorf("%s: launch a %s in %s: %w", b.region, kind, subnet, err)
 			if !hasCode(err, noCapacity...) {
-				return nil, errors.Join(quota(err), m.undo(ctx, c, in, err))
+				return nil, errors.Join(quota(err), m.undo(ctx, c, in, &t))
 			}
 			errs = append(errs, err)
 			m.say("%v", err)
@@ -171,15 +189,15 @@ const undoPatience = time.Minute
 // undo takes back a request that has failed. Unless AWS refused it, an instance may
 // have been launched: the same request, sent once more, is answered with that one.
 // Where nobody answers, the ledger keeps the record.
-func (m *machine) undo(ctx context.Context, c *ec2.Client, in *ec2.RunInstancesInput, failure error) error {
-	if refused(failure) {
+func (m *machine) undo(ctx context.Context, c *ec2.Client, in *ec2.RunInstancesInput, t *tries) error {
+	if !t.lost.Load() {
 		return m.done()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
 	defer cancel()
 	answer, err := c.RunInstances(ctx, in)
 	if err != nil {
-		return forgetRefused(err, m.done)
+		return m.d.unmade(ctx, t, kindInstance, m.region, m.token, m.done)
 	}
 	m.id = aws.ToString(answer.Instances[0].InstanceId)
 	return m.Close()

@@ -242,16 +242,20 @@ func (m *machine) Save(ctx context.Context, s platforms.State) (ref string, err 
 		return "", err
 	}
 	begun := time.Now()
+	var t tries
 	if m.codes {
-		ref, err = m.makeImage(ctx, s, token)
+		ref, err = m.makeImage(ctx, s, token, &t)
 	} else {
-		ref, err = m.makeSnapshot(ctx, s, token)
+		ref, err = m.makeSnapshot(ctx, s, token, &t)
 	}
 	back := m.bring(context.WithoutCancel(ctx))
 	if err != nil {
-		return "", errors.Join(m.explain(ctx, err), back, forgetRefused(err, done))
+		return "", errors.Join(m.explain(ctx, err), back, m.d.unmade(ctx, &t, kindSnapshot, m.region, token, done))
 	}
-	if err := errors.Join(back, done()); err != nil || ref == "" {
+	if ref == "" {
+		return "", errors.Join(back, m.d.unmade(ctx, &t, kindSnapshot, m.region, token, done))
+	}
+	if err := errors.Join(back, done()); err != nil {
 		return ref, err
 	}
 	m.since = time.Now()
@@ -301,7 +305,7 @@ func (m *machine) layerTags(s platforms.State, token string) map[string]string {
 
 // makeSnapshot begins a snapshot of the root volume. The id is "" when AWS asks to
 // wait and nobody needs it.
-func (m *machine) makeSnapshot(ctx context.Context, s platforms.State, token string) (id string, err error) {
+func (m *machine) makeSnapshot(ctx context.Context, s platforms.State, token string, t *tries) (id string, err error) {
 	c, err := m.d.clients.ec2(ctx, m.region)
 	if err != nil {
 		return "", err
@@ -310,20 +314,51 @@ func (m *machine) makeSnapshot(ctx context.Context, s platforms.State, token str
 		VolumeId: aws.String(m.volume), Description: aws.String("a layer of bake's: " + s.Name), TagSpecifications: tagged(m.layerTags(s, token), types.ResourceTypeSnapshot),
 	}
 	err = m.d.wait(ctx, fmt.Sprintf("%s: make a snapshot of %s", m.region, m.volume), snapshotPatience, func() (bool, error) {
-		out, err := c.CreateSnapshot(ctx, in)
+		out, err := c.CreateSnapshot(ctx, in, t.watch)
 		if hasCode(err, rateLimits...) {
-			return !s.Needed, nil
+			if t.lost.Load() { // it may be of the try before
+				id, err = m.oneSnapshot(ctx, token, "", nil)
+			} else {
+				err = nil
+			}
+			return id != "" || !s.Needed, err
 		} else if err != nil {
 			return false, quota(err)
 		}
 		id = aws.ToString(out.SnapshotId)
 		return true, nil
 	})
+	if t.lost.Load() && ctx.Err() == nil {
+		return m.oneSnapshot(ctx, token, id, err)
+	}
 	return id, err
 }
 
+// oneSnapshot looks, after an answer was lost, which snapshots the tries of a request
+// have made. One of them is the layer, and no other one stays.
+func (m *machine) oneSnapshot(ctx context.Context, token, id string, failure error) (string, error) {
+	list, err := m.d.findSnapshots(ctx, m.region, filter("tag:"+tagToken, token))
+	if err != nil {
+		return id, errors.Join(failure, err)
+	}
+	for _, s := range list {
+		switch other := aws.ToString(s.SnapshotId); {
+		case id == "":
+			id = other
+		case other != id:
+			if err := m.d.dropSnapshot(ctx, m.region, other); err != nil {
+				return id, err
+			}
+		}
+	}
+	if id == "" {
+		return "", failure
+	}
+	return id, nil
+}
+
 // makeImage begins an AMI of the instance: the product codes stay with it.
-func (m *machine) makeImage(ctx context.Context, s platforms.State, token string) (string, error) {
+func (m *machine) makeImage(ctx context.Context, s platforms.State, token string, t *tries) (string, error) {
 	c, err := m.d.clients.ec2(ctx, m.region)
 	if err != nil {
 		return "", err
@@ -334,8 +369,11 @@ func (m *machine) makeImage(ctx context.Context, s platforms.State, token string
 	out, err := c.CreateImage(ctx, &ec2.CreateImageInput{
 		InstanceId: aws.String(m.id), Name: aws.String("bake-" + token), Description: aws.String("a layer of bake's: " + s.Name), NoReboot: aws.Bool(true),
 		TagSpecifications: append(tagged(tags, types.ResourceTypeImage), tagged(own, types.ResourceTypeSnapshot)...),
-	})
+	}, t.watch)
 	if err != nil {
+		if id, err := m.d.registered(ctx, m.region, "bake-"+token, err); err == nil {
+			return id, nil
+		}
 		return "", fmt.Errorf("%s: make an image of %s: %w", m.region, m.id, err)
 	}
 	return aws.ToString(out.ImageId), nil

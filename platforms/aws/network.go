@@ -141,14 +141,20 @@ func (d *driver) makeGroup(ctx context.Context, p *place, vpc, cidr string) erro
 	if err != nil {
 		return err
 	}
+	var t tries
 	out, err := c.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
 		GroupName: aws.String(name), Description: aws.String("lets bake log in to the instances of one build"), VpcId: aws.String(vpc),
 		TagSpecifications: tagged(d.tags(name, p.token), types.ResourceTypeSecurityGroup),
-	})
-	if err != nil {
-		return errors.Join(err, forgetRefused(err, done))
+	}, t.watch, fresh)
+	id := ""
+	if hasCode(err, "InvalidGroup.Duplicate") {
+		id, err = d.groupNamed(ctx, p.region, name, err)
+	} else if err == nil {
+		id = aws.ToString(out.GroupId)
 	}
-	id := aws.ToString(out.GroupId)
+	if err != nil {
+		return errors.Join(err, d.unmade(ctx, &t, kindGroup, p.region, name, done))
+	}
 	p.cleanup = append(p.cleanup, func(ctx context.Context) error {
 		if err := d.deleteGroup(ctx, p.region, id); err != nil {
 			return err
@@ -171,8 +177,18 @@ func (d *driver) makeGroup(ctx context.Context, p *place, vpc, cidr string) erro
 			rule.Ipv6Ranges = append(rule.Ipv6Ranges, types.Ipv6Range{CidrIpv6: aws.String(prefix.String())})
 		}
 	}
-	_, err = c.AuthorizeSecurityGroupIngress(ctx, &ec2.AuthorizeSecurityGroupIngressInput{GroupId: aws.String(id), IpPermissions: []types.IpPermission{rule}})
-	return err
+	_, err = c.AuthorizeSecurityGroupIngress(ctx, &ec2.AuthorizeSecurityGroupIngressInput{GroupId: aws.String(id), IpPermissions: []types.IpPermission{rule}}, fresh)
+	return unless(err, "InvalidPermission.Duplicate") // by a try whose answer was lost
+}
+
+// groupNamed returns, after a failure, the security group of a name that nobody else
+// can have given.
+func (d *driver) groupNamed(ctx context.Context, region, name string, failure error) (string, error) {
+	groups, err := d.findGroups(ctx, region, filter("group-name", name))
+	if err != nil || len(groups) == 0 {
+		return "", errors.Join(failure, err)
+	}
+	return aws.ToString(groups[0].GroupId), nil
 }
 
 // ownAddress returns the address that instances see this host as. To a private
@@ -238,11 +254,13 @@ func (d *driver) importKey(ctx context.Context, p *place) error {
 	if err != nil {
 		return err
 	}
+	var t tries
 	_, err = c.ImportKeyPair(ctx, &ec2.ImportKeyPairInput{
 		KeyName: aws.String(name), PublicKeyMaterial: []byte(key.Authorized()), TagSpecifications: tagged(d.tags(name, p.token), types.ResourceTypeKeyPair),
-	})
-	if err != nil {
-		return errors.Join(err, forgetRefused(err, done))
+	}, t.watch)
+	// A name that nobody else can have given was taken by a try whose answer was lost.
+	if err = unless(err, "InvalidKeyPair.Duplicate"); err != nil {
+		return errors.Join(err, d.unmade(ctx, &t, kindKeyPair, p.region, name, done))
 	}
 	p.key = name
 	p.cleanup = append(p.cleanup, func(ctx context.Context) error {

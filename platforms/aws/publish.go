@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"golang.org/x/sync/errgroup"
 
 	"bake.build/bake/platforms"
@@ -30,6 +29,7 @@ type job struct {
 	home  string // the platform's own region
 	image string // hex; names what cannot be changed of the image once it is registered
 	name  string // of the image
+	token string // of the snapshot that was uploaded
 	out   platforms.Sink
 }
 
@@ -204,7 +204,7 @@ func (j *job) dryRun(ctx context.Context) error {
 			_, err = c.RegisterImage(ctx, in)
 		} else {
 			what = "copy images"
-			in := j.copying(region, image{region: j.home, id: "ami-00000000000000000"})
+			in := j.copying(region, image{region: j.home, id: "ami-00000000000000000"}, newToken())
 			in.DryRun = aws.Bool(true)
 			_, err = c.CopyImage(ctx, in)
 		}
@@ -231,22 +231,21 @@ func (j *job) publish(ctx context.Context, first func() (*image, error)) ([]plat
 	if err != nil {
 		return nil, err
 	}
-	if images[j.home] == nil {
-		if images[j.home], err = first(); err != nil {
-			return nil, err
-		}
-	} else if err := j.adopt(ctx, images[j.home]); err != nil {
+	own, err := j.adopt(ctx, images[j.home])
+	if err == nil && own == nil {
+		own, err = first()
+	}
+	if err != nil {
 		return nil, err
 	}
-	home := *images[j.home]
 	regions := j.regions()
 	found := make([]platforms.Registered, len(regions))
 	err = j.each(ctx, regions, func(ctx context.Context, n int, region string) error {
-		i, err := images[region], error(nil)
-		if i == nil {
-			i, err = j.copyTo(ctx, region, home)
-		} else if region != j.home {
-			err = j.adopt(ctx, i)
+		i, err := own, error(nil)
+		if region != j.home {
+			if i, err = j.adopt(ctx, images[region]); err == nil && i == nil {
+				i, err = j.copyTo(ctx, region, *own)
+			}
 		}
 		if err == nil {
 			err = j.finish(ctx, i)
@@ -266,21 +265,33 @@ func (j *job) publish(ctx context.Context, first func() (*image, error)) ([]plat
 	return found, err
 }
 
-// adopt takes over an image that an earlier build has begun.
-func (j *job) adopt(ctx context.Context, i *image) error {
+// adopt takes over an image that another build has made or begun. It returns nil where
+// there is none to be had: one whose making failed is removed.
+func (j *job) adopt(ctx context.Context, i *image) (*image, error) {
+	if i == nil {
+		return nil, nil
+	}
 	j.say("%s: image %s is there already", i.region, i.id)
 	done, err := j.d.resource(ctx, kindImage, i.region, i.name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := j.takeOver(ctx, i); err != nil {
-		return err
+	err = j.takeOver(ctx, i)
+	if err == nil {
+		*i, err = j.d.waitImage(ctx, i.region, i.id)
 	}
-	if *i, err = j.d.waitImage(ctx, i.region, i.id); err != nil {
-		return err
+	switch {
+	case err == nil:
+		i.finished = done
+		return i, nil
+	case errors.Is(err, errImageFailed):
+		j.say("%v: it is removed, and made anew", err)
+		return nil, errors.Join(j.d.deregister(ctx, *i, false), done())
+	case errors.Is(err, errGone):
+		j.say("%v: it is made anew", err)
+		return nil, done()
 	}
-	i.finished = done
-	return nil
+	return nil, err
 }
 
 // takeOver says on an image that it is this build's from now on, so that who cleans up
@@ -316,13 +327,20 @@ func (j *job) make(ctx context.Context, disk string) (*image, error) {
 		return nil, err
 	}
 	i, err := j.register(ctx, j.registration(snapshot, size))
-	if err != nil {
-		return nil, err
+	switch {
+	case err == nil && slices.Contains(i.snapshots, snapshot):
+		return i, handOn()
+	case err != nil && (!refused(err) || ctx.Err() != nil):
+		return nil, err // it may be of an image after all
 	}
-	return i, handOn()
+	// Nothing is made of it: AWS has refused that, or another build was first.
+	if got, drop := j.d.collectSnapshots(context.WithoutCancel(ctx), j.home, j.token); drop != nil || !got.Removed {
+		return i, errors.Join(err, drop) // the record stays
+	}
+	return i, errors.Join(err, handOn())
 }
 
-// register makes the image.
+// register makes the image, or takes over that of another build which was first.
 func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*image, error) {
 	c, err := j.d.clients.ec2(ctx, j.home)
 	if err != nil {
@@ -332,35 +350,46 @@ func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*image,
 	if err != nil {
 		return nil, err
 	}
-	out, err := c.RegisterImage(ctx, in)
+	var t tries
+	out, err := c.RegisterImage(ctx, in, t.watch, fresh)
 	if err != nil {
-		if hasCode(err, "InvalidAMIName.Duplicate") {
-			err = fmt.Errorf("the name %s is taken: %w", j.name, err)
-		}
-		return nil, errors.Join(fmt.Errorf("%s: register the image: %w", j.home, err), forgetRefused(err, done))
+		return j.taken(ctx, j.home, &t, fmt.Errorf("%s: register the image: %w", j.home, err), done)
 	}
 	j.say("%s: registered %s as %s", j.home, j.name, aws.ToString(out.ImageId))
-	i, err := j.d.waitImage(ctx, j.home, aws.ToString(out.ImageId))
-	if err != nil {
+	return j.await(ctx, j.home, aws.ToString(out.ImageId), done)
+}
+
+// await waits for an image that this build has made. One that fails is removed: it
+// would stand in the way of the next.
+func (j *job) await(ctx context.Context, region, id string, done func() error) (*image, error) {
+	i, err := j.d.waitImage(ctx, region, id)
+	if errors.Is(err, errImageFailed) {
+		return nil, errors.Join(err, j.d.deregister(ctx, i, false), done())
+	} else if err != nil {
 		return nil, err
 	}
 	i.finished = done
 	return &i, nil
 }
 
-// refused reports whether AWS has refused to make something. Any other error, such
-// as a connection that breaks, leaves it open whether there is something now.
-func refused(err error) bool {
-	resp := (*smithyhttp.ResponseError)(nil)
-	return errors.As(err, &resp) && resp.HTTPStatusCode()/100 == 4
-}
-
-// forgetRefused calls forget if AWS has refused to make something.
-func forgetRefused(err error, forget func() error) error {
-	if refused(err) {
-		return forget()
+// taken looks, after a request for an image failed, whether its name is that of an
+// image that another build, or a try of the request whose answer was lost, has made of
+// the same: that one is the image then.
+func (j *job) taken(ctx context.Context, region string, t *tries, failure error, done func() error) (*image, error) {
+	if ctx.Err() == nil && (hasCode(failure, "InvalidAMIName.Duplicate") || t.lost.Load()) {
+		i, err := j.d.named(ctx, region, j.name)
+		if err != nil {
+			return nil, errors.Join(failure, err)
+		}
+		if i != nil && i.tags[tagImage] == j.image {
+			if i, err = j.adopt(ctx, i); err != nil || i != nil {
+				return i, errors.Join(err, done())
+			}
+		} else if i != nil {
+			failure = fmt.Errorf("the name %s is taken by %s: %w", j.name, i.id, failure)
+		}
 	}
-	return nil
+	return nil, errors.Join(failure, j.d.unmade(ctx, t, kindImage, region, j.name, done))
 }
 
 // registration is the request that registers a snapshot.
@@ -453,13 +482,15 @@ func (j *job) copyTo(ctx context.Context, region string, from image) (*image, er
 	if err != nil {
 		return nil, err
 	}
-	done, err := j.d.resource(ctx, kindImage, region, j.name)
+	token := newToken()
+	done, err := j.records(ctx, region, token)
 	if err != nil {
 		return nil, err
 	}
-	id, in := "", j.copying(region, from)
+	id, in := "", j.copying(region, from, token)
+	var t tries
 	err = j.d.wait(ctx, region+": copy the image", imagePatience, func() (bool, error) {
-		out, err := c.CopyImage(ctx, in)
+		out, err := c.CopyImage(ctx, in, t.watch, fresh)
 		if hasCode(err, "ResourceLimitExceeded", "ConcurrentSnapshotLimitExceeded") {
 			j.say("%s: waiting for other copies to end: %v", region, err)
 			return false, nil
@@ -470,23 +501,34 @@ func (j *job) copyTo(ctx context.Context, region string, from image) (*image, er
 		return true, nil
 	})
 	if err != nil {
-		return nil, errors.Join(err, forgetRefused(err, done))
+		return j.taken(ctx, region, &t, err, done)
 	}
 	j.say("%s: %s is copied to %s", region, from.id, id)
-	i, err := j.d.waitImage(ctx, region, id)
+	return j.await(ctx, region, id, done)
+}
+
+// records begins those of a copy: AWS makes its snapshots some time after the image, and
+// they stay when that goes.
+func (j *job) records(ctx context.Context, region, token string) (done func() error, err error) {
+	snapshot, err := j.d.resource(ctx, kindSnapshot, region, token)
 	if err != nil {
 		return nil, err
 	}
-	i.finished = done
-	return &i, nil
+	image, err := j.d.resource(ctx, kindImage, region, j.name)
+	if err != nil {
+		return nil, errors.Join(err, snapshot())
+	}
+	return func() error { return errors.Join(image(), snapshot()) }, nil
 }
 
 // copying is the request that copies the image to another region.
-func (j *job) copying(region string, from image) *ec2.CopyImageInput {
+func (j *job) copying(region string, from image, token string) *ec2.CopyImageInput {
+	ofSnapshot := j.tags()
+	ofSnapshot[tagToken] = token
 	in := &ec2.CopyImageInput{
 		Name: aws.String(j.name), SourceImageId: aws.String(from.id), SourceRegion: aws.String(from.region),
-		ClientToken:       aws.String(newToken()),
-		TagSpecifications: tagged(j.tags(), types.ResourceTypeImage, types.ResourceTypeSnapshot),
+		ClientToken:       aws.String(token),
+		TagSpecifications: append(tagged(j.tags(), types.ResourceTypeImage), tagged(ofSnapshot, types.ResourceTypeSnapshot)...),
 	}
 	if j.o.Description != "" {
 		in.Description = aws.String(j.o.Description)

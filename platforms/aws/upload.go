@@ -61,7 +61,8 @@ func (j *job) upload(ctx context.Context, disk string, size int64) (snapshot str
 		return "", nil, err
 	}
 	defer func() { err = errors.Join(err, u.Journal.Close()) }()
-	u.Tags[tagToken] = u.Journal.Token()
+	j.token = u.Journal.Token()
+	u.Tags[tagToken] = j.token
 	if handOn, err = j.d.resource(ctx, kindSnapshot, j.home, u.Journal.Token()); err != nil {
 		return "", nil, err
 	}

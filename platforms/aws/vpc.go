@@ -33,13 +33,18 @@ func (d *driver) makeVPC(ctx context.Context, p *place) (vpc string, err error) 
 	if err != nil {
 		return "", err
 	}
-	out, err := c.CreateVpc(ctx, &ec2.CreateVpcInput{CidrBlock: aws.String(vpcAddresses), TagSpecifications: tagged(tags, types.ResourceTypeVpc)})
+	var t tries
+	out, err := c.CreateVpc(ctx, &ec2.CreateVpcInput{CidrBlock: aws.String(vpcAddresses), TagSpecifications: tagged(tags, types.ResourceTypeVpc)}, t.watch)
 	if err != nil {
-		return "", errors.Join(fmt.Errorf("the account has no default VPC, and making one for the build fails (or say where instances run with aws(subnet = \"…\")): %w", err), forgetRefused(err, done))
+		return "", errors.Join(fmt.Errorf("the account has no default VPC, and making one for the build fails (or say where instances run with aws(subnet = \"…\")): %w", err), d.unmade(ctx, &t, kindVPC, p.region, token, done))
 	}
 	vpc = aws.ToString(out.Vpc.VpcId)
 	p.cleanup = append(p.cleanup, func(ctx context.Context) error {
-		if err := d.deleteVPC(ctx, p.region, vpc, token); err != nil {
+		err := d.deleteVPC(ctx, p.region, vpc, token)
+		if err == nil && t.lost.Load() { // each try may have made one
+			_, err = d.collectVPC(ctx, p.region, token)
+		}
+		if err != nil {
 			return err
 		}
 		return done()
@@ -51,8 +56,10 @@ func (d *driver) makeVPC(ctx context.Context, p *place) (vpc string, err error) 
 func (d *driver) furnishVPC(ctx context.Context, c *ec2.Client, vpc string, tags map[string]string) error {
 	_, err := c.CreateSubnet(ctx, &ec2.CreateSubnetInput{
 		VpcId: aws.String(vpc), CidrBlock: aws.String(subnetAddresses), TagSpecifications: tagged(tags, types.ResourceTypeSubnet),
-	})
-	if err != nil {
+	}, fresh)
+	// In a VPC of bake's own only a try whose answer was lost can have been first; of
+	// two gateways one is attached, and both go by their tags.
+	if err = unless(err, "InvalidSubnet.Conflict"); err != nil {
 		return fmt.Errorf("make a subnet: %w", err)
 	}
 	gateway, err := c.CreateInternetGateway(ctx, &ec2.CreateInternetGatewayInput{TagSpecifications: tagged(tags, types.ResourceTypeInternetGateway)})
@@ -60,7 +67,8 @@ func (d *driver) furnishVPC(ctx context.Context, c *ec2.Client, vpc string, tags
 		return fmt.Errorf("make an internet gateway: %w", err)
 	}
 	id := gateway.InternetGateway.InternetGatewayId
-	if _, err := c.AttachInternetGateway(ctx, &ec2.AttachInternetGatewayInput{InternetGatewayId: id, VpcId: aws.String(vpc)}); err != nil {
+	_, err = c.AttachInternetGateway(ctx, &ec2.AttachInternetGatewayInput{InternetGatewayId: id, VpcId: aws.String(vpc)}, fresh)
+	if err := unless(err, "Resource.AlreadyAssociated"); err != nil {
 		return fmt.Errorf("attach the internet gateway: %w", err)
 	}
 	tables, err := c.DescribeRouteTables(ctx, &ec2.DescribeRouteTablesInput{Filters: []types.Filter{filter("vpc-id", vpc)}})
@@ -72,8 +80,8 @@ func (d *driver) furnishVPC(ctx context.Context, c *ec2.Client, vpc string, tags
 	}
 	_, err = c.CreateRoute(ctx, &ec2.CreateRouteInput{
 		RouteTableId: tables.RouteTables[0].RouteTableId, DestinationCidrBlock: aws.String("0.0.0.0/0"), GatewayId: id,
-	})
-	if err != nil {
+	}, fresh)
+	if err := unless(err, "RouteAlreadyExists"); err != nil {
 		return fmt.Errorf("make the route to the internet: %w", err)
 	}
 	return nil

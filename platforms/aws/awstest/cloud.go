@@ -19,6 +19,7 @@ type Fault struct {
 	Code    string // such as "ThrottlingException"
 	Message string
 	Drop    bool // the connection is cut instead
+	Lost    bool // the request is done, and the connection is cut before its answer
 }
 
 // A Call is one request.
@@ -50,7 +51,13 @@ type Cloud struct {
 	// Pending is how often an image or a snapshot is looked at before it is there.
 	Pending int
 
+	// Unseen is how often what was made just now is not known where it is named, and
+	// Lingering how often a snapshot counts as in use after its image is gone.
+	Unseen, Lingering int
+
 	mu         sync.Mutex
+	unseen     map[string]int
+	lingers    map[string]int
 	fault      func(c Call) *Fault
 	snapshots  map[string]*snapshot
 	tokens     map[string]string // of EBS and EC2, to what was made
@@ -104,7 +111,7 @@ func (c *Cloud) Account(number string) *Cloud {
 func newAccount(number string) *Cloud {
 	c := &Cloud{
 		Number:    number,
-		snapshots: map[string]*snapshot{}, tokens: map[string]string{}, images: map[string]*Image{}, counts: map[string]int{},
+		snapshots: map[string]*snapshot{}, tokens: map[string]string{}, images: map[string]*Image{}, counts: map[string]int{}, unseen: map[string]int{}, lingers: map[string]int{},
 		templates: map[string]string{}, instances: map[string]*instance{}, parameters: map[string]string{},
 		volumes: map[string]*volume{}, groups: map[string]*group{}, keyPairs: map[string]*keyPair{}, sessions: map[string]string{},
 	}
@@ -206,7 +213,10 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
 	fault := c.fault
 	c.mu.Unlock()
 	if fault != nil {
-		if f := fault(call); f != nil {
+		if f := fault(call); f != nil && f.Lost {
+			defer cut(w)
+			w = &silent{header: http.Header{}}
+		} else if f != nil {
 			f.answer(w, call)
 			return
 		}
@@ -276,14 +286,42 @@ func (c *Cloud) id(prefix string) string {
 	return fmt.Sprintf("%s-%017x", prefix, c.made)
 }
 
+// cut closes the connection of a request without an answer.
+func cut(w http.ResponseWriter) {
+	if h, ok := w.(http.Hijacker); ok {
+		if conn, _, err := h.Hijack(); err == nil {
+			_ = conn.Close() // that is the point
+		}
+	}
+}
+
+// silent takes an answer that nobody gets.
+type silent struct{ header http.Header }
+
+func (s *silent) Header() http.Header         { return s.header }
+func (s *silent) Write(p []byte) (int, error) { return len(p), nil }
+func (s *silent) WriteHeader(int)             {}
+
+// new notes that something was made, which is not known everywhere at once.
+func (c *Cloud) new(id string) {
+	if c.Unseen > 0 {
+		c.unseen[id] = c.Unseen
+	}
+}
+
+// knows reports whether something is known where it is named.
+func (c *Cloud) knows(id string) bool {
+	if c.unseen[id] == 0 {
+		return true
+	}
+	c.unseen[id]--
+	return false
+}
+
 func (f *Fault) answer(w http.ResponseWriter, call Call) {
 	if f.Drop {
-		if h, ok := w.(http.Hijacker); ok {
-			if conn, _, err := h.Hijack(); err == nil {
-				_ = conn.Close() // that is the point
-				return
-			}
-		}
+		cut(w)
+		return
 	}
 	if call.Form != nil {
 		xmlAnswer(w, f.Status, element("Response",

@@ -35,6 +35,7 @@ type Image struct {
 	Device           string // the root device
 	ProductCode      string // of AWS Marketplace; "" for none
 	UsageOperation   string // what is billed; "" for instances of Linux alone
+	Failed           bool   // it could not be made
 
 	looks int
 }
@@ -211,6 +212,9 @@ func (c *Cloud) describeImages(w http.ResponseWriter, call Call) {
 		if i.looks < c.Pending {
 			state = "pending"
 		}
+		if i.Failed {
+			state = "failed"
+		}
 		attributes := map[string]string{
 			"block-device-mapping.snapshot-id": i.Snapshot,
 			"name":                             i.Name, "state": state, "architecture": i.Architecture, "root-device-type": "ebs",
@@ -236,7 +240,7 @@ func (c *Cloud) describeImages(w http.ResponseWriter, call Call) {
 				element("snapshotId", i.Snapshot), element("volumeSize", fmt.Sprint(size)), element("encrypted", fmt.Sprint(encrypted))))),
 			tagSet(i.Tags)))
 	}
-	if len(ids) > 0 && len(items) == 0 {
+	if len(ids) > 0 && (len(items) == 0 || !c.knows(ids[0])) {
 		refuse(w, call, 400, "InvalidAMIID.NotFound", "The image id '[%s]' does not exist", ids[0])
 		return
 	}
@@ -253,6 +257,7 @@ func (c *Cloud) add(w http.ResponseWriter, call Call, i *Image) {
 	i.ID, i.Region, i.Created, i.Form, i.Owner = c.id("ami"), call.Region, time.Now(), call.Form, "self"
 	i.Device, i.Architecture = cmp.Or(i.Device, "/dev/xvda"), cmp.Or(i.Architecture, "x86_64")
 	c.images[i.ID] = i
+	c.new(i.ID)
 	ok(w, call, element("imageId", i.ID))
 }
 
@@ -300,13 +305,15 @@ func (c *Cloud) copyImage(w http.ResponseWriter, call Call) {
 	}
 	if c.add(w, call, made); made.ID != "" {
 		c.tokens[call.Form.Get("ClientToken")] = made.ID
+	} else {
+		delete(c.snapshots, id)
 	}
 }
 
 // image returns the image that a request is about, or refuses it.
 func (c *Cloud) image(w http.ResponseWriter, call Call) *Image {
 	i := c.images[call.Form.Get("ImageId")]
-	if i == nil || i.Region != call.Region {
+	if i == nil || i.Region != call.Region || !c.knows(i.ID) {
 		refuse(w, call, 400, "InvalidAMIID.NotFound", "The image id '[%s]' does not exist", call.Form.Get("ImageId"))
 		return nil
 	}
@@ -321,6 +328,7 @@ func (c *Cloud) deregisterImage(w http.ResponseWriter, call Call) {
 		refuse(w, call, 400, "OperationNotPermitted", "The image is protected from being deregistered")
 	default:
 		delete(c.images, i.ID)
+		c.lingers[i.Snapshot] = c.Lingering
 		done(w, call)
 	}
 }
@@ -419,6 +427,11 @@ func (c *Cloud) deleteSnapshot(w http.ResponseWriter, call Call) {
 			return
 		}
 	}
+	if c.lingers[id] > 0 {
+		c.lingers[id]--
+		refuse(w, call, 400, "InvalidSnapshot.InUse", "The snapshot %s is currently in use by an image", id)
+		return
+	}
 	delete(c.snapshots, id)
 	done(w, call)
 }
@@ -426,7 +439,7 @@ func (c *Cloud) deleteSnapshot(w http.ResponseWriter, call Call) {
 func (c *Cloud) createTags(w http.ResponseWriter, call Call) {
 	for _, id := range list(call.Form, "ResourceId") {
 		tags := c.tagsOf(id)
-		if tags == nil {
+		if tags == nil || !c.knows(id) {
 			refuse(w, call, 400, "InvalidID", "The ID '%s' is not valid", id)
 			return
 		}

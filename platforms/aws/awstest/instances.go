@@ -79,6 +79,13 @@ func (c *Cloud) AddImage(region string, i Image) string {
 	return i.ID
 }
 
+// FailImage makes an AMI one that could not be made.
+func (c *Cloud) FailImage(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.images[id].Failed = true
+}
+
 // RemoveImage removes an AMI.
 func (c *Cloud) RemoveImage(id string) {
 	c.mu.Lock()
@@ -169,16 +176,16 @@ func (c *Cloud) runInstances(w http.ResponseWriter, call Call) {
 	switch {
 	case f.Get("MinCount") != "1" || f.Get("MaxCount") != "1" || token == "" || len(token) > 64:
 		denied = "want one instance, and a client token"
-	case image == nil || image.Region != call.Region || image.looks < c.Pending:
+	case image == nil || image.Region != call.Region || image.looks < c.Pending || !c.knows(image.ID):
 		refuse(w, call, 400, "InvalidAMIID.NotFound", "The image id '[%s]' does not exist", f.Get("ImageId"))
 		return
 	case c.subnets[f.Get(iface+"SubnetId")] == nil:
 		refuse(w, call, 400, "InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", f.Get(iface+"SubnetId"))
 		return
-	case c.groups[f.Get(iface+"SecurityGroupId.1")] == nil:
+	case c.groups[f.Get(iface+"SecurityGroupId.1")] == nil || !c.knows(f.Get(iface+"SecurityGroupId.1")):
 		refuse(w, call, 400, "InvalidGroup.NotFound", "The security group '%s' does not exist", f.Get(iface+"SecurityGroupId.1"))
 		return
-	case f.Get("KeyName") != "" && c.keyPairs[call.Region+" "+f.Get("KeyName")] == nil:
+	case f.Get("KeyName") != "" && (c.keyPairs[call.Region+" "+f.Get("KeyName")] == nil || !c.knows(f.Get("KeyName"))):
 		refuse(w, call, 400, "InvalidKeyPair.NotFound", "The key pair '%s' does not exist", f.Get("KeyName"))
 		return
 	case f.Get("BlockDeviceMapping.1.DeviceName") != image.Device:
@@ -227,6 +234,7 @@ func (c *Cloud) launch(call Call, image *Image) (string, error) {
 		}
 	}
 	c.instances[id], c.volumes[i.volume] = i, v
+	c.new(id)
 	return id, nil
 }
 
@@ -270,7 +278,7 @@ func (c *Cloud) terminateInstances(w http.ResponseWriter, call Call) {
 		return
 	}
 	for _, id := range list(call.Form, "InstanceId") {
-		if i := c.instances[id]; i == nil || i.region != call.Region {
+		if i := c.instances[id]; i == nil || i.region != call.Region || !c.knows(id) {
 			refuse(w, call, 400, "InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", id)
 			return
 		}
@@ -296,14 +304,21 @@ func (c *Cloud) createGroup(w http.ResponseWriter, call Call) {
 		refuse(w, call, 400, "InvalidVpcID.NotFound", "The vpc ID '%s' does not exist", call.Form.Get("VpcId"))
 		return
 	}
+	for _, g := range c.groups {
+		if g.region == call.Region && g.vpc == call.Form.Get("VpcId") && g.name == call.Form.Get("GroupName") {
+			refuse(w, call, 400, "InvalidGroup.Duplicate", "The security group '%s' already exists", g.name)
+			return
+		}
+	}
 	id := c.id("sg")
+	c.new(id)
 	c.groups[id] = &group{region: call.Region, vpc: call.Form.Get("VpcId"), name: call.Form.Get("GroupName"), tags: tagsFor(call.Form, "security-group")}
 	ok(w, call, element("groupId", id))
 }
 
 func (c *Cloud) authorizeIngress(w http.ResponseWriter, call Call) {
 	g := c.groups[call.Form.Get("GroupId")]
-	if g == nil || g.region != call.Region || call.Form.Get("IpPermissions.1.FromPort") != "22" || call.Form.Get("IpPermissions.1.ToPort") != "22" {
+	if g == nil || !c.knows(call.Form.Get("GroupId")) || g.region != call.Region || call.Form.Get("IpPermissions.1.FromPort") != "22" || call.Form.Get("IpPermissions.1.ToPort") != "22" {
 		refuse(w, call, 400, "InvalidGroup.NotFound", "no such group, or another port than 22")
 		return
 	}
@@ -350,6 +365,7 @@ func (c *Cloud) importKeyPair(w http.ResponseWriter, call Call) {
 		refuse(w, call, 400, "InvalidKeyPair.Duplicate", "The keypair already exists")
 	default:
 		c.keyPairs[call.Region+" "+name] = &keyPair{region: call.Region, name: name, key: string(key), tags: tagsFor(call.Form, "key-pair"), made: time.Now()}
+		c.new(name)
 		ok(w, call, element("keyName", name))
 	}
 }
