@@ -121,6 +121,47 @@ func checkPatterns(patterns []string) error {
 		if !doublestar.ValidatePattern(p) {
 			return fmt.Errorf("%q is not a pattern", p)
 		}
+		if n := alternatives(p); n > maxAlternatives {
+			return fmt.Errorf("%q stands for more than %d patterns", p, maxAlternatives)
+		}
 	}
 	return nil
+}
+
+// maxAlternatives is how many patterns one with "{a,b}" may stand for: each is
+// looked for by itself, and every pair of braces doubles their number.
+const maxAlternatives = 1000
+
+// alternatives returns how many patterns without braces p stands for, or some
+// number above maxAlternatives.
+func alternatives(p string) int {
+	// One entry for each open brace: of what stands before the last comma in it,
+	// and of what stands behind that.
+	type group struct{ sum, product int }
+	open := []group{{product: 1}}
+	for i := 0; i < len(p); i++ {
+		g := &open[len(open)-1]
+		switch p[i] {
+		case '\\':
+			i++
+		case '[': // a class ends at the first "]"
+			if end := strings.IndexByte(p[i:], ']'); end > 0 {
+				i += end
+			}
+		case '{':
+			open = append(open, group{product: 1})
+		case ',':
+			g.sum, g.product = g.sum+g.product, 1
+		case '}':
+			if len(open) == 1 {
+				continue
+			}
+			open = open[:len(open)-1]
+			open[len(open)-1].product *= g.sum + g.product
+		}
+		if g = &open[len(open)-1]; g.product > maxAlternatives || g.sum > maxAlternatives {
+			return maxAlternatives + 1
+		}
+	}
+	return open[0].product
 }

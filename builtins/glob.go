@@ -66,7 +66,7 @@ func (c *Call) glob(pattern string, exclude []string) ([]match, error) {
 	if !strings.HasPrefix(rest, ".") && !strings.Contains(rest, "/.") {
 		opts = append(opts, doublestar.WithNoHidden())
 	}
-	names, err := doublestar.Glob(os.DirFS(abs), rest, opts...)
+	names, err := doublestar.Glob(&endingFS{os.DirFS(abs), eval.Over(c.thread)}, rest, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", pattern, err)
 	}
@@ -96,6 +96,48 @@ func (c *Call) glob(pattern string, exclude []string) ([]match, error) {
 		matches = append(matches, match{name: prefix + rel, abs: real})
 	}
 	return matches, nil
+}
+
+// An endingFS is a tree that fails once the evaluation is over, so that a search
+// in a very large one ends then, too.
+type endingFS struct {
+	fs.FS
+	over <-chan struct{}
+}
+
+var errOver = errors.New("the evaluation is over")
+
+func (e *endingFS) alive() error {
+	select {
+	case <-e.over:
+		return errOver
+	default:
+		return nil
+	}
+}
+
+// Open implements fs.FS.
+func (e *endingFS) Open(name string) (fs.File, error) {
+	if err := e.alive(); err != nil {
+		return nil, err
+	}
+	return e.FS.Open(name)
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (e *endingFS) ReadDir(name string) ([]fs.DirEntry, error) {
+	if err := e.alive(); err != nil {
+		return nil, err
+	}
+	return fs.ReadDir(e.FS, name)
+}
+
+// Stat implements fs.StatFS.
+func (e *endingFS) Stat(name string) (fs.FileInfo, error) {
+	if err := e.alive(); err != nil {
+		return nil, err
+	}
+	return fs.Stat(e.FS, name)
 }
 
 func excluded(patterns []string, name string) bool {

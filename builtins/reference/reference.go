@@ -92,7 +92,7 @@ func (p *page) files() {
 		{code("//lib/x.star"), "from the project's root"},
 		{code("@bake//debian.star"), "a file of the library, for `load` only"},
 	})
-	p.block("No name leads out of the root, through `..` or through a link; only `source` and the constructors of platforms take absolute paths. A module is evaluated once, however often it is loaded. A definition that takes more than %d million steps or %d MiB of memory is stopped.", eval.DefaultMaxSteps/1_000_000, eval.DefaultMaxMemory>>20)
+	p.block("No name leads out of the root, through `..` or through a link; only `source` and the constructors of platforms take absolute paths. A module is evaluated once, however often it is loaded. A definition that takes more than %d million steps, %d MiB of memory or %.0f seconds is stopped, and one operation that would make a text, a list or an integer of excessive size is an error.", eval.DefaultMaxSteps/1_000_000, eval.DefaultMaxMemory>>20, eval.DefaultMaxTime.Seconds())
 }
 
 func (p *page) builtins(table []builtins.Builtin) {

@@ -11,5 +11,8 @@
 // Invariants: evaluation is hermetic, it sees no clock, no environment and no
 // network, and every file of the project that it reads is recorded; nothing
 // outside the root is loaded, through ".." or through a link; evaluation ends,
-// by itself or by a limit.
+// by itself or by a limit. Limits hold inside of one operation, too: those that
+// make much of little are rewritten to ones that look at their operands first,
+// and what is left, such as a walk over values that hold one another many times,
+// is given up when its time or its memory is used up.
 package eval

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
+	"time"
 
 	"bake.build/bake/runtime/plan"
 	"go.starlark.net/starlark"
@@ -13,6 +15,7 @@ import (
 const (
 	DefaultMaxSteps  = 50_000_000
 	DefaultMaxMemory = 1 << 30 // bytes
+	DefaultMaxTime   = time.Minute
 )
 
 // A Config says how a definition is evaluated.
@@ -38,6 +41,11 @@ type Config struct {
 
 	MaxSteps  uint64 // of the interpreter; 0 means DefaultMaxSteps
 	MaxMemory uint64 // bytes of heap that evaluation may add; 0 means DefaultMaxMemory
+
+	// MaxTime is how long evaluation may take, what it reads included; 0 means
+	// DefaultMaxTime. Steps bound it long before, but for operations that take
+	// long by themselves.
+	MaxTime time.Duration
 }
 
 // A run is the evaluation of one definition.
@@ -46,6 +54,7 @@ type run struct {
 	thread  *starlark.Thread
 	modules map[string]*module // by name
 	loading []*module          // being evaluated, outermost first
+	over    chan struct{}      // closed when Run returns
 }
 
 // Run evaluates the project's definition and returns its globals. An error of
@@ -61,12 +70,13 @@ func Run(ctx context.Context, cfg Config) (starlark.StringDict, error) {
 	if cfg.MaxMemory == 0 {
 		cfg.MaxMemory = DefaultMaxMemory
 	}
-	r := &run{cfg: cfg, modules: map[string]*module{}}
-	guarded := starlark.StringDict{"range": starlark.NewBuiltin("range", guardedRange), countName: newCount(), addedName: newAdded()}
-	for name, v := range cfg.Predeclared {
-		guarded[name] = v
+	if cfg.MaxTime == 0 {
+		cfg.MaxTime = DefaultMaxTime
 	}
-	r.cfg.Predeclared = guarded
+	r := &run{cfg: cfg, modules: map[string]*module{}, over: make(chan struct{})}
+	defer close(r.over)
+	r.cfg.Predeclared = guards()
+	maps.Copy(r.cfg.Predeclared, cfg.Predeclared)
 	r.thread = r.newThread()
 	main := r.module(module{name: cfg.Project.Show(cfg.Project.Definition), path: cfg.Project.Definition})
 
@@ -83,6 +93,7 @@ func Run(ctx context.Context, cfg Config) (starlark.StringDict, error) {
 
 func (r *run) newThread() *starlark.Thread {
 	thread := &starlark.Thread{Name: "definition"}
+	thread.SetLocal(overName, r.over)
 	thread.Load = func(_ *starlark.Thread, name string) (starlark.StringDict, error) {
 		return r.load(r.loading[len(r.loading)-1], name)
 	}
@@ -112,6 +123,16 @@ func Stack(thread *starlark.Thread) []plan.Pos {
 		stack = appendFrame(stack, thread.CallFrame(i))
 	}
 	return stack
+}
+
+// overName is the key of the thread's local that is closed when Run returns.
+const overName = "bake.over"
+
+// Over returns a channel that is closed when the evaluation has ended or was
+// given up: a builtin that does much by itself then need not go on.
+func Over(thread *starlark.Thread) <-chan struct{} {
+	over, _ := thread.Local(overName).(chan struct{})
+	return over
 }
 
 // stopped is the key of the thread's local that holds why it was stopped.

@@ -210,8 +210,7 @@ func TestMemory(t *testing.T) {
 		"extended":     "def f():\n    x = [0]\n    for i in range(40):\n        x.extend(x)\nf()\n",
 		"strings":      "x = []\nfor i in range(100):\n    x.append('x' * 50000000)\n",
 		"comprehended": "x = [[0] * 1000 for i in range(10000000)]\n",
-		"replaced":     "x = 'a' * 60000000\ny = x.replace('a', x)\n",
-		"joined":       "def f():\n    x = 'x'\n    for i in range(40):\n        x = x.join([x, x])\nf()\n",
+		"shown":        "def f():\n    x = ['x' * 1000]\n    for i in range(40):\n        x = [x, x]\n    return x\ny = str(f())\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			const limit = 32 << 20

@@ -20,24 +20,29 @@ const (
 
 // A LimitError says that a definition used more than it may.
 type LimitError struct {
-	What  string // "steps" or "memory"
-	Limit uint64 // steps, or bytes
+	What  string // "steps", "memory" or "time"
+	Limit uint64 // steps, bytes or nanoseconds
 }
 
 func (e *LimitError) Error() string {
-	if e.What == "memory" {
+	switch e.What {
+	case "memory":
 		return fmt.Sprintf("evaluation stopped: it needs more than %d MiB of memory", e.Limit>>20)
+	case "time":
+		return fmt.Sprintf("evaluation stopped after %v: does it ever end?", time.Duration(e.Limit))
 	}
 	return fmt.Sprintf("evaluation stopped after %d steps: does it ever end?", e.Limit)
 }
 
-// limited runs evaluate on a goroutine of its own and stops it when ctx ends
-// or the heap grows beyond the limit.
+// limited runs evaluate on a goroutine of its own and stops it when ctx ends,
+// the time is over or the heap grows beyond the limit.
 func (r *run) limited(ctx context.Context, evaluate func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- r.cause(r.bounded(evaluate)) }()
 
 	base := readHeap()
+	deadline := time.NewTimer(r.cfg.MaxTime)
+	defer deadline.Stop()
 	tick := time.NewTicker(samplePeriod)
 	defer tick.Stop()
 	for {
@@ -45,10 +50,12 @@ func (r *run) limited(ctx context.Context, evaluate func() error) error {
 		case err := <-done:
 			return err
 		case <-ctx.Done():
-			return r.abandon(done, context.Cause(ctx))
+			return r.abandon(done, base, context.Cause(ctx))
+		case <-deadline.C:
+			return r.abandon(done, base, &LimitError{What: "time", Limit: uint64(r.cfg.MaxTime)})
 		case <-tick.C:
 			if readHeap().over(base, r.cfg.MaxMemory) {
-				return r.abandon(done, &LimitError{What: "memory", Limit: r.cfg.MaxMemory})
+				return r.abandon(done, base, &LimitError{What: "memory", Limit: r.cfg.MaxMemory})
 			}
 		}
 	}
@@ -73,20 +80,27 @@ func (r *run) bounded(evaluate func() error) (err error) {
 }
 
 // abandon stops the thread for the reason why. An operation that does not
-// heed that in time is left behind.
-func (r *run) abandon(done <-chan error, why error) error {
+// heed that in time, or takes much more memory meanwhile, is left behind.
+func (r *run) abandon(done <-chan error, base heap, why error) error {
 	r.thread.Cancel(why.Error())
 	timer := time.NewTimer(stopGrace)
 	defer timer.Stop()
-	select {
-	case err := <-done:
-		if err == nil {
-			return nil // it ended before it saw that it should
+	tick := time.NewTicker(samplePeriod)
+	defer tick.Stop()
+	for grace := true; grace; {
+		select {
+		case err := <-done:
+			if err == nil {
+				return nil // it ended before it saw that it should
+			}
+			return at(err, why)
+		case <-tick.C:
+			grace = !readHeap().over(base, r.cfg.MaxMemory+r.cfg.MaxMemory/2)
+		case <-timer.C:
+			grace = false
 		}
-		return at(err, why)
-	case <-timer.C:
-		return &plan.Error{Err: fmt.Errorf("%s: %w", r.cfg.Project.Show(r.cfg.Project.Definition), why)}
 	}
+	return &plan.Error{Err: fmt.Errorf("%s: %w", r.cfg.Project.Show(r.cfg.Project.Definition), why)}
 }
 
 // at returns why at the place where err happened.
@@ -114,17 +128,4 @@ func readHeap() heap {
 // again before it looks.
 func (h heap) over(base heap, limit uint64) bool {
 	return h.live > base.live+limit || h.objects > base.objects+2*limit
-}
-
-// guardedRange is range with a bound, since one call of list() or max() runs
-// over a range without a step that a limit could count.
-func guardedRange(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-	v, err := starlark.Call(thread, starlark.Universe["range"], args, kwargs)
-	if err != nil {
-		return nil, err
-	}
-	if n := starlark.Len(v); n > maxRange {
-		return nil, fmt.Errorf("range: %d elements are more than %d", n, maxRange)
-	}
-	return v, nil
 }

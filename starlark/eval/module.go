@@ -121,7 +121,10 @@ func (r *run) module(m module) *module {
 }
 
 // maxModule is how many bytes of a Starlark file are read at most.
-const maxModule = 16 << 20
+// The parser and what follows it call themselves for each operator of a line:
+// without a bound, a sum of millions of terms could take the whole stack, which
+// ends the process.
+const maxModule = 1 << 20
 
 // exec reads and evaluates m.
 func (r *run) exec(m *module) (starlark.StringDict, error) {

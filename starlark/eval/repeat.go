@@ -7,75 +7,20 @@ import (
 	"go.starlark.net/syntax"
 )
 
-// What one operation may make of a sequence by "*", and add to one by "+". Each
-// is a single step of the interpreter, so that no limit of steps bounds it, and
-// a watch of the heap sees it only when it is done.
+// What one operation may make of a sequence, such as by "*", and add to one by
+// "+". Each is a single step of the interpreter, so that no limit of steps bounds
+// it, and a watch of the heap sees it only when it is done.
 const (
 	maxRepeatBytes    = 64 << 20
 	maxRepeatElements = 4_000_000
 )
 
-// The names of the functions that guard calls. No definition can use them.
-const (
-	countName = "(count)"
-	addedName = "(added)"
-)
-
-// guard makes each multiplication and each addition of f one that is bounded:
-// x * y becomes x * count(y), where what count returns refuses to repeat a
-// sequence too often, and x + y becomes x + added(y), where added refuses a
-// sequence that is too long.
-func guard(f *syntax.File) {
-	call := func(name string, pos syntax.Position, y syntax.Expr) syntax.Expr {
-		return &syntax.CallExpr{
-			Fn:     &syntax.Ident{NamePos: pos, Name: name},
-			Lparen: pos,
-			Args:   []syntax.Expr{y},
-			Rparen: pos,
-		}
+// added returns y, which is added to something, unless it is too long a sequence.
+func added(y starlark.Value) (starlark.Value, error) {
+	if limit, unit := maxLength(y); starlark.Len(y) > limit {
+		return nil, fmt.Errorf("%d %s to be added are more than %d", starlark.Len(y), unit, limit)
 	}
-	count := func(pos syntax.Position, y syntax.Expr) syntax.Expr { return call(countName, pos, y) }
-	added := func(pos syntax.Position, y syntax.Expr) syntax.Expr {
-		switch y.(type) {
-		case *syntax.Literal, *syntax.ListExpr, *syntax.TupleExpr:
-			return y // no longer than the text of the definition
-		}
-		return call(addedName, pos, y)
-	}
-	syntax.Walk(f, func(n syntax.Node) bool {
-		switch n := n.(type) {
-		case *syntax.BinaryExpr:
-			switch n.Op {
-			case syntax.STAR:
-				n.Y = count(n.OpPos, n.Y)
-			case syntax.PLUS:
-				n.Y = added(n.OpPos, n.Y)
-			}
-		case *syntax.AssignStmt:
-			switch n.Op {
-			case syntax.STAR_EQ:
-				n.RHS = count(n.OpPos, n.RHS)
-			case syntax.PLUS_EQ:
-				n.RHS = added(n.OpPos, n.RHS)
-			}
-		}
-		return true
-	})
-}
-
-func newCount() *starlark.Builtin {
-	return starlark.NewBuiltin(countName, func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
-		return counted{args[0]}, nil
-	})
-}
-
-func newAdded() *starlark.Builtin {
-	return starlark.NewBuiltin(addedName, func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
-		if limit, unit := maxLength(args[0]); starlark.Len(args[0]) > limit {
-			return nil, fmt.Errorf("%d %s to be added are more than %d", starlark.Len(args[0]), unit, limit)
-		}
-		return args[0], nil
-	})
+	return y, nil
 }
 
 // maxLength returns how long a sequence one operation may make, and in what.
@@ -93,14 +38,58 @@ type counted struct{ starlark.Value }
 var _ starlark.HasBinary = counted{}
 
 // Binary implements starlark.HasBinary: it multiplies x by the operand.
-func (c counted) Binary(op syntax.Token, x starlark.Value, _ starlark.Side) (starlark.Value, error) {
-	if err := checkRepeat(x, c.Value); err != nil {
+func (c counted) Binary(_ syntax.Token, x starlark.Value, _ starlark.Side) (starlark.Value, error) {
+	err := checkBits(x, c.Value, bits(x)+bits(c.Value))
+	if err == nil {
+		err = checkRepeat(x, c.Value)
+	}
+	if err == nil {
+		err = checkRepeat(c.Value, x)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if err := checkRepeat(c.Value, x); err != nil {
-		return nil, err
+	return starlark.Binary(syntax.STAR, x, c.Value)
+}
+
+// shifted is the right operand of a shift to the left.
+type shifted struct{ starlark.Value }
+
+var _ starlark.HasBinary = shifted{}
+
+// Binary implements starlark.HasBinary: it shifts x by the operand.
+func (c shifted) Binary(_ syntax.Token, x starlark.Value, _ starlark.Side) (starlark.Value, error) {
+	if by, err := starlark.AsInt32(c.Value); err == nil && by > 0 {
+		if err := checkBits(x, c.Value, bits(x)+by); err != nil {
+			return nil, err
+		}
 	}
-	return starlark.Binary(op, x, c.Value)
+	return starlark.Binary(syntax.LTLT, x, c.Value)
+}
+
+// maxBits is how many bits a product of integers has at most: one of millions
+// takes seconds to multiply, and to write as a decimal number.
+const maxBits = 1 << 16
+
+// bits returns how many bits an integer has, and 0 for another value.
+func bits(v starlark.Value) int {
+	i, ok := v.(starlark.Int)
+	if !ok {
+		return 0
+	}
+	if _, small := i.Int64(); small {
+		return 64
+	}
+	return i.BigInt().BitLen()
+}
+
+func checkBits(x, y starlark.Value, n int) error {
+	_, xInt := x.(starlark.Int)
+	_, yInt := y.(starlark.Int)
+	if xInt && yInt && n > maxBits {
+		return fmt.Errorf("the result has %d bits, which are more than %d", n, maxBits)
+	}
+	return nil
 }
 
 func checkRepeat(seq, times starlark.Value) error {
