@@ -83,6 +83,9 @@ func optionValue(o platforms.Option, v starlark.Value, take taker) (any, error) 
 			if len(list) == 0 || err != nil {
 				return nil, err
 			}
+			if o.IsSet {
+				list = slices.Compact(slices.Sorted(slices.Values(list)))
+			}
 			return list, nil
 		}
 	case platforms.Map:

@@ -105,9 +105,12 @@ func (p *Platform) Freeze()              {}
 func (p *Platform) Truth() starlark.Bool { return true }
 
 // String shows the call that makes the platform.
-func (p *Platform) String() string {
+func (p *Platform) String() string { return ShowPlatform(p.plan) }
+
+// ShowPlatform returns the call that makes a platform.
+func ShowPlatform(p *plan.Platform) string {
 	var args []string
-	d := json.NewDecoder(bytes.NewReader(p.plan.Options))
+	d := json.NewDecoder(bytes.NewReader(p.Options))
 	for {
 		name, err := d.Token()
 		if err != nil {
@@ -121,7 +124,7 @@ func (p *Platform) String() string {
 			args = append(args, fmt.Sprintf("%s = %s", key, value))
 		}
 	}
-	return p.plan.Name + "(" + strings.Join(args, ", ") + ")"
+	return p.Name + "(" + strings.Join(args, ", ") + ")"
 }
 
 // Hash implements starlark.Value.

@@ -108,12 +108,13 @@ type Option struct {
 	Default  string   // what holds when it is not given, as shown in the reference; may be ""
 	Choices  []string // the values that a string may have; empty means any
 	IsOrigin bool     // names an origin: exactly one of these is given to source()
+	IsSet    bool     // a list whose order and repetitions mean nothing
 }
 
 // Options reads the options that the struct type t declares. Each exported
 // field has the tags
 //
-//	bake:"name,kind,origin"  the keyword; kind and origin are optional
+//	bake:"name,kind,origin"  the keyword; kind and origin are optional; a list may be a set
 //	help:"…"                 one sentence
 //	default:"…"              documentation of the default; optional
 //	choices:"a|b"            allowed values; optional
@@ -138,6 +139,8 @@ func Options(t reflect.Type) []Option {
 			switch flag {
 			case "origin":
 				o.IsOrigin = true
+			case "set":
+				o.IsSet = true
 			case "size":
 				o.Kind = Size
 			case "duration":

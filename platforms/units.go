@@ -13,15 +13,19 @@ var sizeUnits = []struct {
 	bytes  int64
 }{{"T", 1 << 40}, {"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}}
 
-// ParseSize reads a size such as "4G", "512M", "1.5G", "64KiB" or "1048576":
-// bytes with binary suffixes, greater than zero. Decimal units such as "4GB"
-// are refused, since tools disagree on what they mean.
+// ParseSize reads a size such as "4G", "512M", "1.5G", "64KiB" or "1048576B":
+// bytes with binary suffixes, greater than zero. Decimal units such as "4GB" are
+// refused, since tools disagree on what they mean, and so is a number alone:
+// some mean mebibytes by it and some gibibytes.
 func ParseSize(s string) (int64, error) {
 	fail := func(why string) (int64, error) {
 		return 0, fmt.Errorf("size %q: %s", s, why)
 	}
 	number, unit := strings.TrimSpace(s), int64(1)
 	upper := strings.ToUpper(number)
+	if n := strings.TrimRight(upper, "0123456789."); n == "" && upper != "" {
+		return fail(fmt.Sprintf("want a unit: %sG, %sM, or %sB for bytes", number, number, number))
+	}
 	for _, u := range sizeUnits {
 		if strings.HasSuffix(upper, u.suffix+"B") {
 			return fail(fmt.Sprintf("want a binary suffix such as %q", u.suffix))
@@ -31,6 +35,9 @@ func ParseSize(s string) (int64, error) {
 		} else if cut, ok := strings.CutSuffix(upper, u.suffix); ok {
 			number, unit = cut, u.bytes
 		}
+	}
+	if unit == 1 {
+		number = strings.TrimSuffix(upper, "B")
 	}
 	number = strings.TrimSpace(number)
 	if strings.Trim(number, "0123456789.") != "" || number == "" {
@@ -67,7 +74,7 @@ func FormatSize(n int64) string {
 			return strconv.FormatInt(n/u.bytes, 10) + u.suffix
 		}
 	}
-	return strconv.FormatInt(n, 10)
+	return strconv.FormatInt(n, 10) + "B"
 }
 
 // ParseDuration reads a duration such as "90s", "10m" or "1h30m", greater than

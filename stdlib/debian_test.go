@@ -167,3 +167,16 @@ func TestDebianMachine(t *testing.T) {
 		t.Fatalf("bake test: %v\n%s", err, out[max(0, len(out)-8000):])
 	}
 }
+
+// TestPackagesAreASet holds that sorting a list of packages rebuilds nothing.
+func TestPackagesAreASet(t *testing.T) {
+	r := &recorder{}
+	for _, list := range []string{`["nginx-light", "curl", "exim4-"]`, `["exim4-", "curl", "nginx-light", "curl"]`} {
+		if err := r.run(t, "debian.star", "apt.install(base, "+list+")"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.scripts) != 2 || r.scripts[0] != r.scripts[1] || !strings.HasSuffix(r.scripts[0], "'curl' 'exim4-' 'nginx-light'\n") {
+		t.Errorf("scripts differ: %q", r.scripts)
+	}
+}

@@ -123,7 +123,23 @@ func (s *session) build(ctx context.Context, targets []builtins.Target, f *build
 		return err
 	}
 	result, err := solve.Run(ctx, cfg, s.def.Plan, nodes)
+	if err == nil && f.progress != "json" && columnsOf(s.stdout) == 0 {
+		err = s.writePaths(result)
+	}
 	return errors.Join(err, s.remember(targets, result))
+}
+
+// writePaths prints the paths of the artifacts that were asked for, one a line,
+// for programs that read the standard output.
+func (s *session) writePaths(result *solve.Result) error {
+	for _, t := range result.Targets {
+		for _, f := range t.Files {
+			if _, err := fmt.Fprintln(s.stdout, s.rel(f.Path)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // ready makes sure that what targets need can be run here: that the origins to

@@ -110,12 +110,14 @@ func (a *app) cacheDuCommand() *cobra.Command {
 func (a *app) cachePruneCommand() *cobra.Command {
 	var o store.PruneOptions
 	var size, age, unused string
+	var yes bool
 	var on pruneOn
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "remove layers, those not used for longest first",
 		Long: `Removes layers by age or by size, or all of them. What a running build uses
-stays. Without a condition, layers that were not used for 30 days go.
+stays. Without a condition, layers that were not used for 30 days go. Where more
+than half of the layers would go, it asks first, unless --all or --yes is given.
 
 With --platform it removes the layers that a platform keeps itself, such as EBS
 snapshots of aws: those that are older than a time, or were not used for one.`,
@@ -140,7 +142,12 @@ snapshots of aws: those that are older than a time, or were not used for one.`,
 			if !o.All && size == "" && age == "" {
 				o.MaxAge = 30 * 24 * time.Hour
 			}
-			return a.withStore(func(s *store.Store) error { return a.prune(cmd.Context(), s, o) })
+			return a.withStore(func(s *store.Store) error {
+				if err := a.sure(cmd.Context(), s, o, yes); err != nil {
+					return err
+				}
+				return a.prune(cmd.Context(), s, o)
+			})
 		},
 	}
 	flags := cmd.Flags()
@@ -149,6 +156,7 @@ snapshots of aws: those that are older than a time, or were not used for one.`,
 	flags.StringVar(&age, "older-than", "", "remove layers that were not used for a `time` such as 72h")
 	flags.BoolVar(&o.Caches, "downloads", false, "remove downloads and package caches as well")
 	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be removed")
+	flags.BoolVarP(&yes, "yes", "y", false, "do not ask, even where more than half of the layers would go")
 	flags.StringVar(&on.platform, "platform", "", "remove layers that this `platform` keeps, such as aws")
 	flags.StringArrayVar(&on.options, "option", nil, "an option of the platform, as `name=value`, such as region=eu-west-1")
 	flags.StringVar(&unused, "unused-for", "", "with --platform, remove layers that were not used for a `time`; --older-than then counts from when they were made")
@@ -172,6 +180,38 @@ func (a *app) pruneFlags(ctx context.Context, on pruneOn, o store.PruneOptions, 
 	}
 	on.dryRun = o.DryRun
 	return a.prunePlatform(ctx, on)
+}
+
+// sure asks whether layers may be removed where these are more than half of the
+// store, by their number or by their bytes.
+func (a *app) sure(ctx context.Context, s *store.Store, o store.PruneOptions, yes bool) error {
+	if yes || o.All || o.DryRun {
+		return nil
+	}
+	o.DryRun = true
+	would, err := s.Prune(ctx, o)
+	if err != nil {
+		return err
+	}
+	u, err := s.Usage(ctx)
+	if err != nil {
+		return err
+	}
+	if 2*len(would.Layers) <= len(u.ByLayer) && 2*would.Bytes <= u.Layers {
+		return nil
+	}
+	what := fmt.Sprintf("this removes %d of %d layers, %s of %s", len(would.Layers), len(u.ByLayer), ui.Size(would.Bytes), ui.Size(u.Layers))
+	answer, err := a.ask(nil)(ctx, what+"; go on? [y/N]")
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return coded(exitUsage, withHint(errors.New(what), "add --yes if that is meant, or see with --dry-run which they are"))
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return coded(exitUsage, errors.New("nothing was removed"))
+	}
+	return nil
 }
 
 func (a *app) prune(ctx context.Context, s *store.Store, o store.PruneOptions) error {

@@ -26,6 +26,7 @@ is a cached layer: what did not change is never run again.`,
 	root.AddCommand(
 		a.buildCommand(),
 		a.planCommand(),
+		a.listCommand(),
 		a.explainCommand(),
 		a.testCommand(),
 		a.shellCommand(),

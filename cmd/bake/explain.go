@@ -21,7 +21,8 @@ func (a *app) explainCommand() *cobra.Command {
 		Short: "say which input of a step or an artifact changed since the last build",
 		Long: `Says which input of a node changed since the last build of its definition. A
 node is an artifact or a test by its name, a step by its name, its place
-(images.star:12) or the beginning of its key.`,
+(images.star:12) or the beginning of its key. A pattern such as "web*" names all
+that it matches.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.explain(cmd.Context(), args, f)
@@ -33,12 +34,9 @@ node is an artifact or a test by its name, a step by its name, its place
 }
 
 func (a *app) explain(ctx context.Context, args []string, f *definitionFlags) error {
-	file, rest := defaultDefinition, args
-	if len(args) == 2 {
-		file, rest = args[0], args[1:]
-	}
+	file, address := a.splitAddress(args)
 	return a.withSession(ctx, file, f, func(s *session) error {
-		n, err := find(s.def, rest[0])
+		nodes, err := findAll(s.def, address)
 		if err != nil {
 			return err
 		}
@@ -46,19 +44,38 @@ func (a *app) explain(ctx context.Context, args []string, f *definitionFlags) er
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(a.stdout, "%s  %s\n", n.Key.Short(), n.Name)
-		changes, known := past.changes(s.def, n)
-		switch {
-		case !known:
-			fmt.Fprintln(a.stdout, "  has not been built before")
-		case len(changes) == 0:
-			fmt.Fprintln(a.stdout, "  nothing changed since the last build")
-		}
-		for _, c := range changes {
-			c.write(a.stdout, a.rel)
+		for _, n := range nodes {
+			s.explainNode(past, n)
 		}
 		return nil
 	})
+}
+
+// splitAddress takes the definition off the arguments DEFINITION NODE. Where it is
+// left out and there is none here, a place in another one names that too.
+func (a *app) splitAddress(args []string) (definition, address string) {
+	if len(args) == 2 {
+		return args[0], args[1]
+	}
+	if file, _, ok := strings.Cut(args[0], ".star:"); ok && !a.isFile(defaultDefinition) && a.isFile(file+".star") {
+		return file + ".star", args[0]
+	}
+	return defaultDefinition, args[0]
+}
+
+func (s *session) explainNode(past *pastBuild, n *plan.Node) {
+	a := s.app
+	fmt.Fprintf(a.stdout, "%s  %s\n", n.Key.Short(), n.Name)
+	changes, known := past.changes(s.def, n)
+	switch {
+	case !known:
+		fmt.Fprintln(a.stdout, "  has not been built before")
+	case len(changes) == 0:
+		fmt.Fprintln(a.stdout, "  nothing changed since the last build")
+	}
+	for _, c := range changes {
+		c.write(a.stdout, a.rel)
+	}
 }
 
 // A change is what became different in one node.

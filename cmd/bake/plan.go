@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -72,7 +71,7 @@ func (s *session) warnOfHost(schedule *solve.Schedule) error {
 // node that was shown is not shown again.
 type planWriter struct {
 	s        *session
-	w        *tabwriter.Writer
+	table    table
 	schedule *solve.Schedule
 	past     *pastBuild
 	shown    map[plan.Key]bool
@@ -81,7 +80,7 @@ type planWriter struct {
 func (s *session) writePlan(targets []builtins.Target, schedule *solve.Schedule, past *pastBuild) error {
 	p := &planWriter{
 		s:        s,
-		w:        tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0),
+		table:    table{drop: 2, cut: []int{0, 3}, more: "…"},
 		schedule: schedule,
 		past:     past,
 		shown:    make(map[plan.Key]bool),
@@ -90,7 +89,7 @@ func (s *session) writePlan(targets []builtins.Target, schedule *solve.Schedule,
 		p.chain(t.Node, "")
 	}
 	run, cached := schedule.Count()
-	if err := p.w.Flush(); err != nil {
+	if err := p.table.write(s.stdout, columnsOf(s.stdout)); err != nil {
 		return err
 	}
 	if run == 0 {
@@ -106,7 +105,7 @@ func (s *session) writePlan(targets []builtins.Target, schedule *solve.Schedule,
 func (p *planWriter) chain(n *plan.Node, indent string) {
 	for m := n; ; m = m.Deps[0] {
 		if p.shown[m.Key] {
-			fmt.Fprintf(p.w, "%s%s\t(see above)\n", indent, printable.OneLine(m.Name))
+			p.table.rows = append(p.table.rows, []string{indent + printable.OneLine(m.Name), "(see above)"})
 			return
 		}
 		p.shown[m.Key] = true
@@ -132,11 +131,7 @@ func (p *planWriter) line(n *plan.Node, indent string) {
 			what += ": " + why
 		}
 	}
-	place := ""
-	if len(n.Pos) > 0 {
-		place = fmt.Sprintf("%s:%d", plan.Place(n.Pos).File, plan.Place(n.Pos).Line)
-	}
-	fmt.Fprintf(p.w, "%s%s\t%s\t%s\t%s\n", indent, printable.OneLine(n.Name), printable.Name(place), n.Key.Short(), printable.OneLine(what))
+	p.table.rows = append(p.table.rows, []string{indent + printable.OneLine(n.Name), place(n.Pos), n.Key.Short(), what})
 }
 
 func (p *planWriter) why(n *plan.Node, d solve.Decision) string {

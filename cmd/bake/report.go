@@ -81,7 +81,7 @@ func (e *nodeDiag) Error() string { return e.located().Error() }
 func (e *nodeDiag) Unwrap() error { return e.located() }
 
 func (e *nodeDiag) located() *plan.Error {
-	return &plan.Error{Pos: e.Node.Pos, Err: fmt.Errorf("%s: %w", e.Node.Op.Kind(), e.Err)}
+	return &plan.Error{Pos: e.Node.Pos, Err: fmt.Errorf("%s: %w", e.Title(), e.Err)}
 }
 
 // Log implements diag.Logger.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bake.build/bake/builtins"
@@ -58,26 +59,16 @@ func targetNodes(targets []builtins.Target) []*plan.Node {
 	return nodes
 }
 
-// find returns the node that address names: an artifact or a test by its name,
-// a step by its name, any node by the beginning of its key (six hex digits or
-// more) or by its place, as file:line.
+// find returns the one node that address names: an artifact or a test by its
+// name, a step by its name, any node by the beginning of its key (six hex digits
+// or more) or by its place, as file:line. Names may be patterns.
 func find(d *builtins.Definition, address string) (*plan.Node, error) {
-	for _, t := range slices.Concat(d.Artifacts, d.Tests) {
-		if t.Name == address {
-			return t.Node, nil
-		}
+	found, err := findAll(d, address)
+	if err != nil {
+		return nil, err
 	}
-	var found []*plan.Node
-	for _, n := range d.Plan.Nodes {
-		if addresses(n, address) && !slices.ContainsFunc(found, func(m *plan.Node) bool { return m.Key == n.Key }) {
-			found = append(found, n)
-		}
-	}
-	switch len(found) {
-	case 1:
+	if len(found) == 1 {
 		return found[0], nil
-	case 0:
-		return nil, coded(exitUsage, fmt.Errorf("no artifact, test or step %q%s", address, spell.Hint(address, "there are", addressable(d))))
 	}
 	keys := make([]string, len(found))
 	for i, n := range found {
@@ -86,16 +77,59 @@ func find(d *builtins.Definition, address string) (*plan.Node, error) {
 	return nil, coded(exitUsage, fmt.Errorf("%q names %d steps: %s; use the key", address, len(found), strings.Join(keys, ", ")))
 }
 
+// findAll returns the nodes that address names, one for each key; see find. The
+// name of a target is that of no step.
+func findAll(d *builtins.Definition, address string) ([]*plan.Node, error) {
+	var found []*plan.Node
+	for _, t := range slices.Concat(d.Artifacts, d.Tests) {
+		if t.Name == address {
+			return []*plan.Node{t.Node}, nil
+		}
+		if matches(address, t.Name) {
+			found = append(found, t.Node)
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	for _, n := range d.Plan.Nodes {
+		if addresses(n, address) && !slices.ContainsFunc(found, func(m *plan.Node) bool { return m.Key == n.Key }) {
+			found = append(found, n)
+		}
+	}
+	if len(found) == 0 {
+		return nil, coded(exitUsage, fmt.Errorf("no artifact, test or step %q%s", address, spell.Hint(address, "there are", addressable(d))))
+	}
+	return found, nil
+}
+
 func addresses(n *plan.Node, address string) bool {
-	if n.Name == address || strings.TrimPrefix(n.Name, n.Op.Kind()+": ") == address {
+	if matches(address, n.Name) || matches(address, strings.TrimPrefix(n.Name, n.Op.Kind()+": ")) {
 		return true
 	}
 	if len(address) >= 6 && strings.HasPrefix(n.Key.String(), address) {
 		return true
 	}
-	return slices.ContainsFunc(n.Pos, func(p plan.Pos) bool {
-		return fmt.Sprintf("%s:%d", p.File, p.Line) == address
-	})
+	return slices.ContainsFunc(n.Pos, func(p plan.Pos) bool { return isPlace(p, address) })
+}
+
+// matches reports whether name is what pattern says or matches it. What is no
+// valid pattern may be a name all the same, such as that of a step with a "[".
+func matches(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return pattern == name || ok && err == nil
+}
+
+// isPlace reports whether address, as file:line, is the place of p. Files are
+// shown as seen from the working directory: of one that is elsewhere, the end of
+// its path is enough.
+func isPlace(p plan.Pos, address string) bool {
+	file, line, ok := strings.Cut(address, ":")
+	if !ok || line != strconv.Itoa(p.Line) {
+		return false
+	}
+	file = path.Clean(strings.ReplaceAll(file, `\`, "/"))
+	return p.File == file || strings.HasSuffix(p.File, "/"+strings.TrimLeft(file, "./"))
 }
 
 func addressable(d *builtins.Definition) []string {

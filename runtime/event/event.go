@@ -12,7 +12,7 @@ type Type string
 // Started followed by any number of Output and Progress and by one Done,
 // Failed or Canceled, or one Skipped.
 const (
-	Planned  Type = "planned"  // the build's nodes and targets are known; Total is their number
+	Planned  Type = "planned"  // the build's nodes are known; Total is their number, those of one key counted once
 	Waiting  Type = "waiting"  // Text says what the node waits for
 	Started  Type = "started"  // the node runs; Text says why it is not taken from the store
 	Output   Type = "output"   // Data is a piece of the node's log

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"bake.build/bake/platforms"
@@ -207,8 +208,18 @@ type NodeError struct {
 	Kept    plan.Key // the layer that holds the state at the failure, for Keep
 }
 
+// Title names what failed: the step by the name that the definition or a library
+// gives it, or else by its kind.
+func (e *NodeError) Title() string {
+	kind := e.Node.Op.Kind()
+	if e.Node.Name == "" || strings.HasPrefix(e.Node.Name, kind+":") {
+		return kind
+	}
+	return e.Node.Name
+}
+
 func (e *NodeError) Error() string {
-	s := fmt.Sprintf("%s: %v", e.Node.Op.Kind(), e.Err)
+	s := fmt.Sprintf("%s: %v", e.Title(), e.Err)
 	if len(e.Node.Pos) > 0 {
 		s = plan.Place(e.Node.Pos).String() + ": " + s
 	}

@@ -138,7 +138,7 @@ func TestSecretsAreMaskedAndCheckedFirst(t *testing.T) {
 	b := w.step(w.step(w.source("base"), "x"), "b")
 	b.Op.(*stepOp).Uses = []string{"other"}
 	_, err = w.run(context.Background(), b)
-	if err == nil || !strings.Contains(err.Error(), `images.star:3:1: shell: secret "other": BAKE_SECRET_OTHER is not set`) {
+	if err == nil || !strings.Contains(err.Error(), `images.star:3:1: b: secret "other": BAKE_SECRET_OTHER is not set`) {
 		t.Errorf("error %v", err)
 	}
 	w.ran("x=0 b=0")

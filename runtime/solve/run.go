@@ -194,10 +194,9 @@ func (r *run) lease(ids map[*plan.Node]identity) (release func() error, err erro
 
 // announce tells what is known before anything runs.
 func (r *run) announce() {
-	total := 0
+	run, cached := r.sched.Count()
 	var events []event.Event
 	for _, n := range r.sched.reached {
-		total++
 		d := r.sched.nodes[n]
 		if d.State != Cached || r.units[d.Key] != nil {
 			continue
@@ -205,7 +204,7 @@ func (r *run) announce() {
 		events = append(events, event.Event{Type: event.Cached, Node: r.node(n)})
 		events = append(events, r.artifacts(n, d.Files)...)
 	}
-	r.c.Events.Send(event.Event{Type: event.Planned, Total: int64(total)})
+	r.c.Events.Send(event.Event{Type: event.Planned, Total: int64(run + cached)})
 	for _, e := range events {
 		r.c.Events.Send(e)
 	}

@@ -92,7 +92,7 @@ func TestResumesAtTheFailedStep(t *testing.T) {
 	if !errors.As(err, &ne) {
 		t.Fatalf("error %v", err)
 	}
-	if err.Error() != "images.star:3:1: shell: exit status 3" {
+	if err.Error() != "images.star:3:1: c: exit status 3" {
 		t.Errorf("error %q", err)
 	}
 	if len(ne.Tail) != 20 || ne.Tail[19] != "line 29" || ne.LogPath == "" {
@@ -127,7 +127,7 @@ func TestKeepGoing(t *testing.T) {
 	good := w.step(w.step(base, "good"), "better")
 	res, err := w.run(context.Background(), bad, bad2, good)
 	w.ran("bad=1 bad2=1 good=1 better=1")
-	if err == nil || !strings.Contains(err.Error(), "shell: no\n") || !strings.Contains(err.Error(), "shell: no2") {
+	if err == nil || !strings.Contains(err.Error(), "bad: no\n") || !strings.Contains(err.Error(), "bad2: no2") {
 		t.Errorf("error %v", err)
 	}
 	if res.Failed != 2 || res.Stopped != 1 || res.Targets[2].State != Done {
@@ -216,7 +216,7 @@ func TestTimeout(t *testing.T) {
 	})
 	a.Run.Timeout = 20 * time.Millisecond
 	_, err := w.run(context.Background(), a)
-	if err == nil || !strings.HasSuffix(err.Error(), "shell: timed out after 20ms") {
+	if err == nil || !strings.HasSuffix(err.Error(), "a: timed out after 20ms") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -246,7 +246,7 @@ func TestGates(t *testing.T) {
 		return w.export(w.step(a, "b"), "disk")
 	}
 	_, err := w.run(context.Background(), build(errors.New("does not answer")))
-	if err == nil || !strings.HasSuffix(err.Error(), "test: does not answer") {
+	if err == nil || !strings.HasSuffix(err.Error(), "t: does not answer") {
 		t.Errorf("error %v", err)
 	}
 	w.ran("a=1 t=1 b=0 disk=0")

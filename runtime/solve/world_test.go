@@ -23,13 +23,14 @@ type recorder struct {
 	nodes map[string][]string
 	logs  map[string]string
 	open  map[int]bool
-	total int         // nodes that were planned
-	ends  map[int]int // by node, its events that end it
+	total int             // steps that were planned: nodes, those of one key once
+	ends  map[int]int     // by node, its events that end it
+	keys  map[string]bool // of the nodes that ended
 	wrong []string
 }
 
 func newRecorder() *recorder {
-	return &recorder{nodes: map[string][]string{}, logs: map[string]string{}, open: map[int]bool{}, ends: map[int]int{}}
+	return &recorder{nodes: map[string][]string{}, logs: map[string]string{}, open: map[int]bool{}, ends: map[int]int{}, keys: map[string]bool{}}
 }
 
 func (r *recorder) Event(e event.Event) {
@@ -46,6 +47,7 @@ func (r *recorder) Event(e event.Event) {
 	switch e.Type {
 	case event.Cached, event.Done, event.Failed, event.Canceled, event.Skipped:
 		r.ends[e.Node.ID]++
+		r.keys[e.Node.Key] = true
 	}
 	switch e.Type {
 	case event.Output:
@@ -172,8 +174,8 @@ func (w *world) run(ctx context.Context, targets ...*plan.Node) (*Result, error)
 	if w.store.leased != 0 {
 		w.t.Errorf("%d leases are left", w.store.leased)
 	}
-	if len(w.events.ends) != w.events.total {
-		w.t.Errorf("%d nodes ended, %d were planned", len(w.events.ends), w.events.total)
+	if len(w.events.keys) != w.events.total {
+		w.t.Errorf("%d steps ended, %d were planned", len(w.events.keys), w.events.total)
 	}
 	for id, n := range w.events.ends {
 		if n != 1 {

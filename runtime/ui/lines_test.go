@@ -19,7 +19,7 @@ func TestPlain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := time.Unix(0, 0)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)
 	progress := func(after time.Duration, done int64) event.Event {
 		return event.Event{Time: at.Add(after), Type: event.Progress, Node: node(2, "install"), Text: "raw", Done: done, Total: 4096}
 	}
@@ -44,27 +44,30 @@ func TestPlain(t *testing.T) {
 		{Type: event.Artifact, Node: node(5, "twin"), Text: "/work/out/web.qcow2", Total: 1536},
 		{Type: event.Finished, Elapsed: 3 * time.Second},
 	} {
+		if e.Time.IsZero() {
+			e.Time = at
+		}
 		r.Event(e)
 	}
 	if err := end(); err != nil {
 		t.Fatal(err)
 	}
-	want := `debian bookworm | cached
-install | waits for another build that makes this layer
-install | started: no layer yet
-install #2 | started
-install | one
-install #2 | 100%
-install | two
-install #2 | raw: 2.0 KiB of 4.0 KiB
-install #2 | raw: 4.0 KiB of 4.0 KiB
-install | try 1 of 3 failed: exit status 1
-install #2 | last
-install #2 | failed after 1.0s: exit status 2
-install | done in 2m00s
-long | not run: needs install, which failed
-x | canceled after 1.0s
-warning: a warning
+	want := `03:04:05 debian bookworm | cached
+03:04:05 install | waits for another build that makes this layer
+03:04:05 install | started (step 2 of 6): no layer yet
+03:04:05 install #2 | started (step 3 of 6)
+03:04:05 install | one
+03:04:05 install #2 | 100%
+03:04:05 install | two
+03:04:16 install #2 | raw: 2.0 KiB of 4.0 KiB
+03:04:17 install #2 | raw: 4.0 KiB of 4.0 KiB
+03:04:05 install | try 1 of 3 failed: exit status 1
+03:04:05 install #2 | last
+03:04:05 install #2 | failed after 1.0s: exit status 2
+03:04:05 install | done in 2m00s
+03:04:05 long | not run: needs install, which failed
+03:04:05 x | canceled after 1.0s
+03:04:05 warning: a warning
 out/web.qcow2 (1.5 KiB)
 5 steps: 1 cached, 1 run, 1 failed, 2 not run in 3.0s
 `
@@ -177,4 +180,23 @@ func FuzzClean(f *testing.F) {
 			}
 		})
 	})
+}
+
+// Nodes of one key are one step to the user.
+func TestIdenticalNodesCountOnce(t *testing.T) {
+	var y tally
+	twin := *node(1, "twin")
+	twin.Key = node(0, "first").Key
+	for _, e := range []event.Event{
+		{Type: event.Planned, Total: 2},
+		{Type: event.Done, Node: node(0, "first")},
+		{Type: event.Cached, Node: &twin, Text: "same as first"},
+		{Type: event.Done, Node: node(2, "other")},
+		{Type: event.Finished, Elapsed: time.Second},
+	} {
+		y.event(e)
+	}
+	if got := y.verdict(); got != "2 steps: 2 run in 1.0s" {
+		t.Errorf("got %q", got)
+	}
 }

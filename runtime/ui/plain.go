@@ -25,6 +25,8 @@ type plain struct {
 	nodes map[int]*plainNode
 	names map[string]int // the node that a name was given to
 	open  int            // nodes that run
+	begun int            // nodes that have run or run
+	clock string         // the time of the event, before each line
 	buf   bytes.Buffer
 	err   error
 }
@@ -63,6 +65,9 @@ func (p *plain) node(n *event.Node) *plainNode {
 func (p *plain) Event(e event.Event) {
 	p.tally.event(e)
 	p.buf.Reset()
+	if p.clock = ""; !e.Time.IsZero() {
+		p.clock = e.Time.Format("15:04:05 ")
+	}
 	if e.Node == nil {
 		p.build(e)
 	} else {
@@ -85,6 +90,7 @@ func (p *plain) Event(e event.Event) {
 }
 
 func (p *plain) line(prefix, format string, args ...any) {
+	p.buf.WriteString(p.clock)
 	p.buf.WriteString(prefix)
 	fmt.Fprintf(&p.buf, format, args...)
 	p.buf.WriteByte('\n')
@@ -98,6 +104,7 @@ func (p *plain) build(e event.Event) {
 	case event.Warning:
 		p.line("", "warning: %s", printable.OneLine(e.Text))
 	case event.Finished:
+		p.clock = "" // programs read these
 		for _, f := range p.tally.files {
 			p.line("", "%s", printable.OneLine(f.String()))
 		}
@@ -119,7 +126,8 @@ func (p *plain) step(n *plainNode, e event.Event) {
 	case event.Started:
 		p.open++
 		n.started = true
-		p.line(n.prefix, "started%s", because(e.Text))
+		p.begun++
+		p.line(n.prefix, "started%s%s", p.number(), because(e.Text))
 	case event.Progress:
 		p.progress(n, e)
 	case event.Retry:
@@ -137,6 +145,16 @@ func (p *plain) step(n *plainNode, e event.Event) {
 	case event.Warning:
 		p.line(n.prefix, "warning: %s", printable.OneLine(e.Text))
 	}
+}
+
+// number says which step of the build begins, where it is known how many there
+// are. Those that need not run come first.
+func (p *plain) number() string {
+	n := p.tally.cached + p.begun
+	if n > p.tally.total {
+		return ""
+	}
+	return fmt.Sprintf(" (step %d of %d)", n, p.tally.total)
 }
 
 // flush tells the line that the node's output ended with.

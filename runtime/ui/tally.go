@@ -19,6 +19,7 @@ type tally struct {
 	undone int // canceled and skipped
 	files  []artifact
 	seen   map[string]bool
+	keys   map[string]bool // of the nodes that have ended
 	took   time.Duration
 	ended  bool
 }
@@ -43,7 +44,17 @@ func (a artifact) String() string {
 	return a.path
 }
 
+// event counts e. Nodes with one key are one step, which runs once.
 func (t *tally) event(e event.Event) {
+	if ends(e.Type) && e.Node != nil && e.Node.Key != "" {
+		if t.keys[e.Node.Key] {
+			return
+		}
+		if t.keys == nil {
+			t.keys = map[string]bool{}
+		}
+		t.keys[e.Node.Key] = true
+	}
 	switch e.Type {
 	case event.Planned:
 		t.total = int(e.Total)

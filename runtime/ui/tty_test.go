@@ -56,7 +56,7 @@ func (s *show) check(want string) {
 }
 
 func node(id int, name string) *event.Node {
-	return &event.Node{ID: id, Key: "k", Name: name, Kind: "shell"}
+	return &event.Node{ID: id, Key: fmt.Sprint("k", id), Name: name, Kind: "shell"}
 }
 
 func out(id int, text string) event.Event {

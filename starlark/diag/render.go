@@ -58,8 +58,11 @@ func (r *renderer) line(format string, args ...any) {
 	fmt.Fprintf(&r.b, format+"\n", args...)
 }
 
+// diagnostic shows d. What a step has printed comes first, so that what matters
+// stands where the eye is: at the end.
 func (r *renderer) diagnostic(d Diagnostic) {
 	d = d.printable()
+	r.log(d)
 	stack, folded := fold(d.Stack)
 	head, rest, _ := strings.Cut(d.Message, "\n")
 	if len(stack) == 0 {
@@ -76,7 +79,9 @@ func (r *renderer) diagnostic(d Diagnostic) {
 		r.excerpt(stack[0])
 	}
 	r.calls(stack, folded)
-	r.log(d)
+	if d.LogPath != "" {
+		r.line("full log: %s", r.paint(cyan, d.LogPath))
+	}
 	if d.Hint != "" {
 		r.line("%s %s", r.paint(green, "hint:"), d.Hint)
 	}
@@ -193,9 +198,6 @@ func (r *renderer) log(d Diagnostic) {
 		for _, line := range tail {
 			r.line("  %s %s", r.paint(dim, "|"), line)
 		}
-	}
-	if d.LogPath != "" {
-		r.line("full log: %s", r.paint(cyan, d.LogPath))
 	}
 }
 

@@ -10,7 +10,7 @@ type Options struct {
 	Scratch bool   `bake:"scratch,origin" json:"scratch,omitempty" help:"An empty tree."`
 	Layer   string `bake:"layer,layer,origin" json:"layer,omitempty" help:"A layer of any source that is a file tree, copied as one layer."`
 
-	Packages       []string `bake:"packages" json:"packages,omitempty" help:"Packages to install beside those of the variant. debian and ubuntu only."`
+	Packages       []string `bake:"packages,set" json:"packages,omitempty" help:"Packages to install beside those of the variant. debian and ubuntu only."`
 	Variant        string   `bake:"variant" json:"variant,omitempty" help:"How much of the system to install, as mmdebstrap names it. debian and ubuntu only." default:"minbase" choices:"essential|apt|minbase|required|important|standard"`
 	Components     []string `bake:"components" json:"components,omitempty" help:"Components of the archive. debian and ubuntu only." default:"main; of ubuntu main and universe"`
 	Mirror         string   `bake:"mirror" json:"mirror,omitempty" help:"URL of the distribution's archive. debian and ubuntu only." default:"that of the host's own apt sources if the host is one of it, else the distribution's own"`
