@@ -40,8 +40,9 @@ type Context struct {
 	secrets   []SecretUse
 	named     map[string]*plan.Node // artifacts and tests by the name that users type
 
-	reads   []*plan.Node // sources whose pins were read
-	hasRead map[*plan.Node]bool
+	reads    []*plan.Node // sources whose pins were read
+	hasRead  map[*plan.Node]bool
+	failures []error // of calls, at their positions
 }
 
 // New returns a Context in which nothing was called yet.
@@ -64,9 +65,12 @@ type Target struct {
 	Node *plan.Node
 }
 
-// Finish returns what was defined. It fails when a parameter was given that
-// the definition does not have.
+// Finish returns what was defined. It fails when a call has failed, or a
+// parameter was given that the definition does not have.
 func (c *Context) Finish() (*Definition, error) {
+	if err := c.Failures(); err != nil {
+		return nil, err
+	}
 	if err := c.unknownParam(); err != nil {
 		return nil, err
 	}

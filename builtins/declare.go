@@ -37,6 +37,11 @@ func Declare[A any](name, doc, returns string, run func(c *Call, a *A) (starlark
 		}
 	}
 	b.call = func(c *Call, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+		if hasBroken(args, kwargs) {
+			if v := inPlace(returns); v != nil {
+				return v, nil
+			}
+		}
 		a := new(A)
 		err := decodeArgs(c, fields, reflect.ValueOf(a).Elem(), args, kwargs)
 		var v starlark.Value
@@ -44,7 +49,7 @@ func Declare[A any](name, doc, returns string, run func(c *Call, a *A) (starlark
 			v, err = run(c, a)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return c.goOn(err, returns)
 		}
 		return v, nil
 	}

@@ -96,7 +96,7 @@ func (e *nodeDiag) Hint() string {
 	if errors.As(e.Err, &hint) {
 		return hint.hint
 	}
-	return ""
+	return hintFor(e.NodeError)
 }
 
 // Hint implements diag.Hinter.

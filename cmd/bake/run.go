@@ -81,6 +81,9 @@ func (a *app) runImage(ctx context.Context, args []string, f *runFlags) error {
 		}
 		return a.runFile(ctx, image, f)
 	}
+	if len(args) == 1 && isImagePath(name) {
+		return coded(exitUsage, fmt.Errorf("%s: no such file", name))
+	}
 	return a.withMachines(ctx, file, &f.buildFlags, func(s *session) error {
 		if err := s.artifactImage(ctx, name, &image, f); err != nil {
 			return err
@@ -115,6 +118,12 @@ func (f *runFlags) image(a *app) (platforms.Image, error) {
 
 // diskFormats are the formats that machines start from, by the ends of names.
 var diskFormats = map[string]string{".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".vmdk": "vmdk", ".vdi": "vdi", ".vhd": "vhd"}
+
+// isImagePath reports whether a name can only be that of an image's file, and
+// not of an artifact.
+func isImagePath(name string) bool {
+	return strings.ContainsAny(name, `/\`) || diskFormats[strings.ToLower(filepath.Ext(name))] != ""
+}
 
 func formatOf(name string) (string, error) {
 	if format := diskFormats[strings.ToLower(filepath.Ext(name))]; format != "" {

@@ -143,7 +143,11 @@ func inModule(err error) []Diagnostic {
 	}
 	var syn syntax.Error
 	if errors.As(err, &syn) {
-		return []Diagnostic{{Stack: append(position(syn.Pos), calls...), Message: syn.Msg}}
+		d := Diagnostic{Stack: append(position(syn.Pos), calls...), Message: syn.Msg}
+		if h := Hinter(nil); errors.As(err, &h) {
+			d.Hint = h.Hint()
+		}
+		return []Diagnostic{d}
 	}
 	return nil
 }

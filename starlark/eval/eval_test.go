@@ -107,7 +107,7 @@ func TestErrors(t *testing.T) {
 		{name: "empty", text: "load('', 'a')", want: `the path is empty`, pos: "images.star:1"},
 		{name: "a folder", text: "load('lib', 'a')", files: map[string]string{"lib/x": ""}, want: `is a directory`, pos: "images.star:1"},
 		{name: "library of another team", text: "load('@acme//x.star', 'a')", want: `modules of other teams are not configured`, pos: "images.star:1"},
-		{name: "library without a file", text: "load('@bake', 'a')", want: `such as "@bake//x\.star"`, pos: "images.star:1"},
+		{name: "library without a file", text: "load('@bake', 'a')", want: `two slashes: "@bake//x\.star"`, pos: "images.star:1"},
 		{name: "library's missing file", text: "load('@bake//debain.star', 'a')", want: `no file "debain\.star" in @bake \(did you mean "debian\.star"\?\)`, pos: "images.star:1"},
 		{name: "library's escape", text: "load('@bake//../x.star', 'a')", want: `is not the name of a file`, pos: "images.star:1"},
 		{name: "escape in a library", text: "load('@bake//escaping.star', 'a')", want: `is not the name of a file`, pos: "@bake//escaping.star:1"},

@@ -65,7 +65,11 @@ func (r *run) find(from *module, name string) (*module, error) {
 	if strings.HasPrefix(name, "@") {
 		lib, file, ok := strings.Cut(name[1:], "//")
 		if !ok {
-			return nil, fmt.Errorf("%q: want a file of the library, such as %q", name, name+"//x.star")
+			lib, file, _ = strings.Cut(name[1:], "/")
+			if file == "" {
+				file = "x.star"
+			}
+			return nil, fmt.Errorf("%q: the name of a library ends with two slashes: \"@%s//%s\"", name, lib, file)
 		}
 		fsys, err := r.library(lib)
 		if err != nil {
@@ -82,6 +86,11 @@ func (r *run) find(from *module, name string) (*module, error) {
 	}
 	abs, err := r.cfg.Project.Path(filepath.Dir(from.path), name)
 	if err != nil {
+		if r.cfg.Std != nil && fs.ValidPath(name) {
+			if _, statErr := fs.Stat(r.cfg.Std, name); statErr == nil {
+				err = fmt.Errorf("%w; the shipped library has one: \"@bake//%s\"", err, name)
+			}
+		}
 		return nil, err
 	}
 	return r.module(module{name: r.cfg.Project.Show(abs), path: abs}), nil
@@ -137,7 +146,7 @@ func (r *run) exec(m *module) (starlark.StringDict, error) {
 
 	file, err := dialect.Parse(m.name, text, 0)
 	if err != nil {
-		return nil, err
+		return nil, advise(err, text)
 	}
 	guard(file)
 	prog, err := starlark.FileProgram(file, r.cfg.Predeclared.Has)
@@ -188,6 +197,12 @@ func (r *run) suggest(err error) error {
 		hint := ""
 		if r.cfg.Undefined != nil {
 			hint = r.cfg.Undefined(name)
+		}
+		if file := r.libraryOf(name); hint == "" && file != "" {
+			hint = fmt.Sprintf("load it first: load(%q, %q)", file, name)
+		}
+		if hint == "" {
+			hint = otherNames[name]
 		}
 		if n := spell.Nearest(name, names); hint == "" && n != "" {
 			hint = fmt.Sprintf("did you mean %s?", n)

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"bake.build/bake/runtime/op"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/solve"
+)
+
+func TestHints(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		command op.Command
+		log     string
+		want    string
+	}{
+		{"no network", op.Command{NoNetwork: true}, "Temporary failure resolving 'deb.debian.org'", "network = False"},
+		{"the host has none", op.Command{}, "Temporary failure resolving 'deb.debian.org'", ""},
+		{"dash", op.Command{Script: "[[ -e /x ]]"}, "/run/bake/step: 1: [[: not found", "/bin/bash"},
+		{"arrays", op.Command{Script: "a=(1 2)"}, `/run/bake/step: 1: Syntax error: "(" unexpected`, "/bin/bash"},
+		{"pipefail", op.Command{Script: "#!/bin/sh -eu\nset -o pipefail"}, "set: Illegal option -o pipefail", "/bin/bash"},
+		{"bash itself", op.Command{Script: "#!/bin/bash\nsource x"}, "source: not found", ""},
+		{"python", op.Command{Script: "x", Interpreter: []string{"/usr/bin/python3"}}, "[[: not found", ""},
+		{"something else", op.Command{Script: "false"}, "no", ""},
+	} {
+		e := &solve.NodeError{Node: &plan.Node{Op: &op.Shell{Command: c.command}}, Err: fmt.Errorf("exit status 2"), Tail: strings.Split(c.log, "\n")}
+		if got := hintFor(e); !strings.Contains(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%s: hint %q, want %q", c.name, got, c.want)
+		}
+	}
+	full := &solve.NodeError{Node: &plan.Node{Op: &op.Write{}}, Err: fmt.Errorf("commit: %w", syscall.ENOSPC)}
+	if got := hintFor(full); !strings.Contains(got, "bake cache prune") {
+		t.Errorf("full disk: hint %q", got)
+	}
+}

@@ -1,0 +1,175 @@
+package eval
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"go.starlark.net/syntax"
+)
+
+// An adviceError is an error of a file's text with what may help.
+type adviceError struct {
+	error
+	hint string
+}
+
+func (e *adviceError) Unwrap() error { return e.error }
+
+// Hint returns what may help.
+func (e *adviceError) Hint() string { return e.hint }
+
+// advise adds to an error of the parser what was probably meant: most authors
+// know Python, and a parser only knows which token it did not expect.
+func advise(err error, text []byte) error {
+	var e syntax.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	lines := strings.Split(string(text), "\n")
+	if n := int(e.Pos.Line); n < 1 || n > len(lines) {
+		return err
+	}
+	if hint := advice(e, lines); hint != "" {
+		return &adviceError{err, hint}
+	}
+	return err
+}
+
+// ofPython says what stands in a definition for what a Python program would say.
+var ofPython = map[string]string{
+	"import": `a file is loaded with load("lib/web.star", "web"), the shipped library with load("@bake//debian.star", "apt")`,
+	"from":   `a file is loaded with load("lib/web.star", "web"), the shipped library with load("@bake//debian.star", "apt")`,
+	"class":  "Starlark has no classes: struct(a = 1) has fields, and functions are values",
+	"while":  "Starlark has no while: a for loop over range(n) or over a list always ends",
+	"try":    `Starlark has no exceptions: fail("why") ends the evaluation`,
+	"except": `Starlark has no exceptions: fail("why") ends the evaluation`,
+	"raise":  `fail("why") ends the evaluation`,
+	"assert": `fail("why") ends the evaluation: if not x: fail("…")`,
+	"with":   `a file of the project is read with read_file("name")`,
+	"async":  "steps that do not depend on each other run in parallel by themselves",
+	"global": "a function returns what it made: m = web(m)",
+	"del":    "values are never removed: give the name another value",
+	"yield":  "a function returns a list",
+	"is":     "values are compared with ==",
+}
+
+func advice(e syntax.Error, lines []string) string {
+	line := lines[e.Pos.Line-1]
+	words := strings.Fields(line)
+	if len(words) > 0 {
+		if hint := ofPython[strings.TrimSuffix(words[0], ":")]; hint != "" {
+			return hint
+		}
+	}
+	got, want, expected := strings.Cut(strings.TrimPrefix(e.Msg, "got "), ", want ")
+	indented := strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t")
+	switch {
+	case mixesTabs(lines) && indented && (strings.Contains(e.Msg, "indent") || strings.Contains(e.Msg, "unindent")):
+		return "some lines are indented with tabs and others with spaces: use spaces alone"
+	case strings.Contains(e.Msg, "indent"):
+		return "the lines of a block begin in the same column"
+	case !expected:
+		return ""
+	case got == "string literal" && isFString(line):
+		return `there are no f-strings: "release %s" % version, or "release {}".format(version)`
+	case got == "string literal" && strings.ContainsAny(want, "])}"):
+		return "strings that stand side by side are not joined: write a comma between them, or +"
+	case strings.ContainsAny(want, ",)]}"):
+		return missingBefore(e, lines)
+	case want == "':'" || want == ":":
+		return "a line with if, else, for or def ends with a colon"
+	}
+	return ""
+}
+
+// missingBefore says where a comma or a bracket may be missing before what the
+// parser did not expect.
+func missingBefore(e syntax.Error, lines []string) string {
+	for n := int(e.Pos.Line) - 1; n >= 1; n-- {
+		before := strings.TrimSpace(lines[n-1])
+		if before == "" || strings.HasPrefix(before, "#") {
+			continue
+		}
+		if strings.HasSuffix(before, ",") {
+			break // the error is within the line
+		}
+		return fmt.Sprintf("a comma or a closing bracket may be missing at the end of line %d", n)
+	}
+	return "a comma or a closing bracket may be missing before it"
+}
+
+func mixesTabs(lines []string) bool {
+	tabs, spaces := false, false
+	for _, l := range lines {
+		indent := l[:len(l)-len(strings.TrimLeft(l, " \t"))]
+		tabs = tabs || strings.Contains(indent, "\t")
+		spaces = spaces || strings.Contains(indent, " ")
+	}
+	return tabs && spaces
+}
+
+func isFString(line string) bool {
+	for _, prefix := range []string{` f"`, ` f'`, `(f"`, `(f'`, `=f"`, `=f'`, `[f"`, `,f"`} {
+		if strings.Contains(line, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// otherNames say what stands in a definition for a name of another language.
+var otherNames = map[string]string{
+	"os":      `a definition does not see the environment: declare param("name")`,
+	"sys":     `a definition does not see the environment: declare param("name")`,
+	"env":     `a definition does not see the environment: declare param("name")`,
+	"getenv":  `a definition does not see the environment: declare param("name")`,
+	"var":     `declare param("name")`,
+	"open":    `a file of the project is read with read_file("name")`,
+	"null":    "write None",
+	"nil":     "write None",
+	"file":    "files are copied with copy(layer, src, dst)",
+	"run":     `a command of the machine is shell(layer, "command")`,
+	"command": `a command of the machine is shell(layer, "command")`,
+	"build":   "export(layer, name) makes an artifact",
+}
+
+// library returns which file of the shipped library defines name, or "".
+func (r *run) libraryOf(name string) string {
+	if r.cfg.Std == nil || strings.HasPrefix(name, "_") {
+		return ""
+	}
+	files, err := fs.Glob(r.cfg.Std, "*.star")
+	if err != nil {
+		return ""
+	}
+	for _, file := range files {
+		text, err := fs.ReadFile(r.cfg.Std, file)
+		if err != nil {
+			continue
+		}
+		f, err := dialect.Parse(file, text, 0)
+		if err != nil {
+			continue
+		}
+		for _, stmt := range f.Stmts {
+			if defines(stmt, name) {
+				return "@bake//" + path.Clean(file)
+			}
+		}
+	}
+	return ""
+}
+
+func defines(stmt syntax.Stmt, name string) bool {
+	switch s := stmt.(type) {
+	case *syntax.DefStmt:
+		return s.Name.Name == name
+	case *syntax.AssignStmt:
+		id, ok := s.LHS.(*syntax.Ident)
+		return ok && id.Name == name
+	}
+	return false
+}

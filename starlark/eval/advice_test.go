@@ -1,0 +1,48 @@
+package eval
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"go.starlark.net/syntax"
+)
+
+// TestAdvice looks at the mistakes of people who know Python.
+func TestAdvice(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"m = source(rootfs(),\n  debian = \"x\"\n  packages = [])\n", "missing at the end of line 2"},
+		{"m = f(1,\n\n  # why\n  a = 1\n\n  # because\n  b = 2)\n", "missing at the end of line 4"},
+		{"m = f(1\nn = 2\n", "missing at the end of line 1"},
+		{"m = f(1, a b)\n", "missing before it"},
+		{"x = [\"a\" \"b\"]\n", "side by side are not joined"},
+		{"import os\n", `load("lib/web.star", "web")`},
+		{"from x import y\n", `load("lib/web.star", "web")`},
+		{"class X:\n    pass\n", "struct(a = 1)"},
+		{"try:\n    x = 1\nexcept:\n    pass\n", "no exceptions"},
+		{"with open(\"x\") as f:\n    pass\n", "read_file"},
+		{"x = f\"a {y}\"\n", "no f-strings"},
+		{"if True:\n    x = 1\n\ty = 2\n", "spaces alone"},
+		{"if True:\n    x = 1\n      y = 2\n", "same column"},
+		{"if x\n    y = 1\n", "colon"},
+		{"x = = 1\n", ""},
+	} {
+		_, err := dialect.Parse("x.star", c.text, 0)
+		if err == nil {
+			t.Errorf("%q parses", c.text)
+			continue
+		}
+		got := ""
+		var hinted *adviceError
+		if errors.As(advise(err, []byte(c.text)), &hinted) {
+			got = hinted.Hint()
+			var e syntax.Error
+			if !errors.As(error(hinted), &e) {
+				t.Errorf("%q: the position is lost", c.text)
+			}
+		}
+		if !strings.Contains(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%q: %v: advice %q, want %q", c.text, err, got, c.want)
+		}
+	}
+}
