@@ -55,6 +55,11 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if len(a.Options) > 0 {
 		return nil, c.notOfFiles(string(a.Options[0][0].(starlark.String)))
 	}
+	for _, suffix := range export.Suffixes() {
+		if strings.HasSuffix(a.Name, suffix) {
+			return nil, fmt.Errorf("name: %q: names that end with %q are those of artifacts whose tests have not passed", a.Name, suffix)
+		}
+	}
 	formats, err := checkFormats(a.Formats, c.Formats.Names())
 	if err != nil {
 		return nil, fmt.Errorf("formats: %w", err)

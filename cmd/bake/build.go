@@ -62,11 +62,15 @@ func (a *app) buildCommand() *cobra.Command {
 		Use:   "build [DEFINITION] [TARGET…]",
 		Short: "build artifacts, and what they need",
 		Long: `Builds the artifacts of a definition that the targets match (names with globs),
-or all of them, and runs their tests. What did not change is taken from the cache.`,
+or all of them, and runs their tests. What did not change is taken from the cache.
+
+An artifact appears under its name when its tests have passed. Until then it lies
+beside it with .untested behind its name, and where one has failed with .failed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, patterns := a.splitArgs(args)
 			return a.runTargets(cmd.Context(), file, f, func(d *builtins.Definition) ([]builtins.Target, error) {
-				return choose(slices.Concat(d.Artifacts, d.Tests), patterns)
+				targets, err := choose(slices.Concat(d.Artifacts, d.Tests), patterns)
+				return withTests(d, targets), err
 			})
 		},
 	}

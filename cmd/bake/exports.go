@@ -33,11 +33,35 @@ func (e *exporter) Current(ctx context.Context, n *plan.Node, key plan.Key) ([]s
 		return nil, "", err
 	}
 	dir := filepath.Join(e.out, name)
-	m, why, err := export.Current(dir, key, e.s.store.StatCache())
+	m, at, why, err := export.Find(dir, key, e.s.store.StatCache())
 	if err != nil || m == nil {
 		return nil, why, err
 	}
-	return e.files(dir, m), "", nil
+	return e.files(at, m), "", nil
+}
+
+// Settle implements solve.Settler.
+func (e *exporter) Settle(ctx context.Context, n *plan.Node, key plan.Key, passed bool) ([]solve.File, error) {
+	name, err := artifactName(n)
+	if err != nil {
+		return nil, err
+	}
+	result, err := export.Settle(ctx, filepath.Join(e.out, name), key, passed, e.s.store.StatCache())
+	if err != nil {
+		return nil, err
+	}
+	return e.files(result.Dir, result.Manifest), nil
+}
+
+// untested reports whether the definition has a test of the artifact n that has
+// not passed.
+func (e *exporter) untested(n *plan.Node) bool {
+	for _, t := range testsOf(e.s.def, n) {
+		if !solve.Passed(e.s.store, t.Node) {
+			return true
+		}
+	}
+	return false
 }
 
 // Export implements solve.Exports.
@@ -57,6 +81,9 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 		return nil, err
 	}
 	request.OutDir = filepath.Join(e.out, op.Name)
+	if e.untested(j.Node) {
+		request.OutDir += export.UntestedSuffix
+	}
 	result, err := export.Run(ctx, request)
 	if err != nil {
 		return nil, err

@@ -36,6 +36,7 @@ func (a *app) plan(ctx context.Context, args []string, f *buildFlags) error {
 		if err != nil {
 			return err
 		}
+		targets = withTests(s.def, targets)
 		schedule, err := solve.Decide(ctx, s.solveConfig(f, nil), s.def.Plan, targetNodes(targets))
 		if err != nil {
 			return err

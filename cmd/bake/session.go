@@ -68,6 +68,9 @@ func (a *app) evaluate(ctx context.Context, file string, f *definitionFlags, pin
 		Undefined:   c.Undefined,
 		Print:       func(pos plan.Pos, text string) { fmt.Fprintf(print, "%s: %s\n", pos, text) },
 	})
+	if failures := c.Failures(); err != nil && failures != nil && !eval.IsLimit(err) && ctx.Err() == nil {
+		err = failures // which the last error follows from
+	}
 	if err == nil {
 		def, err = c.Finish()
 	}

@@ -43,6 +43,31 @@ func choose(all []builtins.Target, patterns []string) ([]builtins.Target, error)
 	return targets, nil
 }
 
+// withTests adds the tests of the artifacts among targets: an artifact is good
+// when they have passed.
+func withTests(d *builtins.Definition, targets []builtins.Target) []builtins.Target {
+	all := slices.Clone(targets)
+	for _, t := range targets {
+		for _, test := range testsOf(d, t.Node) {
+			if !slices.Contains(all, test) {
+				all = append(all, test)
+			}
+		}
+	}
+	return all
+}
+
+// testsOf returns the tests of the artifact n.
+func testsOf(d *builtins.Definition, n *plan.Node) []builtins.Target {
+	var tests []builtins.Target
+	for _, t := range d.Tests {
+		if len(t.Node.Deps) > 0 && t.Node.Deps[0] == n {
+			tests = append(tests, t)
+		}
+	}
+	return tests
+}
+
 func targetNames(targets []builtins.Target) []string {
 	names := make([]string, len(targets))
 	for i, t := range targets {

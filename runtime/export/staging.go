@@ -37,14 +37,18 @@ func newStaging(ctx context.Context, dir string, waiting func()) (*staging, erro
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
 	}
-	s := &staging{dir: filepath.Join(parent, stagingPrefix+filepath.Base(dir))}
+	name := filepath.Base(dir)
+	for _, suffix := range Suffixes() { // one lock for all the places of an artifact
+		name = strings.TrimSuffix(name, suffix)
+	}
+	s := &staging{dir: filepath.Join(parent, stagingPrefix+name)}
 	var err error
 	if s.lock, err = lockfile.Acquire(ctx, s.dir+lockSuffix, waiting); err != nil {
 		return nil, err
 	}
 	err = os.RemoveAll(s.dir) // what a dead process left
 	if err == nil {
-		err = os.Mkdir(s.dir, 0o755)
+		err = os.Mkdir(s.dir, 0o700) // disks in the making hold what is no one else's business
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.lock.Remove())

@@ -79,7 +79,11 @@ func (r *run) export(t *task) error {
 }
 
 // sendFiles tells the files of u's artifact.
+// Those of an artifact under test are told when its tests have passed.
 func (r *run) sendFiles(u *unit) {
+	if r.underTest(u.id.key) != nil {
+		return
+	}
 	for _, n := range u.nodes {
 		for _, e := range r.artifacts(n, u.files) {
 			r.c.Events.Send(e)

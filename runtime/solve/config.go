@@ -52,6 +52,20 @@ type Exports interface {
 	Export(ctx context.Context, j Job) ([]File, error)
 }
 
+// A Settler is an Exports that keeps artifacts apart until their tests have
+// passed.
+type Settler interface {
+	// Settle is told once that all tests of n's artifact have passed, or that one
+	// failed, and returns where its files are now. Nothing reads them meanwhile.
+	Settle(ctx context.Context, n *plan.Node, key plan.Key, passed bool) ([]File, error)
+}
+
+// Passed reports whether the test n has passed, in any build.
+func Passed(s Records, n *plan.Node) bool {
+	_, err := s.GetRecord(passedRecord, n.Key.String())
+	return err == nil
+}
+
 // A Job is one artifact to be written.
 type Job struct {
 	Node   *plan.Node

@@ -81,6 +81,10 @@ func (r *run) exec(u *unit) {
 		r.finish(u, Done, false)
 	case roleCheck:
 		r.do(u, r.check)
+		if err := r.tested(u); err != nil {
+			u.end = Failed
+			r.fail(err)
+		}
 		r.finish(u, u.end, false)
 	case roleExport:
 		r.do(u, r.export)

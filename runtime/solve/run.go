@@ -75,6 +75,9 @@ func Run(ctx context.Context, c Config, p *plan.Plan, targets []*plan.Node) (res
 	r.dispatch()
 	r.wg.Wait()
 	r.skipRest()
+	if err := r.settleFailed(); err != nil {
+		return res, errors.Join(r.err(), err)
+	}
 	r.fill(res)
 	if s, ok := c.Store.(Syncer); ok && res.Ran > 0 {
 		if err := s.Sync(); err != nil {
@@ -104,6 +107,7 @@ type run struct {
 	pool    pool
 	nodes   map[*plan.Node]*event.Node
 	entries map[plan.Key]*store.Entry
+	tests   map[plan.Key]*underTest // by artifact
 	drivers map[string]platforms.Driver
 	errs    []*NodeError
 }
@@ -202,7 +206,9 @@ func (r *run) announce() {
 			continue
 		}
 		events = append(events, event.Event{Type: event.Cached, Node: r.node(n)})
-		events = append(events, r.artifacts(n, d.Files)...)
+		if r.underTest(d.Key) == nil {
+			events = append(events, r.artifacts(n, d.Files)...)
+		}
 	}
 	r.c.Events.Send(event.Event{Type: event.Planned, Total: int64(run + cached)})
 	for _, e := range events {

@@ -66,6 +66,7 @@ func (r *run) link() error {
 			return err
 		}
 	}
+	r.linkTests()
 	r.rank()
 	for _, u := range r.order {
 		if u.waits == 0 {
