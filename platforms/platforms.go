@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"time"
 )
 
 // A Driver makes machines on one platform and knows where their disks live.
@@ -126,6 +127,12 @@ func (e *ExitError) Error() string {
 	}
 	return s
 }
+
+// FileTime is the modification time of what has none of its own: of files that a
+// step writes, and of directories that are made on the way to them. The times of
+// the project's files and of the build are no part of keys, so they must not
+// reach a layer.
+var FileTime = time.Unix(946684800, 0).UTC() // 2000-01-01
 
 // A DirError says that an entry written to a machine would have replaced a
 // directory.

@@ -105,7 +105,7 @@ func forbidden(from, to string) string {
 }
 
 // leaves are packages without dependencies that platforms may use.
-var leaves = []string{"internal/tool", "internal/mountns", "internal/sparse", "internal/regular", "internal/fstab"}
+var leaves = []string{"internal/tool", "internal/mountns", "internal/sparse", "internal/regular", "internal/fstab", "internal/paxattr"}
 
 func platformImport(from, to string) string {
 	parts := strings.Split(from, "/")

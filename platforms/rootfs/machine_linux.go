@@ -64,7 +64,10 @@ func (m *machine) newUpper(below string) error {
 		return &os.PathError{Op: "stat", Path: below, Err: err}
 	}
 	dir := m.upper()
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := archive.NewDir(dir, 0o700); err != nil {
+		return err
+	}
+	if err := archive.CopyACLs(below, dir); err != nil {
 		return err
 	}
 	if err := os.Lchown(dir, int(st.Uid), int(st.Gid)); err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"bake.build/bake/internal/paxattr"
 	"bake.build/bake/runtime/disk/tree"
 )
 
@@ -21,7 +22,7 @@ var tarGzip = tarFormat("tar.gz", ".tar.gz", "The file tree as a tar archive, co
 func tarFormat(name, ext, doc string, c codec) Format {
 	return Format{
 		Name: name, Ext: ext, From: FromTree,
-		Doc: doc + " It keeps owners, extended attributes, hard links and devices.",
+		Doc: doc + " It keeps owners, extended attributes, ACLs, hard links and devices; holes are written as zeros.",
 		Write: func(ctx context.Context, j *Job, out string) error {
 			return j.Tree(ctx, func(dir string) error {
 				t, err := tree.Scan(dir)
@@ -52,7 +53,7 @@ func create(out string, fill func(w io.Writer) error) (err error) {
 // A translator changes an entry of a tree on its way into an archive: it
 // returns the headers to be written in its place, of which the first may be
 // hdr itself, to be followed by the file's content.
-type translator func(hdr *tar.Header, e *tree.Entry) []*tar.Header
+type translator func(hdr *tar.Header, e *tree.Entry) ([]*tar.Header, error)
 
 // writeTar writes the tree to w. It reads the tree on the calling goroutine.
 func writeTar(ctx context.Context, w io.Writer, t *tree.Tree, translate translator, progress func(done int64)) error {
@@ -77,9 +78,9 @@ func (a *archive) entry(p string, e *tree.Entry) error {
 	if err := a.ctx.Err(); err != nil {
 		return err
 	}
-	hdr := header(p, e)
-	if hdr == nil {
-		return nil
+	hdr, err := header(p, e)
+	if err != nil || hdr == nil {
+		return err
 	}
 	if e.Links > 1 && !e.IsWhiteout() {
 		if first, ok := a.names[e.Inode]; ok {
@@ -90,7 +91,9 @@ func (a *archive) entry(p string, e *tree.Entry) error {
 	}
 	list := []*tar.Header{hdr}
 	if a.translate != nil {
-		list = a.translate(hdr, e)
+		if list, err = a.translate(hdr, e); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
 	}
 	for _, h := range list {
 		if err := a.w.WriteHeader(h); err != nil {
@@ -123,8 +126,8 @@ func (a *archive) content(in *tree.Inode) (err error) {
 
 // header returns the header of an entry, or nil for a socket, which no archive
 // can hold.
-func header(p string, e *tree.Entry) *tar.Header {
-	h := &tar.Header{
+func header(p string, e *tree.Entry) (h *tar.Header, err error) {
+	h = &tar.Header{
 		Name: p, Mode: int64(e.Mode & 0o7777), Uid: int(e.UID), Gid: int(e.GID),
 		ModTime: time.Unix(e.Sec, int64(e.Nsec)), Format: tar.FormatPAX,
 	}
@@ -142,15 +145,14 @@ func header(p string, e *tree.Entry) *tar.Header {
 	case tree.TypePipe:
 		h.Typeflag = tar.TypeFifo
 	default:
-		return nil
+		return nil, nil
 	}
 	for _, x := range e.Xattrs {
-		if h.PAXRecords == nil {
-			h.PAXRecords = map[string]string{}
+		if h.PAXRecords, err = paxattr.Set(h.PAXRecords, x.Name, x.Value); err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
 		}
-		h.PAXRecords["SCHILY.xattr."+x.Name] = string(x.Value)
 	}
-	return h
+	return h, nil
 }
 
 // Names of the files by which OCI layers mark what is removed.
@@ -162,16 +164,16 @@ const (
 // fromOverlay translates an overlay's upper directory into an OCI layer: the
 // marks of what is removed become files, and attributes of the overlay's own
 // are left out.
-func fromOverlay(hdr *tar.Header, e *tree.Entry) []*tar.Header {
-	if hdr.Typeflag == tar.TypeDir && hdr.Name == "./" {
-		return nil
+func fromOverlay(hdr *tar.Header, e *tree.Entry) ([]*tar.Header, error) {
+	if strings.HasPrefix(e.Name, whiteoutPrefix) {
+		return nil, errWhiteoutName
 	}
 	mark := func(name string) *tar.Header {
 		return &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, ModTime: hdr.ModTime, Format: tar.FormatPAX}
 	}
 	if e.IsWhiteout() {
 		dir, base := path.Split(hdr.Name)
-		return []*tar.Header{mark(dir + whiteoutPrefix + base)}
+		return []*tar.Header{mark(dir + whiteoutPrefix + base)}, nil
 	}
 	list := []*tar.Header{hdr}
 	for name, value := range hdr.PAXRecords {
@@ -184,5 +186,7 @@ func fromOverlay(hdr *tar.Header, e *tree.Entry) []*tar.Header {
 			list = append(list, mark(hdr.Name+opaqueName))
 		}
 	}
-	return list
+	return list, nil
 }
+
+var errWhiteoutName = errors.New("a name that begins with \".wh.\" is the mark of a removed file to every reader of OCI layers: the formats oci and docker cannot have it")

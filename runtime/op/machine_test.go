@@ -49,7 +49,7 @@ func (m *machine) Write(_ context.Context, dst string, r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		if !h.ModTime.Equal(fileTime) {
+		if !h.ModTime.Equal(platforms.FileTime) {
 			return fmt.Errorf("%s has the time %v", h.Name, h.ModTime)
 		}
 		m.tar = append(m.tar, fmt.Sprintf("%c %o %d:%d %s %q%s", h.Typeflag, h.Mode, h.Uid, h.Gid, h.Name, content, h.Linkname))

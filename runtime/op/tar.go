@@ -8,14 +8,9 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"time"
 
 	"bake.build/bake/platforms"
 )
-
-// fileTime is the modification time of every file that a step writes: the times
-// of the project's files are no part of keys, so they must not reach a layer.
-var fileTime = time.Unix(946684800, 0).UTC() // 2000-01-01
 
 // header begins the tar entry of a file that belongs to o.
 func (o owner) header(name string, typ byte, mode int64) *tar.Header {
@@ -25,7 +20,7 @@ func (o owner) header(name string, typ byte, mode int64) *tar.Header {
 		Mode:     mode,
 		Uid:      o.uid,
 		Gid:      o.gid,
-		ModTime:  fileTime,
+		ModTime:  platforms.FileTime,
 		Format:   tar.FormatPAX,
 	}
 }

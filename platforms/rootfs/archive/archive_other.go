@@ -15,3 +15,6 @@ func Unpack(ctx context.Context, dst string, r io.Reader, o Options) error { ret
 
 // Pack writes the file or directory at path to w as a tar stream.
 func Pack(ctx context.Context, w io.Writer, path string, o Options) error { return errLinux }
+
+// NewDir makes a directory that has nothing of where it is made.
+func NewDir(name string, mode uint32) error { return errLinux }

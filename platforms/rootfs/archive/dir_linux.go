@@ -11,7 +11,8 @@ import (
 
 // MkdirAll makes the directory name with its parents in the tree at root and
 // opens it. All links are followed as if root were the root directory. What
-// is made has mode 0755.
+// is made has mode 0755 and platforms.FileTime; the directory above it keeps its
+// times.
 func MkdirAll(root, name string) (*os.File, error) {
 	return inRoot(root, name, (*tree).parent)
 }
@@ -32,7 +33,14 @@ func inRoot(root, name string, find func(*tree, string) (int, error)) (*os.File,
 	if rel == "" {
 		rel = "."
 	}
+	u := &unpacker{tree: t, touched: map[string]bool{}, known: map[inode]bool{}}
+	t.changing, t.madeDir = u.touch, u.implied
 	fd, err := find(t, rel)
+	if err == nil {
+		if err = u.finish(); err == nil {
+			fd, err = t.existing(rel)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open directory %s: %w", name, err)
 	}

@@ -1,6 +1,10 @@
 package archive
 
-import "strings"
+import (
+	"strings"
+
+	"bake.build/bake/internal/paxattr"
+)
 
 // Whiteouts says what deletions look like in a stream and in a tree.
 type Whiteouts int
@@ -34,6 +38,13 @@ type Options struct {
 	Whiteouts Whiteouts
 	Links     Links // of Unpack
 
+	// Whole says that the stream is a whole tree, or a layer of an image: names that
+	// are absolute, or hold ".." and stay inside, are taken for what they mean below
+	// the destination; an entry for a directory that is there clears the attributes
+	// that the entry does not have; no file inherits an access control list.
+	// Without it Unpack adds to a tree, as a step does.
+	Whole bool
+
 	// UserXattr makes overlay whiteouts use user.overlay.* rather than
 	// trusted.overlay.*, as overlayfs does when mounted with userxattr.
 	UserXattr bool
@@ -55,22 +66,15 @@ type Options struct {
 	KeepDirs bool
 
 	// Xattr says whether an extended attribute is carried over. Nil means
-	// PortableXattr.
+	// paxattr.Portable.
 	Xattr func(name string) bool
+
+	// Dropped, if not nil, is told of each attribute of the stream that Unpack does
+	// not carry over.
+	Dropped func(name string)
 
 	// Name is the name of the top entry that Pack writes, "" for ".".
 	Name string
-}
-
-// PortableXattr reports whether the extended attribute has a meaning outside
-// of the file system and the host that it was read on: file capabilities, ACLs
-// and what users set. Those of overlayfs and of security modules have none.
-func PortableXattr(name string) bool {
-	switch name {
-	case "security.capability", "system.posix_acl_access", "system.posix_acl_default":
-		return true
-	}
-	return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
 }
 
 func (o Options) wantsXattr(name string) bool {
@@ -81,7 +85,7 @@ func (o Options) wantsXattr(name string) bool {
 	if o.Xattr != nil {
 		return o.Xattr(name)
 	}
-	return PortableXattr(name)
+	return paxattr.Portable(name)
 }
 
 func (o Options) opaqueXattr() string {
@@ -90,9 +94,6 @@ func (o Options) opaqueXattr() string {
 	}
 	return "trusted.overlay.opaque"
 }
-
-// paxXattr is the prefix of the PAX records that hold extended attributes.
-const paxXattr = "SCHILY.xattr."
 
 // The names of OCI whiteouts, after the image specification's layer.md.
 const (

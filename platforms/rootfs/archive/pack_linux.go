@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bake.build/bake/internal/paxattr"
 )
 
 // Pack writes the file or directory at p to w as a tar stream in PAX format,
@@ -136,10 +138,9 @@ func (p *packer) xattrs(file string, h *tar.Header) error {
 		if err != nil {
 			return err
 		}
-		if h.PAXRecords == nil {
-			h.PAXRecords = map[string]string{}
+		if h.PAXRecords, err = paxattr.Set(h.PAXRecords, name, []byte(v)); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
 		}
-		h.PAXRecords[paxXattr+name] = v
 	}
 	return nil
 }

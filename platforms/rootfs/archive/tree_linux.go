@@ -18,6 +18,10 @@ type tree struct {
 	// directory by directory. Anything that removes an entry forgets it.
 	last   string
 	lastFD int
+
+	// changing, if not nil, is called before an entry of a directory is made or
+	// removed, and madeDir after a directory was made that was missing on the way.
+	changing, madeDir func(name string, fd int) error
 }
 
 func openTree(dir string, links Links) (*tree, error) {
@@ -91,6 +95,11 @@ func (t *tree) parent(name string) (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	if t.changing != nil {
+		if err := t.changing(path.Dir(name), up); err != nil {
+			return -1, err
+		}
+	}
 	if err := unix.Mkdirat(up, path.Base(name), 0o755); err != nil {
 		return -1, fmt.Errorf("make directory %q: %w", name, err)
 	}
@@ -98,7 +107,14 @@ func (t *tree) parent(name string) (int, error) {
 	if err := unix.Fchmodat(up, path.Base(name), 0o755, 0); err != nil {
 		return -1, fmt.Errorf("make directory %q: change mode: %w", name, err)
 	}
-	return t.existing(name)
+	if err := setTimes(up, path.Base(name), fileTimes()); err != nil {
+		return -1, fmt.Errorf("make directory %q: %w", name, err)
+	}
+	fd, err = t.existing(name)
+	if err == nil && t.madeDir != nil {
+		err = t.madeDir(name, fd)
+	}
+	return fd, err
 }
 
 // isDir reports whether the entry is a directory or, with links, leads to one

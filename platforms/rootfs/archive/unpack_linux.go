@@ -8,7 +8,6 @@ import (
 	"io"
 	"path"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +24,8 @@ func Unpack(ctx context.Context, dst string, r io.Reader, o Options) error {
 		return fmt.Errorf("unpack: %w", err)
 	}
 	defer t.close()
-	u := &unpacker{tree: t, Options: o}
+	u := &unpacker{tree: t, Options: o, touched: map[string]bool{}, known: map[inode]bool{}}
+	t.changing, t.madeDir = u.touch, u.implied
 	if o.Whiteouts == WhiteoutDelete {
 		u.made = map[string]bool{}
 	}
@@ -51,13 +51,23 @@ type unpacker struct {
 	Options
 	tree *tree
 	made map[string]bool // names of this stream and their parents; nil unless whiteouts delete
-	dirs []*tar.Header   // directories, whose times are set last; Name is cleaned
 	buf  []byte
+
+	dirs    []directory     // what directories get last; of one name the last counts
+	touched map[string]bool // names of directories that are in dirs
+	known   map[inode]bool  // and the directories, which links give other names
+	pending []pending       // attributes that name users who may come later
 }
 
 // cleanName returns the name relative to the destination, or an error when it
 // leaves the destination by itself.
-func cleanName(name string) (string, error) {
+func (o Options) cleanName(name string) (string, error) {
+	if o.Whole && name != "" {
+		if name = path.Clean(strings.TrimLeft(name, "/")); name == ".." || strings.HasPrefix(name, "../") {
+			return "", errors.New(`entry escapes: name leads out through ".."`)
+		}
+		return name, nil
+	}
 	if name == "" || strings.HasPrefix(name, "/") {
 		return "", errors.New("entry escapes: name is absolute or empty")
 	}
@@ -70,7 +80,7 @@ func cleanName(name string) (string, error) {
 }
 
 func (u *unpacker) entry(ctx context.Context, h *tar.Header, r io.Reader) error {
-	name, err := cleanName(h.Name)
+	name, err := u.cleanName(h.Name)
 	if err != nil {
 		return err
 	}
@@ -100,6 +110,9 @@ func (u *unpacker) entry(ctx context.Context, h *tar.Header, r io.Reader) error 
 	if err := u.keepsDir(dir, name, h); err != nil {
 		return err
 	}
+	if err := u.touch(path.Dir(name), dir); err != nil {
+		return err
+	}
 	u.remember(name)
 	return u.create(ctx, dir, name, h, r)
 }
@@ -118,10 +131,7 @@ func (u *unpacker) keepsDir(dir int, name string, h *tar.Header) error {
 }
 
 func (u *unpacker) topEntry(h *tar.Header) error {
-	c := *h
-	c.Name = "."
-	u.dirs = append(u.dirs, &c)
-	return u.meta(u.tree.root, ".", h)
+	return u.dirMeta(u.tree.root, ".", h, true)
 }
 
 func (u *unpacker) remember(name string) {
@@ -155,6 +165,9 @@ func (u *unpacker) create(ctx context.Context, dir int, name string, h *tar.Head
 		if err := u.tree.remove(dir, base); err != nil {
 			return err
 		}
+		if h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0 {
+			return errWhiteoutDevice
+		}
 		if err := unix.Mknodat(dir, base, nodeType(h.Typeflag)|0o600, nodeDevice(h)); err != nil {
 			return fmt.Errorf("make node: %w", err)
 		}
@@ -162,6 +175,8 @@ func (u *unpacker) create(ctx context.Context, dir int, name string, h *tar.Head
 	}
 	return fmt.Errorf("entry of unknown type %q", h.Typeflag)
 }
+
+var errWhiteoutDevice = errors.New("character device 0:0: overlayfs takes it for the mark of a removed file, so it cannot be part of a layer")
 
 func nodeType(flag byte) uint32 {
 	switch flag {
@@ -196,19 +211,16 @@ func (u *unpacker) mkdir(dir int, name string, h *tar.Header) error {
 	} else if u.tree.isLink(dir, base) {
 		return nil // the link stays, and what it leads to keeps its metadata
 	}
-	c := *h
-	c.Name = name
-	u.dirs = append(u.dirs, &c)
-	return u.meta(dir, base, h)
+	return u.dirMeta(dir, name, h, isDir)
 }
 
 // link makes a hard link. The target's last element is not followed, so the
 // link can only be to something inside of the tree.
 func (u *unpacker) link(dir int, base string, h *tar.Header) error {
-	target, err := cleanName(h.Linkname)
+	target, err := u.cleanName(h.Linkname)
 	if err != nil {
 		// Some archivers write hard links from the root.
-		if target, err = cleanName(strings.TrimLeft(h.Linkname, "/")); err != nil {
+		if target, err = u.cleanName(strings.TrimLeft(h.Linkname, "/")); err != nil {
 			return fmt.Errorf("link to %q: %w", h.Linkname, err)
 		}
 	}
@@ -237,74 +249,6 @@ func (u *unpacker) link(dir int, base string, h *tar.Header) error {
 	}
 	if err := unix.Linkat(from, path.Base(target), dir, base, 0); err != nil {
 		return fmt.Errorf("link to %q: %w", h.Linkname, err)
-	}
-	return nil
-}
-
-// meta sets owner, mode, extended attributes and times, in the order in which
-// none undoes another: chown clears setuid and capabilities.
-func (u *unpacker) meta(dir int, base string, h *tar.Header) error {
-	if !u.NoOwners {
-		if err := unix.Fchownat(dir, base, h.Uid, h.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return fmt.Errorf("change owner to %d:%d: %w", h.Uid, h.Gid, err)
-		}
-	}
-	if h.Typeflag != tar.TypeSymlink {
-		if err := unix.Fchmodat(dir, base, uint32(h.Mode)&0o7777, 0); err != nil {
-			return fmt.Errorf("change mode: %w", err)
-		}
-	}
-	for k, v := range h.PAXRecords {
-		name, ok := strings.CutPrefix(k, paxXattr)
-		if !ok || !u.wantsXattr(name) {
-			continue
-		}
-		if err := unix.Lsetxattr(procPath(dir, base), name, []byte(v), 0); err != nil {
-			return fmt.Errorf("set attribute %s: %w", name, err)
-		}
-	}
-	return setTimes(dir, base, h)
-}
-
-func setTimes(dir int, base string, h *tar.Header) error {
-	access := h.AccessTime
-	if access.IsZero() {
-		access = h.ModTime
-	}
-	ts := []unix.Timespec{timespec(access), timespec(h.ModTime)}
-	if err := unix.UtimesNanoAt(dir, base, ts, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("set times: %w", err)
-	}
-	return nil
-}
-
-func timespec(t time.Time) unix.Timespec {
-	if t.IsZero() {
-		t = time.Unix(0, 0)
-	}
-	return unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
-}
-
-// finish sets the times of directories, innermost first, which making their
-// entries has changed.
-func (u *unpacker) finish() error {
-	for i := len(u.dirs) - 1; i >= 0; i-- {
-		h := u.dirs[i]
-		dir, base := u.tree.root, "."
-		if h.Name != "." {
-			var err error
-			if dir, err = u.tree.existing(path.Dir(h.Name)); err != nil {
-				continue // a later entry replaced it
-			}
-			base = path.Base(h.Name)
-		}
-		var st unix.Stat_t
-		if unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			continue
-		}
-		if err := setTimes(dir, base, h); err != nil {
-			return fmt.Errorf("unpack %q: %w", h.Name, err)
-		}
 	}
 	return nil
 }

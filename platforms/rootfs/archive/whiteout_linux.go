@@ -36,6 +36,9 @@ func (u *unpacker) whiteout(dir, base string) error {
 		if err != nil {
 			return err
 		}
+		if err := u.touch(dir, fd); err != nil {
+			return err
+		}
 		return u.tree.remove(fd, target)
 	}
 	fd, err := u.tree.parent(dir)
@@ -66,6 +69,9 @@ func (u *unpacker) deleteBelow(dir string) error {
 		return nil
 	}
 	if err != nil {
+		return err
+	}
+	if err := u.touch(dir, fd); err != nil {
 		return err
 	}
 	names, err := readNames(fd)

@@ -77,11 +77,11 @@ func importOCI(ctx context.Context, opts Options, o platforms.Origin, tree strin
 	if err != nil {
 		return err
 	}
-	a := applier{image: img, tree: tree, blobs: blobs{dir: cache, out: out, local: o.Paths["oci"] != ""}}
+	a := applier{image: img, tree: tree, blobs: blobs{dir: cache, out: out, local: o.Paths["oci"] != ""}, lost: dropped{}}
 	if err := a.apply(ctx); err != nil {
 		return fmt.Errorf("oci %s: %w", shown, err)
 	}
-	return nil
+	return a.lost.tell(out, "oci "+shown)
 }
 
 // openImage opens the image that o names and tells its name for messages. done

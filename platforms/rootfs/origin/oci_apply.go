@@ -25,6 +25,7 @@ type applier struct {
 	image v1.Image
 	tree  string
 	blobs blobs
+	lost  dropped
 }
 
 // parallelBlobs is how many layers are downloaded at once.
@@ -95,7 +96,7 @@ func (a applier) layer(ctx context.Context, l v1.Layer, diffID v1.Hash) (err err
 	defer func() { err = errors.Join(err, plain.Close()) }()
 	sum := sha256.New()
 	tee := io.TeeReader(plain, sum)
-	unpackErr := archive.Unpack(ctx, a.tree, tee, unpackOptions(archive.WhiteoutDelete))
+	unpackErr := archive.Unpack(ctx, a.tree, tee, unpackOptions(archive.WhiteoutDelete, a.lost))
 	if unpackErr != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}

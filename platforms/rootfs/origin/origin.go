@@ -3,12 +3,12 @@ package origin
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
+	"bake.build/bake/platforms/rootfs/archive"
 )
 
 // Pin makes o immutable, as platforms.Driver documents it. It is safe for
@@ -56,11 +56,7 @@ func Import(ctx context.Context, o platforms.Origin, dir string, h platforms.Hos
 		return err
 	}
 	fs := filepath.Join(dir, "fs")
-	if err := os.Mkdir(fs, 0o755); err != nil {
-		return err
-	}
-	// The umask has no say in the mode of a root directory.
-	if err := os.Chmod(fs, 0o755); err != nil {
+	if err := archive.NewDir(fs, 0o755); err != nil {
 		return err
 	}
 	out = &sink{to: out}

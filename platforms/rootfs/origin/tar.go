@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"bake.build/bake/internal/regular"
 	"bake.build/bake/platforms"
@@ -37,7 +39,9 @@ func importTar(ctx context.Context, opts Options, o platforms.Origin, tree strin
 	r := io.TeeReader(&fetch.Meter{R: &fetch.Reader{Ctx: ctx, R: f}, Total: info.Size(), Tell: func(done, total int64) {
 		out.Progress("unpack "+s.Name, done, total)
 	}}, sum)
-	unpackErr := unpack(ctx, tree, r, unpackOptions(archive.WhiteoutKeep))
+	lost := dropped{}
+	defer func() { err = errors.Join(err, lost.tell(out, "tar "+s.Name)) }()
+	unpackErr := unpack(ctx, tree, r, unpackOptions(archive.WhiteoutKeep, lost))
 	// What follows the archive is part of the file: padding, signatures.
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return fmt.Errorf("tar %s: %w", s.Name, errors.Join(unpackErr, err))
@@ -68,6 +72,21 @@ func unpack(ctx context.Context, tree string, r io.Reader, o archive.Options) (e
 
 // unpackOptions are those of an origin: in a user namespace no device can be
 // made.
-func unpackOptions(w archive.Whiteouts) archive.Options {
-	return archive.Options{Whiteouts: w, NoDevices: overlay.InUserNamespace()}
+func unpackOptions(w archive.Whiteouts, lost dropped) archive.Options {
+	return archive.Options{Whiteouts: w, Whole: true, NoDevices: overlay.InUserNamespace(), Dropped: lost.add}
+}
+
+// dropped counts the files that lost an attribute, by its name.
+type dropped map[string]int
+
+func (d dropped) add(name string) { d[name]++ }
+
+// tell says what the layer does not have of what the origin had.
+func (d dropped) tell(out platforms.Sink, origin string) error {
+	for _, name := range slices.Sorted(maps.Keys(d)) {
+		if _, err := fmt.Fprintf(out, "%s: not kept: %s of %d files\n", origin, name, d[name]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
