@@ -10,7 +10,7 @@ import (
 func shellBuiltin() Builtin {
 	return Declare("shell", `Runs a command or a script in the machine and returns the layer that it leaves.
 
-Where the same step ran before on an equal layer, its layer is taken from the cache. What a script writes to /dev, /proc, /sys and /run is no part of the layer; on rootfs() neither is what it writes to /etc/resolv.conf and /etc/hosts, which are the host's while it runs: write() puts the image's own there.`,
+Where the same step ran before on an equal layer, its layer is taken from the cache. What a script writes to /dev, /proc, /sys and /run is no part of the layer. On rootfs() a script finds the host's name servers in /etc/resolv.conf and its names in /etc/hosts: what it makes of these files stays, what bake put there goes. systemctl enables and disables units there, and only notes what would start or stop one.`,
 		"layer", shell)
 }
 

@@ -19,11 +19,10 @@
 // # What a step sees
 //
 // The layers are the root directory. /dev, /proc, /sys, /run and /dev/shm are
-// the machine's own and never part of a layer. /etc/resolv.conf and /etc/hosts
-// are copies of the host's, in memory: what a step writes to them is gone when
-// it ends, and the image's own files stay as they are. Where the image has none,
-// or a link into /run, a step may replace them, which makes them the image's;
-// where it has a regular file, only Machine.Write replaces it. Steps with a
+// the machine's own and never part of a layer. Over the layers lies a cover, see
+// the package cover: /etc/resolv.conf and /etc/hosts with what the host has, which
+// a step may change, replace or remove like any file, and answers for programs
+// that look for a running system. Steps with a
 // network share the host's, loopback included.
 //
 // # Without root

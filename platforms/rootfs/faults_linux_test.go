@@ -231,35 +231,56 @@ func TestResolvConf(t *testing.T) {
 	if err != nil {
 		t.Skip("the host has no /etc/resolv.conf")
 	}
+	link := func(target string) func(string) error {
+		return func(etc string) error { return os.Symlink(target, etc+"/resolv.conf") }
+	}
+	const stub = "../run/systemd/resolve/stub-resolv.conf"
 	for _, tt := range []struct {
-		name string
-		make func(etc string) error
-		want string // in the layer afterwards; a link's target after "-> "
+		name   string
+		make   func(etc string) error
+		script string
+		want   string // in the layer afterwards; a link's target after "-> "
 	}{
-		{"missing", func(string) error { return nil }, ""},
-		{"file", func(etc string) error { return os.WriteFile(etc+"/resolv.conf", []byte("image\n"), 0o644) }, "image\n"},
-		{"dangling link", func(etc string) error { return os.Symlink("/nowhere/x", etc+"/resolv.conf") }, "-> /nowhere/x"},
-		{"stub of resolved", func(etc string) error {
-			return os.Symlink("../run/systemd/resolve/stub-resolv.conf", etc+"/resolv.conf")
-		}, "-> ../run/systemd/resolve/stub-resolv.conf"},
-		{"link out", func(etc string) error {
-			return os.Symlink("../../../../../../etc/resolv.conf.host", etc+"/resolv.conf")
-		}, "-> ../../../../../../etc/resolv.conf.host"},
-		{"link in a loop", func(etc string) error { return os.Symlink("resolv.conf", etc+"/resolv.conf") }, "-> resolv.conf"},
-		{"directory", func(etc string) error { return os.Mkdir(etc+"/resolv.conf", 0o755) }, "directory"},
+		{"missing", func(string) error { return nil }, "true", ""},
+		{"missing, added to", func(string) error { return nil }, "echo 'options rotate' >>/etc/resolv.conf", "options rotate\n"},
+		{"missing, removed", func(string) error { return nil }, "rm /etc/resolv.conf", ""},
+		{"file", func(etc string) error { return os.WriteFile(etc+"/resolv.conf", []byte("image\n"), 0o644) }, "true", "image\n"},
+		{"file, added to", func(etc string) error { return os.WriteFile(etc+"/resolv.conf", []byte("image\n"), 0o644) },
+			"echo 'options rotate' >>/etc/resolv.conf", "image\noptions rotate\n"},
+		{"file, edited", func(etc string) error { return os.WriteFile(etc+"/resolv.conf", []byte("image\n"), 0o644) },
+			"sed -i 's/^nameserver.*/nameserver 192.0.2.1/' /etc/resolv.conf", "nameserver 192.0.2.1\n"},
+		{"file, edited without effect", func(etc string) error { return os.WriteFile(etc+"/resolv.conf", []byte("image\n"), 0o644) },
+			"sed -i s/nothing/x/ /etc/resolv.conf", "image\n"},
+		{"file, replaced", func(etc string) error { return os.WriteFile(etc+"/resolv.conf", []byte("image\n"), 0o644) },
+			"cp /etc/resolv.conf /tmp/x; grep -v '^#' /tmp/x >/etc/resolv.conf", string(host)},
+		{"file, made a link", func(etc string) error { return os.WriteFile(etc+"/resolv.conf", []byte("image\n"), 0o644) },
+			"ln -sf " + stub + " /etc/resolv.conf; cat /etc/resolv.conf >/dev/null", "-> " + stub},
+		{"file, removed", func(etc string) error { return os.WriteFile(etc+"/resolv.conf", []byte("image\n"), 0o644) },
+			"rm /etc/resolv.conf", ""},
+		{"dangling link", link("/nowhere/x"), "true", "-> /nowhere/x"},
+		{"stub of resolved", link(stub), "true", "-> " + stub},
+		{"stub of resolved, changed", link(stub), "echo changed >>/etc/resolv.conf", "-> " + stub},
+		{"another file in /run", link("/var/run/NetworkManager/resolv.conf"), "true", "-> /var/run/NetworkManager/resolv.conf"},
+		{"link to a file", link("../tmp/static"), "true", "-> ../tmp/static"},
+		{"link out", link("../../../../../../etc/resolv.conf.host"), "true", "-> ../../../../../../etc/resolv.conf.host"},
+		{"link in a loop", link("resolv.conf"), "true", "-> resolv.conf"},
+		{"directory", func(etc string) error { return os.Mkdir(etc+"/resolv.conf", 0o755) }, "true", "directory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t, "")
-			if err := tt.make(filepath.Join(f.base.Dir, "fs/etc")); err != nil {
+			fs := filepath.Join(f.base.Dir, "fs")
+			if err := tt.make(fs + "/etc"); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.Symlink("/run", fs+"/var/run"), os.WriteFile(fs+"/tmp/static", []byte("nameserver 127.0.0.53\n"), 0o644)); err != nil {
 				t.Fatal(err)
 			}
 			m := f.boot(t)
-			out, err := sh(m, "cat /etc/resolv.conf; echo changed >> /etc/resolv.conf; true")
+			out, err := sh(m, "cat /etc/resolv.conf || exit 0; "+tt.script)
 			if err != nil {
-				t.Fatal(err)
+				t.Fatal(err, out)
 			}
-			readable := tt.name == "missing" || tt.name == "file" || tt.name == "stub of resolved"
-			if (out == strings.TrimSpace(string(host))) != readable {
+			if strings.Contains(out, strings.TrimSpace(string(host))) == (tt.want == "directory") {
 				t.Errorf("a step sees %q", out)
 			}
 			l := f.commit(t, m, "after")
@@ -268,6 +289,11 @@ func TestResolvConf(t *testing.T) {
 			}
 			if now, err := os.ReadFile("/etc/resolv.conf"); err != nil || !bytes.Equal(now, host) {
 				t.Errorf("the host's own changed (%v)", err)
+			}
+			if strings.HasPrefix(tt.script, "true") {
+				if names, err := os.ReadDir(filepath.Join(l.Dir, "fs")); err != nil || len(names) > 0 {
+					t.Errorf("the layer of a step that changed nothing has %v, %v", names, err)
+				}
 			}
 		})
 	}

@@ -1,7 +1,6 @@
 package rootfs
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,10 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/rootfs/cover"
 	"bake.build/bake/platforms/rootfs/sandbox"
 )
 
@@ -36,7 +37,11 @@ func (m *machine) run(ctx context.Context, c platforms.Cmd, t *terminal) error {
 		return fmt.Errorf("%s: %w", verb, err)
 	}
 	defer unlock()
-	job, err := m.job(c)
+	over, err := m.makeCover(!c.NoNetwork)
+	if err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	job, err := m.job(c, over)
 	if err != nil {
 		return fmt.Errorf("%s: %w", verb, err)
 	}
@@ -52,6 +57,9 @@ func (m *machine) run(ctx context.Context, c platforms.Cmd, t *terminal) error {
 	}
 	killed := m.group.kills()
 	result, err := m.driver.start(ctx, job, c, m.group, t)
+	if err := over.Settle(m.upper()); err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
 	if errors.Is(err, errInitEnded) && m.group.kills() > killed {
 		// The limit is too tight even for the init.
 		result, err = sandbox.Result{Code: -1, Signal: "killed"}, nil
@@ -82,7 +90,7 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%d MiB", bytes>>20)
 }
 
-func (m *machine) job(c platforms.Cmd) (sandbox.Job, error) {
+func (m *machine) job(c platforms.Cmd, over *cover.Cover) (sandbox.Job, error) {
 	job := sandbox.Job{
 		Base:    m.base(),
 		UserNS:  m.driver.userNS,
@@ -100,6 +108,7 @@ func (m *machine) job(c platforms.Cmd) (sandbox.Job, error) {
 		}
 		job.Files = append(job.Files, sandbox.File{Path: name, Data: f.Data, Mode: f.Mode, User: f.User})
 	}
+	job.Files = append(job.Files, runFiles(over, c.Files)...)
 	for _, cache := range c.Caches {
 		if !filepath.IsAbs(cache.Dir) || filepath.Clean(cache.Dir) == "/" {
 			return job, fmt.Errorf("cache %q: %q is not an absolute path below the root directory", cache.ID, cache.Dir)
@@ -109,24 +118,51 @@ func (m *machine) job(c platforms.Cmd) (sandbox.Job, error) {
 	if job.Layers, err = m.layers(); err != nil {
 		return job, err
 	}
-	job.Resolv, job.Hosts, err = names(!c.NoNetwork)
-	return job, err
+	job.Layers.Cover = m.cover()
+	return job, nil
 }
 
-// names returns what /etc/resolv.conf and /etc/hosts hold in a machine.
-func names(network bool) (resolv, hosts []byte, err error) {
-	hosts = []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+// runFiles are the files below /run that a step finds, but for those that it
+// has itself: the mark by which systemd's tools know where they are, and the
+// host's name servers where an image looks for those of a running system.
+func runFiles(over *cover.Cover, own []platforms.File) []sandbox.File {
+	files := []sandbox.File{{Path: "/run/systemd/container", Data: []byte(sandbox.Hostname + "\n"), Mode: 0o644}}
+	for _, name := range over.Memory {
+		files = append(files, sandbox.File{Path: name, Data: over.Resolv, Mode: 0o644})
+	}
+	return slices.DeleteFunc(files, func(f sandbox.File) bool {
+		return slices.ContainsFunc(own, func(o platforms.File) bool { return filepath.Clean(o.Path) == f.Path })
+	})
+}
+
+func (m *machine) cover() string { return filepath.Join(m.dir, "cover") }
+
+// makeCover fills the machine's cover for a step on the layers as they are.
+func (m *machine) makeCover(network bool) (*cover.Cover, error) {
+	o := cover.Options{Hostname: sandbox.Hostname}
 	if network {
-		if resolv, err = readIfAny("/etc/resolv.conf"); err != nil {
-			return nil, nil, err
+		var err error
+		if o.Resolv, err = readIfAny("/etc/resolv.conf"); err != nil {
+			return nil, err
 		}
-		if b, err := readIfAny("/etc/hosts"); err != nil {
-			return nil, nil, err
-		} else if len(b) > 0 {
-			hosts = append(bytes.TrimRight(b, "\n"), '\n')
+		if o.Hosts, err = readIfAny("/etc/hosts"); err != nil {
+			return nil, err
 		}
 	}
-	return resolv, append(hosts, "127.0.1.1\tbake\n"...), nil
+	if err := errors.Join(os.RemoveAll(m.cover()), os.Mkdir(m.cover(), 0o755)); err != nil {
+		return nil, err
+	}
+	below, err := m.layers()
+	if err != nil {
+		return nil, err
+	}
+	below.Upper, below.Work = "", ""
+	var over *cover.Cover
+	err = below.Use(m.base(), func(root string) (err error) {
+		over, err = cover.Make(root, m.cover(), o)
+		return err
+	})
+	return over, err
 }
 
 func readIfAny(name string) ([]byte, error) {

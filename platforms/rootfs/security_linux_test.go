@@ -78,7 +78,7 @@ func TestIsolation(t *testing.T) {
 			echo 'cd /; chroot x true 2>&-; i=0; while [ $i -lt 50 ]; do cd ..; i=$((i+1)); done; chroot . true; ls -d home etc 2>&1' > /tmp/jail/escape
 			chroot /tmp/jail sh /escape | grep -c -x home`, "0"},
 		{"dotdot of the root", "cat /../../../../etc/hostname", "golden"},
-		{"environment", "env | grep -c -i -e go -e bake", "0"},
+		{"environment", "env | grep -v ^container=bake$ | grep -c -i -e go -e bake", "0"},
 		{"capabilities", "grep CapBnd /proc/self/status | cut -f2", "00000000800405fb"},
 		{"filter", "grep -w Seccomp /proc/self/status | cut -f2", "2"},
 		{"setuid programs work", "grep NoNewPrivs /proc/self/status | cut -f2", "0"},
@@ -166,7 +166,7 @@ func hasScopes() bool {
 func TestNoNetwork(t *testing.T) {
 	f := newFixture(t, "")
 	m := f.boot(t)
-	out, err := sh(m, "ls /sys/class/net; cat /sys/class/net/lo/operstate; wc -l < /proc/net/route; cat /etc/resolv.conf; grep -c localhost /etc/hosts", func(c *platforms.Cmd) { c.NoNetwork = true })
+	out, err := sh(m, "ls /sys/class/net; cat /sys/class/net/lo/operstate; wc -l < /proc/net/route; cat /etc/resolv.conf 2>/dev/null; grep -c localhost /etc/hosts", func(c *platforms.Cmd) { c.NoNetwork = true })
 	if err != nil || out != "lo\nunknown\n1\n2" {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -124,10 +124,16 @@ customize() {
 	initramfs "$1"
 	ssh_keys "$1"
 	# Nothing of this host, nothing that machines may not share.
-	: >"$1/etc/resolv.conf"
+	# A link, such as that of systemd-resolved, is the image's own, and leads to the
+	# host's files if it is absolute.
+	if [ ! -L "$1/etc/resolv.conf" ]; then
+		: >"$1/etc/resolv.conf"
+		chmod 644 "$1/etc/resolv.conf"
+	fi
+	rm -f "$1/etc/hostname"
 	echo localhost >"$1/etc/hostname"
-	chmod 644 "$1/etc/resolv.conf" "$1/etc/hostname"
-	if [ ! -e "$1/etc/hosts" ]; then
+	chmod 644 "$1/etc/hostname"
+	if [ ! -e "$1/etc/hosts" ] && [ ! -L "$1/etc/hosts" ]; then
 		printf '127.0.0.1\tlocalhost\n::1\t\tlocalhost ip6-localhost ip6-loopback\n' >"$1/etc/hosts"
 	fi
 	rm -f "$1/var/lib/systemd/random-seed" "$1/var/lib/systemd/credential.secret" \

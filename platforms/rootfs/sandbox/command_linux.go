@@ -100,9 +100,14 @@ func makeFile(f File) error {
 	return unix.Fchmod(int(fd.Fd()), f.Mode&0o7777)
 }
 
+// offline tells systemd's tools, and who asks them, that no systemd runs: units
+// are enabled by links, and what would start or stop them is a notice.
+var offline = []string{"container=" + Hostname, "SYSTEMD_OFFLINE=1"}
+
 // environment is the machine's own, overridden by what the job gives.
 func environment(job Job, who account) []string {
 	env := []string{"PATH=" + defaultPath, "HOME=" + who.home, "LANG=C.UTF-8", "TERM=dumb"}
+	env = append(env, offline...)
 	if who.name != "" {
 		env = append(env, "USER="+who.name, "LOGNAME="+who.name)
 	}

@@ -11,15 +11,8 @@ import (
 	"bake.build/bake/internal/mountns"
 )
 
-// hostname is the name of every machine while its steps run.
-const hostname = "bake"
-
-// Where the in-memory copies lie that links of the skeleton lead to.
-const (
-	memoryDir  = "/run/bake"
-	resolvPath = "/etc/resolv.conf"
-	hostsPath  = "/etc/hosts"
-)
+// Hostname is the name of every machine while its steps run.
+const Hostname = "bake"
 
 // enter mounts the machine's tree with all that belongs around it and makes it
 // the root directory.
@@ -41,7 +34,7 @@ func enter(job Job) error {
 		return err
 	}
 	defer r.close()
-	for _, mount := range []func(*root, Job) error{mountMask, mountProc, mountSys, mountDev, mountRun, mountNames, mountCaches} {
+	for _, mount := range []func(*root, Job) error{mountMask, mountProc, mountSys, mountDev, mountRun, mountCaches} {
 		if err := mount(r, job); err != nil {
 			return err
 		}
@@ -49,7 +42,7 @@ func enter(job Job) error {
 	if err := pivot(dir); err != nil {
 		return err
 	}
-	if err := unix.Sethostname([]byte(hostname)); err != nil {
+	if err := unix.Sethostname([]byte(Hostname)); err != nil {
 		return fmt.Errorf("set host name: %w", err)
 	}
 	if !job.Network {
@@ -79,18 +72,12 @@ func loopback() error {
 // skeleton makes what lies below the oldest layer: places to mount on, so that
 // an image that lacks them is not given them as part of a layer.
 func skeleton(dir string, job Job) error {
-	dirs := []string{"dev", "proc", "sys", "run", "etc"}
+	dirs := []string{"dev", "proc", "sys", "run"}
 	for _, c := range job.Caches {
 		dirs = append(dirs, path.Clean("/"+c.Dir))
 	}
 	for _, d := range dirs {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			return err
-		}
-	}
-	// Links, not files to mount on: a step may remove or replace a link.
-	for _, name := range []string{resolvPath, hostsPath} {
-		if err := os.Symlink(memoryDir+"/"+path.Base(name), filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}

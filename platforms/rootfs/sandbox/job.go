@@ -27,8 +27,6 @@ type Job struct {
 	Base    string        `json:"base"`    // existing directory on the host to mount over
 	UserNS  bool          `json:"user_ns"` // in a user namespace, where devices cannot be made
 	Network bool          `json:"network"` // in the host's network
-	Resolv  []byte        `json:"resolv"`  // content of /etc/resolv.conf
-	Hosts   []byte        `json:"hosts"`   // content of /etc/hosts
 	GraceMS int           `json:"grace_ms"`
 
 	Args     []string `json:"args"`

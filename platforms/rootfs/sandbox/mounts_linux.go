@@ -6,7 +6,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -115,88 +114,8 @@ func mountRun(r *root, job Job) error {
 		if err := os.Chmod(run+"/lock", 0o777|os.ModeSticky); err != nil {
 			return err
 		}
-		dir := run + strings.TrimPrefix(memoryDir, "/run")
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
-		}
-		for name, data := range map[string][]byte{resolvPath: job.Resolv, hostsPath: job.Hosts} {
-			if err := os.WriteFile(filepath.Join(dir, path.Base(name)), data, 0o644); err != nil {
-				return err
-			}
-		}
 		return nil
 	})
-}
-
-// mountNames covers the image's /etc/resolv.conf and /etc/hosts with copies in
-// memory of those that hold here. What a step writes to them is gone with it.
-func mountNames(r *root, _ Job) error {
-	for _, name := range []string{resolvPath, hostsPath} {
-		if err := r.mountName(name); err != nil {
-			return fmt.Errorf("mount %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func (r *root) mountName(name string) error {
-	memory, err := r.open(memoryDir+"/"+path.Base(name), unix.O_NOFOLLOW)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(memory)
-	fd, err := r.open(name, 0)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
-		return r.linkName(name)
-	}
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	var at, of unix.Stat_t
-	if err := unix.Fstat(fd, &at); err != nil {
-		return err
-	}
-	if err := unix.Fstat(memory, &of); err != nil {
-		return err
-	}
-	if at.Dev == of.Dev && at.Ino == of.Ino || at.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil // a link of the skeleton, or nothing that a resolver reads
-	}
-	return unix.Mount(place(memory), place(fd), "", unix.MS_BIND, "")
-}
-
-// linkName serves an image whose file is a link to what only a running system
-// has, such as systemd-resolved's /run/systemd/resolve/stub-resolv.conf.
-func (r *root) linkName(name string) error {
-	target, err := r.readlink(name)
-	if err != nil {
-		return nil // removed by a layer: so be it
-	}
-	if !path.IsAbs(target) {
-		target = path.Join(path.Dir(name), target)
-	}
-	target = path.Clean(strings.Replace(path.Clean(target), "/var/run/", "/run/", 1))
-	if !strings.HasPrefix(target, "/run/") {
-		return nil
-	}
-	dir, err := r.mkdirAll(path.Dir(target))
-	if err != nil {
-		return err
-	}
-	defer unix.Close(dir)
-	return unix.Symlinkat(memoryDir+"/"+path.Base(name), dir, path.Base(target))
-}
-
-func (r *root) readlink(name string) (string, error) {
-	fd, err := r.open(name, unix.O_NOFOLLOW)
-	if err != nil {
-		return "", err
-	}
-	defer unix.Close(fd)
-	b := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, "", b)
-	return string(b[:max(n, 0)]), err
 }
 
 func mountCaches(r *root, job Job) error {

@@ -15,6 +15,7 @@ const (
 	allow   = unix.SECCOMP_RET_ALLOW
 	refuse  = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
 	unknown = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS) // makes a libc fall back
+	noAudit = unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)
 )
 
 // Offsets in struct seccomp_data. Only the low words of arguments are looked
@@ -149,6 +150,10 @@ type rule struct {
 	mask uint32   // when set, allowed if none of these bits is
 	any  []uint32 // when set, allowed if the argument is one of them
 	none []uint32 // when set, allowed if the argument is none of them
+
+	// A socket of this family is none of this protocol: a kernel without audit
+	// says so, and sudo, su and sshd go on without a word.
+	family, protocol uint32
 }
 
 // namespaceFlags are the flags of clone(2) that make namespaces.
@@ -158,7 +163,7 @@ const namespaceFlags = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWU
 var rules = [...]rule{
 	{call: "clone", arg: 0, mask: namespaceFlags},
 	{call: "personality", any: []uint32{0, 0x8, 0x20000, 0x20008, 0xffffffff}},
-	{call: "socket", none: []uint32{unix.AF_VSOCK, unix.AF_ALG}},
+	{call: "socket", none: []uint32{unix.AF_VSOCK, unix.AF_ALG}, family: unix.AF_NETLINK, protocol: unix.NETLINK_AUDIT},
 }
 
 func (r rule) body() filter {
@@ -179,6 +184,12 @@ func (r rule) body() filter {
 		for _, v := range r.none {
 			f.jump(unix.BPF_JEQ, v, 0, 1)
 			f.ret(refuse)
+		}
+		if r.protocol != 0 {
+			f.jump(unix.BPF_JEQ, r.family, 0, 3)
+			f.load(offsetArgs + 8*2)
+			f.jump(unix.BPF_JEQ, r.protocol, 0, 1)
+			f.ret(noAudit)
 		}
 		f.ret(allow)
 	}

@@ -76,6 +76,13 @@ func TestVerdicts(t *testing.T) {
 					t.Errorf("%s: %s(%#x): %#x, want %#x", abi.Name, tt.call, tt.arg0, got, tt.want)
 				}
 			}
+			if nr, ok := abi.SyscallNames["socket"]; ok {
+				for protocol, want := range map[uint64]uint32{unix.NETLINK_ROUTE: allow, unix.NETLINK_AUDIT: noAudit} {
+					if got := verdict(t, f, uint32(abi.ID), uint32(nr), unix.AF_NETLINK, unix.SOCK_RAW, protocol); got != want {
+						t.Errorf("%s: netlink socket of protocol %d: %#x, want %#x", abi.Name, protocol, got, want)
+					}
+				}
+			}
 			if got := verdict(t, f, uint32(abi.ID), 4000, 0); got != unknown {
 				t.Errorf("%s: a call of the future: %#x", abi.Name, got)
 			}
@@ -94,9 +101,13 @@ func TestVerdicts(t *testing.T) {
 }
 
 // verdict runs a filter as the kernel does.
-func verdict(t *testing.T, f filter, abi, nr uint32, arg0 uint64) uint32 {
+func verdict(t *testing.T, f filter, abi, nr uint32, args ...uint64) uint32 {
 	t.Helper()
-	data := map[uint32]uint32{offsetCall: nr, offsetArch: abi, offsetArgs: uint32(arg0), offsetArgs + 4: uint32(arg0 >> 32)}
+	data := map[uint32]uint32{offsetCall: nr, offsetArch: abi}
+	for i, arg := range args {
+		at := offsetArgs + 8*uint32(i)
+		data[at], data[at+4] = uint32(arg), uint32(arg>>32)
+	}
 	var word uint32
 	for pc := 0; pc < len(f); pc++ {
 		in := f[pc]

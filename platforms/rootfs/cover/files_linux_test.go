@@ -1,0 +1,96 @@
+package cover
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestMakeHosts adds names to files of images.
+func TestMakeHosts(t *testing.T) {
+	for name, tt := range map[string]struct{ had, host, want string }{
+		"none":         {"", "", "127.0.0.1 localhost|::1 localhost ip6-localhost ip6-loopback|127.0.1.1 bake"},
+		"no line end":  {"127.0.0.1 localhost", "", "127.0.0.1 localhost|127.0.1.1 bake"},
+		"host's names": {"127.0.0.1 localhost\n", "127.0.0.1 localhost here # x\n#\n192.0.2.1 mirror bake\n", "127.0.0.1 localhost|127.0.1.1 bake|127.0.0.1 here|192.0.2.1 mirror"},
+		"both know it": {"192.0.2.9 mirror\n", "192.0.2.1 mirror\n", "192.0.2.9 mirror|127.0.1.1 bake"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, dir := t.TempDir(), t.TempDir()
+			if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if tt.had != "" {
+				if err := os.WriteFile(filepath.Join(root, "etc/hosts"), []byte(tt.had), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := Make(root, dir, Options{Hostname: "bake", Hosts: []byte(tt.host)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(filepath.Join(dir, "etc/hosts"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var lines []string
+			for line := range strings.Lines(string(b)) {
+				line, _, _ = strings.Cut(line, mark)
+				lines = append(lines, strings.Join(strings.Fields(line), " "))
+			}
+			if got := strings.Join(lines, "|"); got != tt.want {
+				t.Errorf("hosts: %s, want %s", got, tt.want)
+			}
+			// A step that copied the file up and changed nothing.
+			if err := os.WriteFile(filepath.Join(root, "etc/hosts"), b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Settle(root); err != nil {
+				t.Fatal(err)
+			}
+			left, err := os.ReadFile(filepath.Join(root, "etc/hosts"))
+			if string(left) != tt.had || (err != nil) != (tt.had == "") {
+				t.Errorf("left: %q, %v, want %q", left, err, tt.had)
+			}
+		})
+	}
+}
+
+// TestSettleFollowsNoLink settles what steps put in the place of directories.
+func TestSettleFollowsNoLink(t *testing.T) {
+	root, dir, outside := t.TempDir(), t.TempDir(), t.TempDir()
+	c, err := Make(root, dir, Options{Hostname: "bake"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "etc/hosts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	victim := filepath.Join(outside, "hosts")
+	if err := os.WriteFile(victim, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, make := range map[string]func() error{
+		"etc":       func() error { return os.Symlink(outside, filepath.Join(root, "etc")) },
+		"etc/hosts": func() error { return os.Symlink(victim, filepath.Join(root, "etc/hosts")) },
+	} {
+		if err := os.RemoveAll(filepath.Join(root, "etc")); err != nil {
+			t.Fatal(err)
+		}
+		if name == "etc/hosts" {
+			if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := make(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Settle(root); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if now, err := os.ReadFile(victim); err != nil || string(now) != string(b) {
+			t.Errorf("%s: a file outside is %q, %v", name, now, err)
+		}
+	}
+}
