@@ -19,7 +19,7 @@ const maxScript = 1 << 20
 // commandArgs are the options of what runs a script: shell and test.
 type commandArgs struct {
 	Command     Lines             `arg:"command" help:"What to run: a text, or a list of lines. The common indentation of a text of several lines is dropped."`
-	Script      string            `arg:"script,keyword" help:"A file of the project to run in place of a command."`
+	Script      string            `arg:"script,keyword" help:"A file of the project to run in place of a command. Lines that all end in CR LF are read as ending in LF, here and in a command."`
 	Args        []string          `arg:"args,keyword" help:"Arguments of the script, \"$1\" and following."`
 	Env         map[string]string `arg:"env,keyword" help:"Variables of the environment."`
 	Secrets     SecretBindings    `arg:"secrets,keyword" help:"Secrets by the name of a variable, or by the path of a file in memory, below /run. In a list, secret(\"my-token\") is the variable MY_TOKEN."`
@@ -47,6 +47,10 @@ func (a *commandArgs) data(c *Call) (op.Command, string, error) {
 		title = strings.Join(append([]string{a.Script}, a.Args...), " ")
 	case len(text) > maxScript:
 		return op.Command{}, "", fmt.Errorf("command: %d bytes are more than %d: copy a file and run that", len(text), maxScript)
+	}
+	text, err := op.UnixScript(text, a.Interpreter)
+	if err != nil {
+		return op.Command{}, "", err
 	}
 	for name := range a.Env {
 		if !envName.MatchString(name) {

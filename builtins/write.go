@@ -42,6 +42,9 @@ func write(c *Call, a *writeArgs) (starlark.Value, error) {
 	if a.Mode != 0 {
 		w.Mode = uint32(a.Mode)
 	}
+	if err := op.CheckProgram(dst, w.Mode, []byte(a.Content)); err != nil {
+		return nil, fmt.Errorf("content: %w", err)
+	}
 	return c.Step(a.Layer, w, a.StepOptions, "write: "+dst), nil
 }
 

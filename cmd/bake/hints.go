@@ -20,6 +20,27 @@ type pattern struct {
 
 var patterns = []pattern{
 	{
+		log: regexp.MustCompile(`(?i)(unable to locate package|no match for argument:?|unable to find a match:?|no package|no such package|couldn't find any package).*\b[0-9]+\.[0-9]+\.[0-9]+`),
+		of:  saysUname,
+		hint: "uname -r names the kernel that runs the step, not one of the image: name the package without it\n" +
+			"(linux-headers-cloud-amd64), or take the version from /lib/modules",
+	},
+	{
+		log:  regexp.MustCompile(`(?i)ping: .*operation not permitted|ping: (permission denied|socket)|lacking privilege for (icmp|raw) socket`),
+		hint: "ping needs raw packets, which a step may not send: curl or getent hosts tries a network, a test() on a machine can ping",
+	},
+	{
+		log: regexp.MustCompile(`(?i)(system has not been booted with systemd|failed to (connect to bus|talk to init daemon|set wall message)|call to reboot failed|init: .*initctl)`),
+		of:  func(c *op.Command) bool { return restarts.MatchString(c.Script) },
+		hint: "a step cannot restart what does not run: leave the restart out; what has to happen in a running machine\n" +
+			"goes into a test(), or into steps of qemu(), which has reboot()",
+	},
+	{
+		log: regexp.MustCompile(`(?i)system has not been booted with systemd`),
+		hint: "no systemd runs in a step: systemctl enable, disable and mask work, is-enabled asks,\n" +
+			"and what needs a running unit goes into a test()",
+	},
+	{
 		log:  regexp.MustCompile(`Temporary failure (in name resolution|resolving)|Could not resolve|Name or service not known|Network is unreachable|bad address`),
 		of:   func(c *op.Command) bool { return c.NoNetwork },
 		hint: "the step has network = False, which cuts it off from every network",
@@ -31,6 +52,11 @@ var patterns = []pattern{
 			`or give interpreter = ["/bin/bash", "-e"]`,
 	},
 }
+
+// restarts matches scripts that restart or stop the machine.
+var restarts = regexp.MustCompile(`\b(reboot|shutdown|poweroff|halt|init 6)\b`)
+
+func saysUname(c *op.Command) bool { return strings.Contains(c.Script, "uname -r") }
 
 // runsSh reports whether a command's script is run by /bin/sh.
 func runsSh(c *op.Command) bool {

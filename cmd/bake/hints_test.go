@@ -25,6 +25,12 @@ func TestHints(t *testing.T) {
 		{"pipefail", op.Command{Script: "#!/bin/sh -eu\nset -o pipefail"}, "set: Illegal option -o pipefail", "/bin/bash"},
 		{"bash itself", op.Command{Script: "#!/bin/bash\nsource x"}, "source: not found", ""},
 		{"python", op.Command{Script: "x", Interpreter: []string{"/usr/bin/python3"}}, "[[: not found", ""},
+		{"headers", op.Command{Script: "apt-get install -y linux-headers-$(uname -r)"}, "E: Unable to locate package linux-headers-6.1.0-18-amd64\nE: Couldn't find any package by glob", "not one of the image"},
+		{"another package", op.Command{Script: "apt-get install -y nginx-1.2.3"}, "E: Unable to locate package nginx-1.2.3", ""},
+		{"ping", op.Command{Script: "ping -c1 1.1.1.1"}, "ping: socktype: SOCK_RAW\nping: socket: Operation not permitted", "raw packets"},
+		{"ping of bookworm", op.Command{Script: "ping -c1 1.1.1.1"}, "/run/bake/step: 1: ping: Operation not permitted", "raw packets"},
+		{"reboot", op.Command{Script: "apt-get upgrade -y; reboot"}, "System has not been booted with systemd as init system (PID 1). Can't operate.\nFailed to connect to bus: Host is down", "leave the restart out"},
+		{"is-active", op.Command{Script: "systemctl is-active nginx"}, "System has not been booted with systemd as init system (PID 1). Can't operate.", "is-enabled"},
 		{"something else", op.Command{Script: "false"}, "no", ""},
 	} {
 		e := &solve.NodeError{Node: &plan.Node{Op: &op.Shell{Command: c.command}}, Err: fmt.Errorf("exit status 2"), Tail: strings.Split(c.log, "\n")}

@@ -2,6 +2,8 @@ package op
 
 import (
 	"archive/tar"
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -81,6 +83,16 @@ func (c *Copy) entry(tw *tar.Writer, own owner, name string, e plan.Entry, conte
 		}
 		h = own.header(name, tar.TypeReg, mode)
 		h.Size = e.Info.Size()
+	}
+	if h.Typeflag == tar.TypeReg && mode&0o111 != 0 {
+		buffered := bufio.NewReader(content)
+		content = buffered
+		// An error of reading comes again below.
+		if begin, _ := buffered.Peek(256); bytes.HasPrefix(begin, []byte("#!")) {
+			if err := CheckProgram(path.Join(c.Dst, name), uint32(mode), begin); err != nil {
+				return fmt.Errorf("copy %s: %w", e.Path, err)
+			}
+		}
 	}
 	if err := tw.WriteHeader(h); err != nil {
 		return fmt.Errorf("copy %s: %w", e.Path, err)
