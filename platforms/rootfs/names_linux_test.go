@@ -45,27 +45,27 @@ func TestHosts(t *testing.T) {
 func TestOfflineMarks(t *testing.T) {
 	f := newFixture(t, "")
 	fs := filepath.Join(f.base.Dir, "fs")
-	for _, dir := range []string{"usr/sbin", "usr/bin", "usr/local/sbin", "etc/pam.d"} {
+	for _, dir := range []string{"usr/sbin", "usr/bin", "usr/local/sbin", "etc/sudoers.d"} {
 		if err := os.MkdirAll(filepath.Join(fs, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.WriteFile(fs+"/usr/bin/dpkg", nil, 0o755), os.WriteFile(fs+"/etc/environment", []byte("A=b\n"), 0o644), os.Chmod(fs+"/usr/local/sbin", 0o775)); err != nil {
+	if err := errors.Join(os.WriteFile(fs+"/usr/bin/dpkg", nil, 0o755), os.WriteFile(fs+"/usr/bin/sudo", nil, 0o755), os.WriteFile(fs+"/usr/bin/systemctl", []byte("#!/bin/sh\necho $SYSTEMD_OFFLINE \"$@\"\n"), 0o755), os.Symlink("../usr/bin/systemctl", fs+"/bin/systemctl"), os.Chmod(fs+"/usr/local/sbin", 0o775)); err != nil {
 		t.Fatal(err)
 	}
 	m := f.boot(t)
 	out, err := sh(m, `echo $container $SYSTEMD_OFFLINE; cat /run/systemd/container; stat -c %a /usr/local/sbin
-sed 's/#.*//' /etc/environment; policy-rc.d; echo $?; grub-mkconfig -o /boot/x 2>/dev/null; echo $?; ls /boot /usr/local/sbin`)
-	if want := "bake 1 bake 775 A=b SYSTEMD_OFFLINE=1 101 0 ls: /boot: No such file or directory /usr/local/sbin: grub-mkconfig"; strings.Join(strings.Fields(out), " ") != want {
+env -u SYSTEMD_OFFLINE systemctl enable --now "a b" 2>/dev/null; policy-rc.d; echo $?; grub-mkconfig -o /boot/x 2>/dev/null; echo $?; ls /boot /usr/local/sbin`)
+	if want := "bake 1 bake 775 1 enable a b 101 0 ls: /boot: No such file or directory /usr/local/sbin: grub-mkconfig systemctl"; strings.Join(strings.Fields(out), " ") != want {
 		t.Errorf("%v\n%s, want\n%s", err, out, want)
 	}
 	// What hardening scripts do to all programs, and what scripts of the field do.
-	if out, err := sh(m, "chmod -R go-w /usr; touch /usr/local/sbin/grub-mkconfig; rm -f /usr/sbin/policy-rc.d; echo C=d >>/etc/environment"); err != nil {
+	if out, err := sh(m, "chmod -R go-w /usr; grep -q SYSTEMD_OFFLINE /etc/sudoers.d/*; chmod 400 /etc/sudoers.d/*; touch /usr/local/sbin/grub-mkconfig; rm -f /usr/sbin/policy-rc.d"); err != nil {
 		t.Fatal(err, out)
 	}
 	l := f.commit(t, m, "after")
 	chain := []platforms.Layer{f.base, l}
-	for name, want := range map[string]string{"usr/local/sbin/grub-mkconfig": "", "usr/sbin/policy-rc.d": "", "etc/environment": "A=b\nC=d\n"} {
+	for name, want := range map[string]string{"usr/local/sbin/grub-mkconfig": "", "usr/sbin/policy-rc.d": "", "etc/sudoers.d/zz-bake-step": "", "usr/local/sbin/systemctl": ""} {
 		if got := inTree(t, f, chain, name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}

@@ -56,7 +56,7 @@ func Make(root, dir string, o Options) (*Cover, error) {
 	}
 	defer r.close()
 	c := &Cover{}
-	for _, add := range []func(*image, Options) error{c.resolv, c.hosts, c.environment, c.programs} {
+	for _, add := range []func(*image, Options) error{c.resolv, c.hosts, c.programs} {
 		if err := add(r, o); err != nil {
 			return nil, err
 		}

@@ -101,17 +101,6 @@ func hostNames(line string) []string {
 	return nil
 }
 
-// environment tells systemctl that systemd is not running where sudo, su and cron
-// have begun with an environment of their own.
-func (c *Cover) environment(r *image, _ Options) error {
-	if !r.isDir("/etc/pam.d") {
-		return nil
-	}
-	return c.add(r, "/etc/environment", func(had []byte) []byte {
-		return append(bytes.Clone(withEnd(had)), "SYSTEMD_OFFLINE=1 "+mark+"\n"...)
-	}, leftOfLines)
-}
-
 // leftOfLines: all but the lines that are marked.
 func leftOfLines(f *file, now []byte) []byte {
 	left := []byte{}
@@ -137,16 +126,40 @@ const policy = `#!/bin/sh
 exit 101
 `
 
+// systemctl --now would fail after it has enabled a unit. The variable is for sudo
+// and su, which begin with an environment of their own.
+const systemctl = `#!/bin/sh
+# Put here by bake while a step runs: no systemd runs that could start a unit.
+export SYSTEMD_OFFLINE=1
+for arg do
+	shift
+	if [ "$arg" = --now ]; then
+		echo "Running in a step of bake, ignoring --now" >&2
+	else
+		set -- "$@" "$arg"
+	fi
+done
+[ -x /usr/bin/systemctl ] || exec /bin/systemctl "$@"
+exec /usr/bin/systemctl "$@"
+`
+
+const sudoers = `# Put here by bake while a step runs: systemctl asks these where it is.
+Defaults env_keep += "SYSTEMD_OFFLINE container"
+`
+
 const mkconfig = `#!/bin/sh
 # Put here by bake while a step runs.
 echo "${0##*/}: nothing to do in a step of bake: its tree is on no disk. The configuration is made with the disk, by export()." >&2
 `
 
 // programs answer where a machine is asked for that is not there: invoke-rc.d may
-// not start services, and GRUB has no disk to write a configuration for.
+// not start services, systemctl neither, and GRUB has no disk to write a
+// configuration for. sudo passes on what says so to systemd's tools.
 func (c *Cover) programs(r *image, _ Options) error {
 	for _, p := range []struct{ dir, name, needs, text string }{
 		{"/usr/sbin", "policy-rc.d", "/usr/bin/dpkg", policy},
+		{"/etc/sudoers.d", "zz-bake-step", "/usr/bin/sudo", sudoers},
+		{"/usr/local/sbin", "systemctl", "/bin/systemctl", systemctl},
 		{"/usr/local/sbin", "grub-mkconfig", "/usr/bin/dpkg", mkconfig},
 		{"/usr/local/sbin", "grub2-mkconfig", "/usr/bin/rpm", mkconfig},
 	} {
