@@ -44,6 +44,7 @@ func TestExamples(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	tests["ordinary machine"] = testOrdinary
 	for name, test := range tests {
 		if !t.Run(name, func(t *testing.T) { test(t, e) }) {
 			return

@@ -188,12 +188,13 @@ func TestDebianNewer(t *testing.T) {
 	needDebian(t)
 	need.Tool(t, "lsinitramfs")
 	h := newHost(t)
-	opts := Options{Debian: "trixie", Packages: []string{"linux-image-amd64", "initramfs-tools"}, Docs: true, SecurityMirror: "none"}
+	opts := Options{Debian: "trixie", Packages: []string{"linux-image-amd64", "initramfs-tools", "systemd-resolved"}, Docs: true, SecurityMirror: "none"}
 	tree, out, err := importNew(t, originOf(t, "debian", opts, nil), h)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.log.String())
 	}
-	for name, want := range map[string]string{"bin": "usr/bin", "lib64": "usr/lib64"} {
+	resolved := "../run/systemd/resolve/stub-resolv.conf" // as its package makes it
+	for name, want := range map[string]string{"bin": "usr/bin", "lib64": "usr/lib64", "etc/resolv.conf": resolved} {
 		if link, err := os.Readlink(filepath.Join(tree, name)); err != nil || link != want {
 			t.Errorf("/%s leads to %q: %v", name, link, err)
 		}
