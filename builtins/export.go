@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -23,14 +24,15 @@ The name is how users address the artifact on the command line, and begins the n
 }
 
 type exportArgs struct {
-	Layer       *Layer    `arg:"layer,required" help:"The layer to write."`
-	Name        string    `arg:"name,required" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"."`
-	Formats     Paths     `arg:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"], where to is not given"`
-	Size        Size      `arg:"size,keyword" help:"Size of the disk, such as \"4G\". On platforms whose machines have a disk, it can only grow; the machine's partitions are left as they are." default:"what its files need, with room to spare, or that of the machine's disk"`
-	Boot        string    `arg:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
-	KernelArgs  Words     `arg:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
-	Compression string    `arg:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
-	To          Platforms `arg:"to,keyword" help:"Platforms on which the image is registered, such as [aws()]; no files are written then."`
+	Layer       *Layer      `arg:"layer,required" help:"The layer to write."`
+	Name        string      `arg:"name,required" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"."`
+	Formats     Paths       `arg:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"], where to is not given"`
+	Size        Size        `arg:"size,keyword" help:"Size of the disk, such as \"4G\". On platforms whose machines have a disk, it can only grow; the machine's partitions are left as they are." default:"what its files need, with room to spare, or that of the machine's disk"`
+	Boot        string      `arg:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
+	KernelArgs  Words       `arg:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
+	Compression string      `arg:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
+	Config      ImageConfig `arg:"config,keyword" help:"How containers of the image run, for the formats oci and docker: a dict with any of entrypoint, cmd, ports, volumes (lists), env, labels (dicts), user, workdir, stop_signal and tag (strings). What it does not say stays as the image that the layer begins on has it; env, labels, ports and volumes are added to, and entrypoint drops that image's cmd." default:"the imported image's, or cmd /bin/sh; tag latest"`
+	To          Platforms   `arg:"to,keyword" help:"Platforms on which the image is registered, such as [aws()]; no files are written then."`
 	StepOptions
 	Options []starlark.Tuple `arg:"**"`
 }
@@ -75,6 +77,9 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if err := c.onlyDisks(formats); err != nil {
 		return nil, err
 	}
+	if c.Given("config") && !slices.Contains(formats, "oci") && !slices.Contains(formats, "docker") {
+		return nil, fmt.Errorf("config: none of the formats %s is a container image", strings.Join(formats, ", "))
+	}
 	if err := c.ownDisk(a.Layer.platform); err != nil {
 		return nil, err
 	}
@@ -92,6 +97,7 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 			KernelArgs:  strings.Join(a.KernelArgs, " "),
 			Compression: compression,
 			Writer:      export.Writer,
+			Config:      json.RawMessage(a.Config),
 		},
 		Platform: a.Layer.node.Platform,
 		Deps:     []*plan.Node{a.Layer.node},

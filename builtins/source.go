@@ -142,15 +142,47 @@ func (c *Call) sourceOption(n *plan.Node, s *op.Source, o platforms.Option, v st
 		return "", wrongType(v, string(o.Kind))
 	} else if err != nil {
 		return "", err
-	} else if !namesFile(o, text) {
+	} else if !namesFile(o, text) && !c.isLayout(o, text) {
 		return text, c.notMeantAsFile(o, text)
 	}
 	abs, err := c.anyPath(text)
+	tag := ""
+	if path, after, tagged := cutTag(text); err != nil && o.Kind == platforms.Ref && tagged {
+		if other, otherErr := c.anyPath(path); otherErr == nil {
+			abs, tag, err = other, after, nil
+		}
+	}
 	if err != nil {
 		return "", err
 	}
 	s.Files = append(s.Files, op.SourceFile{Option: o.Name, Input: c.input(abs, nil)})
-	return "", nil
+	return tag, nil
+}
+
+// cutTag cuts the tag off a path, as in "./layout:v1"; the tag keeps its colon.
+func cutTag(s string) (path, tag string, ok bool) {
+	i := strings.LastIndex(s, ":")
+	if i <= 0 || strings.Contains(s[i:], "/") {
+		return s, "", false
+	}
+	return s[:i], s[i:], true
+}
+
+// isLayout reports whether a reference without a "/" names a folder with
+// container images beside the file that calls, with a tag or without.
+func (c *Call) isLayout(o platforms.Option, ref string) bool {
+	if o.Kind != platforms.Ref || strings.Contains(ref, "/") {
+		return false
+	}
+	for _, name := range []string{"oci-layout", "index.json", "manifest.json"} {
+		path, _, _ := cutTag(ref)
+		for _, folder := range []string{ref, path} {
+			if _, err := c.Project.Path(c.Dir(), folder+"/"+name); err == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // notMeantAsFile returns an error where ref, a reference, is also the path of a
@@ -180,7 +212,7 @@ func (c *Call) input(abs string, exclude []string) *plan.Input {
 func sourceName(s *op.Source, kwargs []starlark.Tuple) string {
 	var values map[string]json.RawMessage
 	var text string
-	if json.Unmarshal(s.Options, &values) == nil && json.Unmarshal(values[s.Of], &text) == nil {
+	if json.Unmarshal(s.Options, &values) == nil && json.Unmarshal(values[s.Of], &text) == nil && !strings.HasPrefix(text, ":") {
 		return "source: " + s.Of + " " + redacted(text)
 	}
 	switch v := given(kwargs, s.Of).(type) {

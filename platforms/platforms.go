@@ -134,6 +134,11 @@ func (e *ExitError) Error() string {
 // reach a layer.
 var FileTime = time.Unix(946684800, 0).UTC() // 2000-01-01
 
+// ImageConfigName is the name of a file that Import leaves in a layer's directory
+// where the origin is a container image: how its containers run, as JSON of the
+// object "config" of the OCI image specification's image configuration.
+const ImageConfigName = "image.json"
+
 // A DirError says that an entry written to a machine would have replaced a
 // directory.
 type DirError struct{ Name string } // relative to where it was written

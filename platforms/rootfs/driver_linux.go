@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -93,7 +94,11 @@ func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, _ platforms.
 		return nil, fmt.Errorf("boot: %w", err)
 	}
 	m := newMachine(d, dir, remove, layers)
-	if err := m.prepare(); err != nil {
+	m.env, err = imageEnv(chain[0])
+	if err == nil {
+		err = m.prepare()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("boot: %w", err), remove())
 	}
 	return m, nil
@@ -114,6 +119,23 @@ func (d *driver) Tree(ctx context.Context, chain []platforms.Layer, use func(dir
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	return overlay.Mount{Lowers: layers, UserXattr: d.userNS}.Use(base, use)
+}
+
+// imageEnv returns the environment of the container image that the layer comes
+// from, if it does.
+func imageEnv(l platforms.Layer) ([]string, error) {
+	b, err := os.ReadFile(filepath.Join(l.Dir, platforms.ImageConfigName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	var config struct{ Env []string }
+	if err == nil {
+		err = json.Unmarshal(b, &config)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read configuration of the imported image: %w", err)
+	}
+	return config.Env, nil
 }
 
 // fsName is the name of the overlay directory in a layer's directory.

@@ -97,7 +97,7 @@ func (m *machine) job(c platforms.Cmd, over *cover.Cover) (sandbox.Job, error) {
 		Network: !c.NoNetwork,
 		GraceMS: int(grace.Milliseconds()),
 		Args:    c.Args,
-		Env:     c.Env,
+		Env:     append(m.env[:len(m.env):len(m.env)], c.Env...),
 		Dir:     c.Dir,
 		User:    c.User,
 	}

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -21,7 +20,7 @@ var docker = Format{
 		if err != nil {
 			return err
 		}
-		return create(out, func(w io.Writer) error { return img.archive(ctx, w, strings.ToLower(j.op.Name)+":latest") })
+		return create(out, func(w io.Writer) error { return img.archive(ctx, w, img.name+":"+img.tag) })
 	},
 }
 
@@ -43,10 +42,12 @@ func (img *ociImage) archive(ctx context.Context, w io.Writer, tag string) error
 		return err
 	}
 	t := tar.NewWriter(w)
-	if err := t.WriteHeader(fileHeader("manifest.json", int64(len(b)))); err != nil {
+	// Readers of the layout take the name of an archive from its index.
+	index, err := img.index(tag)
+	if err != nil {
 		return err
 	}
-	if _, err := t.Write(b); err != nil {
+	if err := errors.Join(addBytes(t, "manifest.json", b), addBytes(t, "index.json", index)); err != nil {
 		return err
 	}
 	// WalkDir goes in the order of names.
@@ -55,7 +56,7 @@ func (img *ociImage) archive(ctx context.Context, w io.Writer, tag string) error
 			return err
 		}
 		rel, err := filepath.Rel(img.dir, p)
-		if err != nil {
+		if err != nil || rel == "index.json" {
 			return err
 		}
 		return addFile(t, p, filepath.ToSlash(rel))
@@ -68,6 +69,14 @@ func (img *ociImage) archive(ctx context.Context, w io.Writer, tag string) error
 
 func fileHeader(name string, size int64) *tar.Header {
 	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, ModTime: time.Unix(0, 0)}
+}
+
+func addBytes(t *tar.Writer, name string, b []byte) error {
+	if err := t.WriteHeader(fileHeader(name, int64(len(b)))); err != nil {
+		return err
+	}
+	_, err := t.Write(b)
+	return err
 }
 
 func addFile(t *tar.Writer, path, name string) (err error) {

@@ -147,7 +147,7 @@ func checkImage(t *testing.T, img v1.Image, o []validate.Option) {
 		t.Fatalf("%d layers, %v", len(layers), err)
 	}
 	want := [][]string{
-		{"./", "etc/", "etc/kept", "etc/old", "opt/", "opt/a"},
+		{"./", "etc/", "etc/kept", "opt/"},
 		{"./", "etc/", "etc/.wh.old", "opt/", "opt/.wh..wh..opq", "opt/b SCHILY.xattr.user.kept=yes"},
 	}
 	for i, l := range layers {

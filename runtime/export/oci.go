@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,6 +50,8 @@ type ociImage struct {
 	config   v1.Descriptor
 	manifest v1.Descriptor
 	layers   []v1.Descriptor
+	name     string // as of a repository
+	tag      string
 }
 
 func blobPath(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }
@@ -64,14 +67,12 @@ func writeLayout(ctx context.Context, j *Job, dir string) (*ociImage, error) {
 		return nil, err
 	}
 	img := &ociImage{dir: dir}
-	config := &v1.ConfigFile{
-		Architecture: j.req.Arch, OS: "linux",
-		RootFS: v1.RootFS{Type: "layers"},
-		Config: v1.Config{
-			Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-			Cmd: []string{"/bin/sh"},
-		},
+	run, tag, err := j.imageConfig()
+	if err != nil {
+		return nil, err
 	}
+	img.tag, img.name = tag, repository(j.op.Name)
+	config := &v1.ConfigFile{Architecture: j.req.Arch, OS: "linux", RootFS: v1.RootFS{Type: "layers"}, Config: run}
 	newest := int64(0)
 	add := func(t *tree.Tree, by string) error {
 		use := t.Usage()
@@ -113,14 +114,23 @@ func layerCodec(compression string) (codec, types.MediaType, error) {
 	return "", "", fmt.Errorf("compression %q: OCI layers know zstd, zlib (gzip) and none", compression)
 }
 
-// eachLayer calls add with every layer from the oldest on, or with the merged
-// tree where the layers are not known.
+// eachLayer calls add with every layer from the oldest on, without what later
+// ones hide, or with the merged tree where the layers are not known.
 func (j *Job) eachLayer(ctx context.Context, add func(t *tree.Tree, by string) error) error {
 	if len(j.req.Layers) == 0 || j.req.Disk != nil {
 		return j.Tree(ctx, func(dir string) error { return scanInto(dir, j.req.Key.Short(), add) })
 	}
-	for _, l := range j.req.Layers {
-		if err := scanInto(layerDir(l), l.Key[:min(len(l.Key), 12)], add); err != nil {
+	trees, above := make([]*tree.Tree, len(j.req.Layers)), newHidden()
+	for i, l := range slices.Backward(j.req.Layers) {
+		t, err := tree.Scan(layerDir(l))
+		if err != nil {
+			return err
+		}
+		above.below(t, i == 0)
+		trees[i] = t
+	}
+	for i, l := range j.req.Layers {
+		if err := add(trees[i], l.Key[:min(len(l.Key), 12)]); err != nil {
 			return err
 		}
 	}
@@ -150,8 +160,7 @@ func (img *ociImage) finish(config *v1.ConfigFile) (err error) {
 	}
 	img.manifest.MediaType = types.OCIManifestSchema1
 	img.manifest.Platform = &v1.Platform{Architecture: config.Architecture, OS: config.OS}
-	img.manifest.Annotations = map[string]string{"org.opencontainers.image.ref.name": "latest"}
-	index, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{img.manifest}})
+	index, err := img.index(img.tag)
 	if err != nil {
 		return err
 	}
@@ -159,6 +168,13 @@ func (img *ociImage) finish(config *v1.ConfigFile) (err error) {
 		return err
 	}
 	return os.WriteFile(filepath.Join(img.dir, "index.json"), index, 0o644)
+}
+
+// index returns index.json, in which the image has the name.
+func (img *ociImage) index(name string) ([]byte, error) {
+	d := img.manifest
+	d.Annotations = map[string]string{"org.opencontainers.image.ref.name": name}
+	return json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{d}})
 }
 
 func (img *ociImage) putJSON(v any) (v1.Descriptor, error) {

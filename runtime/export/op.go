@@ -1,5 +1,7 @@
 package export
 
+import "encoding/json"
+
 // Writer is the version of what writes disks and formats. It is part of an
 // artifact's key, so that artifacts are written again when it rises: whenever
 // the same layer gives other bytes than before.
@@ -14,6 +16,9 @@ type Op struct {
 	KernelArgs  string   `key:"kernel_args"`
 	Compression string   `key:"compression"` // "zstd", "zlib" or "none"; "" means what suits the format
 	Writer      int      `key:"writer"`      // Writer
+
+	// Config is the canonical JSON of a Config, for the formats oci and docker.
+	Config json.RawMessage `key:"config"`
 }
 
 // Kind implements plan.Op.

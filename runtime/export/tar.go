@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bake.build/bake/internal/paxattr"
+	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/disk/tree"
 )
 
@@ -168,8 +169,9 @@ func fromOverlay(hdr *tar.Header, e *tree.Entry) ([]*tar.Header, error) {
 	if strings.HasPrefix(e.Name, whiteoutPrefix) {
 		return nil, errWhiteoutName
 	}
+	// When something was removed is no part of the image.
 	mark := func(name string) *tar.Header {
-		return &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, ModTime: hdr.ModTime, Format: tar.FormatPAX}
+		return &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, ModTime: platforms.FileTime, Format: tar.FormatPAX}
 	}
 	if e.IsWhiteout() {
 		dir, base := path.Split(hdr.Name)

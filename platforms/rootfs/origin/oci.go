@@ -2,10 +2,12 @@ package origin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -81,7 +83,23 @@ func importOCI(ctx context.Context, opts Options, o platforms.Origin, tree strin
 	if err := a.apply(ctx); err != nil {
 		return fmt.Errorf("oci %s: %w", shown, err)
 	}
+	if err := keepConfig(img, filepath.Dir(tree)); err != nil {
+		return fmt.Errorf("oci %s: %w", shown, err)
+	}
 	return a.lost.tell(out, "oci "+shown)
+}
+
+// keepConfig leaves in dir how containers of the image run.
+func keepConfig(img v1.Image, dir string) error {
+	file, err := img.ConfigFile()
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(file.Config)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, platforms.ImageConfigName), b, 0o600)
 }
 
 // openImage opens the image that o names and tells its name for messages. done
@@ -94,7 +112,7 @@ func openImage(ctx context.Context, opts Options, o platforms.Origin, h platform
 	}
 	platform := ociPlatform(arch)
 	if path := o.Paths["oci"]; path != "" {
-		img, done, err = localImage(ctx, path, platform, h)
+		img, done, err = localImage(ctx, path, strings.TrimPrefix(opts.OCI, ":"), platform, h)
 		return img, path, done, err
 	}
 	ref, err := name.ParseReference(opts.OCI)
@@ -124,7 +142,7 @@ func openImage(ctx context.Context, opts Options, o platforms.Origin, h platform
 }
 
 // localImage opens a layout folder, an archive of one, or a docker archive.
-func localImage(ctx context.Context, path string, platform v1.Platform, h platforms.Host) (v1.Image, func() error, error) {
+func localImage(ctx context.Context, path, tag string, platform v1.Platform, h platforms.Host) (v1.Image, func() error, error) {
 	none := func() error { return nil }
 	info, err := os.Stat(path)
 	if err != nil {
@@ -142,7 +160,7 @@ func localImage(ctx context.Context, path string, platform v1.Platform, h platfo
 		}
 		path = dir
 	}
-	img, err := folderImage(path, platform)
+	img, err := folderImage(path, tag, platform)
 	if err != nil {
 		return nil, none, errors.Join(err, remove())
 	}
@@ -212,7 +230,7 @@ func selectImage(index v1.ImageIndex, want v1.Platform) (v1.Image, error) {
 		return nil, fmt.Errorf("the image is not made for %s but for: %s", want, strings.Join(offered, ", "))
 	}
 	if len(fits) > 1 && fits[0].Platform == nil {
-		return nil, fmt.Errorf("holds %d images, of which one must be chosen: copy it to a layout of its own", len(fits))
+		return nil, fmt.Errorf("holds %d images, of which one must be chosen: name it after a colon, as in ./layout:latest", len(fits))
 	}
 	img, err := index.Image(fits[0].Digest)
 	if err != nil {

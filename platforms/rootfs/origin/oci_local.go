@@ -8,17 +8,21 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // folderImage opens the image in a folder: an OCI layout, or what docker save
 // writes. An archive may be both; the layout has the digests.
-func folderImage(dir string, platform v1.Platform) (v1.Image, error) {
+// tag picks one of several images by its name or the end of it after a colon; ""
+// takes the only one.
+func folderImage(dir, tag string, platform v1.Platform) (v1.Image, error) {
 	if err := checkFolder(dir); err != nil {
 		return nil, err
 	}
@@ -27,17 +31,49 @@ func folderImage(dir string, platform v1.Platform) (v1.Image, error) {
 		if err != nil {
 			return nil, err
 		}
+		if tag != "" {
+			return taggedImage(index, tag, platform)
+		}
 		return selectImage(index, platform)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	img, err := dockerImage(root)
+	img, err := dockerImage(root, tag)
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
 	return img, checkPlatform(img, platform)
+}
+
+// refName is the annotation that names an image of a layout.
+const refName = "org.opencontainers.image.ref.name"
+
+// hasTag reports whether an image's name is the one that is asked for, or has it
+// for its tag.
+func hasTag(name, tag string) bool { return name == tag || strings.HasSuffix(name, ":"+tag) }
+
+// taggedImage returns the image with the tag from the index of a layout.
+func taggedImage(index v1.ImageIndex, tag string, platform v1.Platform) (v1.Image, error) {
+	m, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	fits := map[v1.Hash]v1.Descriptor{}
+	for _, d := range m.Manifests {
+		if name := d.Annotations[refName]; hasTag(name, tag) {
+			fits[d.Digest] = d
+		} else if name != "" {
+			names = append(names, name)
+		}
+	}
+	one := mutate.RemoveManifests(index, func(d v1.Descriptor) bool { _, is := fits[d.Digest]; return !is })
+	if len(fits) == 0 {
+		return nil, fmt.Errorf("no image has the tag %q: there are %s", tag, strings.Join(names, ", "))
+	}
+	return selectImage(one, platform)
 }
 
 // checkFolder makes sure that a folder from elsewhere has nothing but files and
@@ -76,12 +112,13 @@ type dockerFolder struct {
 }
 
 // dockerImage reads the manifest.json of a docker archive.
-func dockerImage(root *os.Root) (v1.Image, error) {
-	var manifests []struct {
+func dockerImage(root *os.Root, tag string) (v1.Image, error) {
+	type manifest struct {
 		Config   string
 		RepoTags []string
 		Layers   []string
 	}
+	var manifests []manifest
 	data, err := root.ReadFile("manifest.json")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("neither an OCI layout nor a docker archive: it has no index.json and no manifest.json")
@@ -92,12 +129,20 @@ func dockerImage(root *os.Root) (v1.Image, error) {
 	if err := json.Unmarshal(data, &manifests); err != nil {
 		return nil, fmt.Errorf("read manifest.json: %w", err)
 	}
-	if len(manifests) != 1 {
-		var tags []string
-		for _, m := range manifests {
-			tags = append(tags, m.RepoTags...)
+	var tags []string
+	for _, m := range manifests {
+		tags = append(tags, m.RepoTags...)
+	}
+	if tag != "" {
+		manifests = slices.DeleteFunc(manifests, func(m manifest) bool {
+			return !slices.ContainsFunc(m.RepoTags, func(name string) bool { return hasTag(name, tag) })
+		})
+		if len(manifests) != 1 {
+			return nil, fmt.Errorf("holds %d images with the tag %q: there are %s", len(manifests), tag, strings.Join(tags, ", "))
 		}
-		return nil, fmt.Errorf("holds %d images (%s), of which one must be chosen: save it alone", len(manifests), strings.Join(tags, ", "))
+	}
+	if len(manifests) != 1 {
+		return nil, fmt.Errorf("holds %d images (%s), of which one must be chosen: name it after a colon, as in ./images.tar:latest", len(manifests), strings.Join(tags, ", "))
 	}
 	f := &dockerFolder{root: root, layers: manifests[0].Layers}
 	if f.config, err = root.ReadFile(path.Clean(manifests[0].Config)); err != nil {

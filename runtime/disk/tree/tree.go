@@ -248,7 +248,9 @@ func (t *Tree) Usage() Usage {
 		}
 		u.Inodes++
 		u.Bytes += min(e.Size, e.Stored)
-		u.Newest = max(u.Newest, e.Sec)
+		if !e.IsWhiteout() {
+			u.Newest = max(u.Newest, e.Sec)
+		}
 		return nil
 	})
 	return u
