@@ -70,6 +70,13 @@ func TestSquashfs(t *testing.T) {
 		if out, err := exec.Command("diff", "-r", dir, to).CombinedOutput(); err != nil {
 			t.Errorf("%q: %v\n%s", compression, err, out)
 		}
+		want, err := os.Stat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if root, err := os.Stat(to); err != nil || root.Mode() != want.Mode() || !root.ModTime().Equal(want.ModTime()) {
+			t.Errorf("%q: the root directory is %v, %v, want %v, %v", compression, root.Mode(), root.ModTime(), want.Mode(), want.ModTime())
+		}
 	}
 }
 

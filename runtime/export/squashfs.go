@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,8 +43,8 @@ var squashfs = Format{
 // squash gives mksquashfs the tree as a tar archive, which has attributes and
 // names in one order, whatever the order in which they were made.
 func (j *Job) squash(ctx context.Context, t *tree.Tree, out string, options []string) error {
-	use := t.Usage()
-	args := append([]string{"-", out, "-tar", "-noappend", "-no-progress", "-quiet", "-exit-on-error", "-mem", "512M",
+	use, lost := t.Usage(), &lostACLs{}
+	args := append([]string{"-", out, "-tar", "-noappend", "-no-progress", "-quiet", "-exit-on-error", "-mem", "512M", "-noI",
 		"-mkfs-time", strconv.FormatInt(max(use.Newest, 0), 10)}, options...)
 	cmd := exec.CommandContext(ctx, "mksquashfs", args...)
 	// mksquashfs refuses -mkfs-time beside SOURCE_DATE_EPOCH.
@@ -62,7 +63,6 @@ func (j *Job) squash(ctx context.Context, t *tree.Tree, out string, options []st
 		ended <- err
 	}()
 	// On this goroutine, where the tree can be seen.
-	lost := &lostACLs{}
 	err := writeTar(ctx, w, t, lost.translate, func(done int64) { j.Progress("squashfs", done, use.Bytes) })
 	w.CloseWithError(err)
 	if toolErr := <-ended; toolErr != nil {
@@ -71,7 +71,17 @@ func (j *Job) squash(ctx context.Context, t *tree.Tree, out string, options []st
 	if err != nil && !errors.Is(err, errEnded) {
 		return err
 	}
-	if lost.files > 0 && j.req.Warn != nil {
+	mode, err := lost.root(t.Root)
+	if err == nil {
+		err = setSquashRoot(out, t.Root, mode)
+	}
+	if err != nil || j.req.Warn == nil {
+		return err
+	}
+	if slices.ContainsFunc(t.Root.Xattrs, func(x tree.Xattr) bool { return x.Name != paxattr.AccessACL && x.Name != paxattr.DefaultACL }) {
+		j.req.Warn("squashfs is written without the extended attributes of the root directory")
+	}
+	if lost.files > 0 {
 		j.req.Warn(fmt.Sprintf("squashfs has no access control lists: %d files, /%s first, have permission bits alone", lost.files, lost.first))
 	}
 	return nil
@@ -93,6 +103,15 @@ func checkSquashTimes(t *tree.Tree) error {
 type lostACLs struct {
 	files int
 	first string
+}
+
+// root returns the mode of the root directory.
+func (l *lostACLs) root(e *tree.Entry) (uint32, error) {
+	mode := e.Mode & 0o7777
+	if acl, ok := e.Xattr(paxattr.AccessACL); ok {
+		return paxattr.ModeWithout(mode, acl)
+	}
+	return mode, nil
 }
 
 // translate leaves nobody more rights than the ACL gave.
@@ -124,7 +143,7 @@ func squashOptions(compression string) ([]string, error) {
 	case "zlib":
 		return []string{"-comp", "gzip", "-Xcompression-level", "6"}, nil
 	case "none":
-		return []string{"-noI", "-noId", "-noD", "-noF", "-noX"}, nil
+		return []string{"-noD", "-noF", "-noX"}, nil
 	}
 	return nil, fmt.Errorf("compression %q: squashfs knows zstd, zlib and none", compression)
 }
