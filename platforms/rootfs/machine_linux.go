@@ -23,7 +23,7 @@ type machine struct {
 	driver *driver
 	dir    string // holds upper, work and base
 	remove func() error
-	env    []string // of the image that the first layer comes from
+	env    []string        // of the image that the first layer comes from
 	closed context.Context // done when Close was called
 	end    context.CancelFunc
 

@@ -39,6 +39,9 @@ func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree stri
 	if err == nil {
 		err = copyRoot(ctx, raw, tree, scratch, out)
 	}
+	if err == nil {
+		err = refuseMarks(tree)
+	}
 	if err != nil {
 		return fmt.Errorf("disk %s: %w", s.Name, errors.Join(ctx.Err(), err))
 	}
