@@ -26,7 +26,7 @@ type commandArgs struct {
 	User        string            `arg:"user,keyword" help:"Who runs it: \"user\" or \"user:group\"." default:"root"`
 	Workdir     string            `arg:"workdir,keyword" help:"Where it runs, an absolute path." default:"/"`
 	Interpreter Words             `arg:"interpreter,keyword" help:"What runs the script." default:"its \"#!\" line, or /bin/sh -e"`
-	Caches      []string          `arg:"caches,keyword" help:"Directories that are kept between builds and are no part of the layer, such as /var/cache/apt."`
+	Caches      []string          `arg:"caches,keyword" help:"Directories that are kept between builds and are no part of the layer, such as /var/cache/apt. Steps of this project that begin on the same pin of an origin share them and have to trust each other; one waits for the other, outside of its own timeout."`
 	Network     bool              `arg:"network,keyword" help:"Whether it can reach the network." default:"True"`
 	ExitCodes   ExitCodes         `arg:"valid_exit_codes,keyword" help:"The exit codes that mean success." default:"[0]"`
 }

@@ -82,6 +82,11 @@ type Cmd struct {
 	// Caches are directories kept between commands outside of the layer.
 	Caches []Cache
 
+	// Waiting, if not nil, is called once when the command has to wait for a
+	// cache that another one uses, with what it waits for, and over when the
+	// wait has ended, in whatever way.
+	Waiting func(what string) (over func())
+
 	// NoNetwork cuts the command off from every network but its own loopback.
 	NoNetwork bool
 

@@ -48,6 +48,7 @@ func (s *session) solveConfig(f *buildFlags, events *event.Stream) solve.Config 
 		Events:    events,
 		Jobs:      f.jobs,
 		Claims:    s.claims(f),
+		Project:   s.project.Root,
 		KeepGoing: f.keepGoing,
 		OnError:   solve.OnError(f.onError),
 		Shell:     s.failureShell,

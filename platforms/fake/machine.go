@@ -59,7 +59,7 @@ func (m *machine) Run(ctx context.Context, c platforms.Cmd) error {
 	if len(c.Args) == 0 {
 		return errors.New("run: no command")
 	}
-	release, err := m.driver.lockCaches(ctx, c.Caches)
+	release, err := m.driver.lockCaches(ctx, c.Caches, c.Waiting)
 	if err != nil {
 		return fmt.Errorf("run %s: %w", what, err)
 	}
@@ -225,7 +225,7 @@ type cache struct {
 	files Files         // names relative to the cache; guarded by Driver.mu
 }
 
-func (d *Driver) lockCaches(ctx context.Context, caches []platforms.Cache) (release func(), err error) {
+func (d *Driver) lockCaches(ctx context.Context, caches []platforms.Cache, waiting func(string) func()) (release func(), err error) {
 	ids := map[string]bool{}
 	for _, c := range caches {
 		ids[c.ID] = true
@@ -238,6 +238,16 @@ func (d *Driver) lockCaches(ctx context.Context, caches []platforms.Cache) (rele
 	}
 	for _, id := range slices.Sorted(maps.Keys(ids)) {
 		c := d.cache(id)
+		select {
+		case <-c.turn:
+			held = append(held, c)
+			continue
+		default:
+		}
+		if waiting != nil {
+			defer waiting("the cache " + id + ", which another step uses")()
+			waiting = nil
+		}
 		select {
 		case <-c.turn:
 			held = append(held, c)

@@ -197,11 +197,18 @@ func testCachesTakeTurns(t *testing.T, s *suite) {
 	go func() {
 		held <- m.Run(ctx, platforms.Cmd{Args: []string{"sh", "-c", "echo x > /c/held; sleep 600"}, Caches: caches})
 	}()
+	var waits, overs int
+	told := func(what string) func() {
+		if waits++; !strings.Contains(what, "cache") {
+			t.Errorf("waiting for %q", what)
+		}
+		return func() { overs++ }
+	}
 	waiting, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer stop()
 	time.Sleep(150 * time.Millisecond)
-	if err := other.Run(waiting, platforms.Cmd{Args: []string{"true"}, Caches: caches}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("waiting for a cache: %v", err)
+	if err := other.Run(waiting, platforms.Cmd{Args: []string{"true"}, Caches: caches, Waiting: told}); !errors.Is(err, context.DeadlineExceeded) || waits != 1 || overs != 1 {
+		t.Errorf("waiting for a cache: %v; told %d times, ended %d times", err, waits, overs)
 	}
 	cancel()
 	if err := <-held; !errors.Is(err, context.Canceled) {

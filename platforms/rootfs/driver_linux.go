@@ -22,6 +22,7 @@ type driver struct {
 	userNS bool
 	self   func() (*os.File, error) // this program, as machines may see it
 	groups *groups
+	swept  sync.Once // of old caches
 }
 
 var (

@@ -29,7 +29,7 @@ func TestModes(t *testing.T) {
 	if out, err := sh(m, "stat -c %a /c", other); err != nil || out != "755" {
 		t.Errorf("the mode of a new cache: %s, %v", out, err)
 	}
-	for _, pattern := range []string{"machine*", "caches/rootfs-packages"} {
+	for _, pattern := range []string{"machine*", "caches/rootfs-caches/packages"} {
 		found, err := filepath.Glob(filepath.Join(f.host.dir, pattern))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%s: nothing, %v", pattern, err)

@@ -45,7 +45,7 @@ func (m *machine) run(ctx context.Context, c platforms.Cmd, t *terminal) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", verb, err)
 	}
-	mounts, release, err := m.driver.caches(ctx, c.Caches)
+	mounts, release, err := m.driver.caches(ctx, c.Caches, c.Waiting)
 	if err != nil {
 		return fmt.Errorf("%s: %w", verb, err)
 	}

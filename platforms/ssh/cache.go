@@ -27,7 +27,7 @@ type heldCache struct {
 
 // useCaches puts caches into the machine, in memory, one command at a time.
 // release takes them away; keep says to store what they hold then.
-func (m *Machine) useCaches(ctx context.Context, l *link, caches []platforms.Cache) (release func(keep bool) error, err error) {
+func (m *Machine) useCaches(ctx context.Context, l *link, caches []platforms.Cache, waiting func(string) func()) (release func(keep bool) error, err error) {
 	var held []*heldCache
 	release = func(keep bool) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.c.timeout())
@@ -42,7 +42,7 @@ func (m *Machine) useCaches(ctx context.Context, l *link, caches []platforms.Cac
 	sorted := slices.SortedFunc(slices.Values(caches), func(a, b platforms.Cache) int { return strings.Compare(a.ID, b.ID) })
 	for _, c := range sorted {
 		h := &heldCache{Cache: c}
-		if err = m.lockCache(ctx, h); err == nil {
+		if err = m.lockCache(ctx, h, waiting); err == nil {
 			held = append(held, h)
 			err = m.fillCache(ctx, l, h)
 		}
@@ -54,12 +54,20 @@ func (m *Machine) useCaches(ctx context.Context, l *link, caches []platforms.Cac
 }
 
 // lockCache waits for its turn.
-func (m *Machine) lockCache(ctx context.Context, h *heldCache) error {
+func (m *Machine) lockCache(ctx context.Context, h *heldCache, waiting func(string) func()) error {
 	if m.c.Caches == "" {
 		return nil
 	}
 	h.file = filepath.Join(m.c.Caches, url.PathEscape(h.ID)+".tar")
 	h.lock = flock.New(h.file + ".lock")
+	if ok, err := h.lock.TryLock(); err != nil {
+		return fmt.Errorf("lock: %w", err)
+	} else if ok {
+		return nil
+	}
+	if waiting != nil {
+		defer waiting("the cache " + h.Dir + ", which another step uses")()
+	}
 	if _, err := h.lock.TryLockContext(ctx, 50*time.Millisecond); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -36,7 +36,7 @@ func (m *Machine) Run(ctx context.Context, c platforms.Cmd) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", verb, err)
 	}
-	release, err := m.useCaches(ctx, l, c.Caches)
+	release, err := m.useCaches(ctx, l, c.Caches, c.Waiting)
 	if err != nil {
 		return fmt.Errorf("%s: %w", verb, err)
 	}

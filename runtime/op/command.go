@@ -2,6 +2,8 @@ package op
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path"
@@ -77,13 +79,14 @@ func (c *Command) cmd(env plan.Env) (platforms.Cmd, error) {
 		Stderr:    env.Out,
 		NoNetwork: c.NoNetwork,
 		Secret:    len(c.Secrets) > 0,
+		Waiting:   env.Waiting,
 		Files:     []platforms.File{{Path: scriptPath, Data: []byte(c.Script), Mode: 0o755, User: c.User}},
 	}
 	for _, name := range sortedKeys(c.Env) {
 		cmd.Env = append(cmd.Env, name+"="+c.Env[name])
 	}
 	for _, dir := range c.Caches {
-		cmd.Caches = append(cmd.Caches, platforms.Cache{ID: cacheID(dir), Dir: dir})
+		cmd.Caches = append(cmd.Caches, platforms.Cache{ID: cacheID(env.Trust, dir), Dir: dir})
 	}
 	for _, s := range c.Secrets {
 		value, err := env.Secrets(s.Name)
@@ -119,8 +122,15 @@ func (c *Command) interpreter() []string {
 }
 
 // cacheID names the cache of a directory: the same directory is the same cache
-// on all machines of a platform, and no other is.
-func cacheID(dir string) string { return strings.TrimPrefix(path.Clean(dir), "/") }
+// on all machines of a platform for steps that trust each other, and no other is.
+func cacheID(trust, dir string) string {
+	id := strings.TrimPrefix(path.Clean(dir), "/")
+	if trust == "" {
+		return id
+	}
+	sum := sha256.Sum256([]byte(trust))
+	return id + "." + hex.EncodeToString(sum[:8])
+}
 
 func sortedKeys(m map[string]string) []string {
 	keys := make([]string, 0, len(m))

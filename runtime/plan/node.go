@@ -135,6 +135,14 @@ type Launch struct {
 type Env struct {
 	Out     platforms.Sink
 	Secrets func(name string) ([]byte, error) // the value of a secret
+
+	// Trust names the steps that may share caches: what one leaves there, the
+	// others use.
+	Trust string
+
+	// Waiting is called when the op has to wait for what, and over when that
+	// has ended: the time does not count as the op's own. It may be nil.
+	Waiting func(what string) (over func())
 }
 
 // A Reader is an Op that reads files of the project. Seal fills the digest of

@@ -124,6 +124,10 @@ type Config struct {
 	// claims of the first node that runs in it. It may be nil.
 	Claims func(n *plan.Node) []Claim
 
+	// Project names those whose steps may trust each other with caches, such as
+	// the absolute path of the project's root directory.
+	Project string
+
 	// KeepGoing runs what does not depend on a failed node.
 	KeepGoing bool
 

@@ -24,6 +24,7 @@ type task struct {
 	failed    bool          // the failure is the unit's own, not that of a stopped build
 	took      time.Duration // until the failure, without what the user did then
 	kept      plan.Key      // the layer that holds the state at the failure
+	clock     *clock        // of the running try; nil without a timeout
 }
 
 // do runs f for u and tells how it ended. The caller hands u.end to finish.
@@ -79,7 +80,16 @@ func (t *task) send(e event.Event) {
 	t.r.c.Events.Send(e)
 }
 
-func (t *task) env() plan.Env { return plan.Env{Out: t.out, Secrets: t.r.secrets.get} }
+func (t *task) env() plan.Env {
+	return plan.Env{Out: t.out, Secrets: t.r.secrets.get, Trust: t.r.trust(t.u.node()), Waiting: t.wait}
+}
+
+// wait tells that the unit waits for what, and stops the clock of its timeout
+// until that is over.
+func (t *task) wait(what string) (over func()) {
+	fmt.Fprintf(t.out, "waiting for %s\n", what)
+	return t.clock.pause()
+}
 
 // tries calls prepare and apply until they succeed or the node's retries are
 // used up. c is the machine that a failed try leaves unusable; it may be nil.
@@ -111,9 +121,11 @@ func (t *task) once(c *chain, timeout time.Duration, apply func(ctx context.Cont
 	ctx := t.r.ctx
 	late := errors.New("timed out after " + short(timeout))
 	if timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, timeout, late)
-		defer cancel()
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		t.clock = startClock(timeout, func() { cancel(late) })
+		defer t.clock.pause()
 	}
 	if c != nil {
 		done, ended := make(chan struct{}), make(chan struct{})
