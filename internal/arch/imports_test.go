@@ -105,7 +105,7 @@ func forbidden(from, to string) string {
 }
 
 // leaves are packages without dependencies that platforms may use.
-var leaves = []string{"internal/tool", "internal/mountns", "internal/sparse", "internal/regular", "internal/fstab", "internal/paxattr"}
+var leaves = []string{"internal/tool", "internal/mountns", "internal/sparse", "internal/regular", "internal/fstab", "internal/paxattr", "internal/userns"}
 
 func platformImport(from, to string) string {
 	parts := strings.Split(from, "/")

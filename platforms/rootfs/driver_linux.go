@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sync"
 
+	"bake.build/bake/internal/userns"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/rootfs/origin"
 	"bake.build/bake/platforms/rootfs/overlay"
@@ -38,7 +39,7 @@ func open(o Options, h platforms.Host) (platforms.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &driver{host: h, limits: l, userNS: overlay.InUserNamespace(), self: sync.OnceValues(openSelf)}
+	d := &driver{host: h, limits: l, userNS: userns.Inside(), self: sync.OnceValues(openSelf)}
 	d.groups = newGroups(l)
 	return d, nil
 }

@@ -41,6 +41,9 @@ func sampleLayers(t *testing.T) []platforms.Layer {
 		unix.Mknod(top+"/fs/etc/old", unix.S_IFCHR, 0),
 		unix.Lsetxattr(top+"/fs/opt", "trusted.overlay.opaque", []byte("y"), 0),
 		unix.Lsetxattr(top+"/fs/opt/b", "user.kept", []byte("yes"), 0),
+		// As steps may set them, with and without the kernel's escape.
+		unix.Lsetxattr(top+"/fs/etc", "user.overlay.opaque", []byte("y"), 0),
+		unix.Lsetxattr(top+"/fs/etc", "trusted.overlay.overlay.opaque", []byte("y"), 0),
 	)
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"bake.build/bake/internal/userns"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/disk/tree"
 )
@@ -80,7 +81,7 @@ func writeLayout(ctx context.Context, j *Job, dir string) (*ociImage, error) {
 		diff := sha256.New()
 		blob, err := writeBlob(dir, func(w io.Writer) error {
 			return codec.compress(ctx, w, func(w io.Writer) error {
-				return writeTar(ctx, io.MultiWriter(w, diff), t, fromOverlay, func(done int64) { j.Progress("oci "+by, done, use.Bytes) })
+				return writeTar(ctx, io.MultiWriter(w, diff), t, fromOverlay(userns.OverlayPrefix()), func(done int64) { j.Progress("oci "+by, done, use.Bytes) })
 			})
 		})
 		if err != nil {

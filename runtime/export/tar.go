@@ -164,8 +164,13 @@ const (
 
 // fromOverlay translates an overlay's upper directory into an OCI layer: the
 // marks of what is removed become files, and attributes of the overlay's own
-// are left out.
-func fromOverlay(hdr *tar.Header, e *tree.Entry) ([]*tar.Header, error) {
+// are left out. Only those with the prefix own are marks: a step may have set the
+// others, which hide nothing.
+func fromOverlay(own string) func(hdr *tar.Header, e *tree.Entry) ([]*tar.Header, error) {
+	return func(hdr *tar.Header, e *tree.Entry) ([]*tar.Header, error) { return translate(hdr, e, own) }
+}
+
+func translate(hdr *tar.Header, e *tree.Entry, own string) ([]*tar.Header, error) {
 	if strings.HasPrefix(e.Name, whiteoutPrefix) {
 		return nil, errWhiteoutName
 	}
@@ -184,7 +189,7 @@ func fromOverlay(hdr *tar.Header, e *tree.Entry) ([]*tar.Header, error) {
 			continue
 		}
 		delete(hdr.PAXRecords, name)
-		if strings.HasSuffix(attr, ".overlay.opaque") && value == "y" && e.IsDir() {
+		if attr == own+"opaque" && value == "y" && e.IsDir() {
 			list = append(list, mark(hdr.Name+opaqueName))
 		}
 	}

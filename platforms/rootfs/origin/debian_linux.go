@@ -17,11 +17,9 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"bake.build/bake/internal/userns"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image/fetch"
-	"bake.build/bake/platforms/rootfs/overlay"
 )
 
 var (
@@ -204,7 +202,7 @@ func (d installation) mmdebstrap(ctx context.Context, m *mirror) error {
 
 func (d installation) environment(m *mirror) []string {
 	form, docs, modules := "", "", d.opts.Initramfs
-	if overlay.InUserNamespace() {
+	if userns.Inside() {
 		form = ",userxattr"
 	}
 	if d.opts.Docs {
@@ -287,24 +285,6 @@ func (d installation) checkReleases(root string) error {
 		return fmt.Errorf("apt used the release files %s, pinned are %s", strings.Join(used, " "), strings.Join(pinned, " "))
 	}
 	return nil
-}
-
-// stripOverlay takes away the marks that an overlay leaves on directories.
-func stripOverlay(root string) error {
-	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.IsDir() {
-			return err
-		}
-		for _, name := range []string{"opaque", "impure", "origin"} {
-			for _, class := range []string{"trusted.overlay.", "user.overlay."} {
-				err := unix.Lremovexattr(path, class+name)
-				if err != nil && err != unix.ENODATA && err != unix.EPERM && err != unix.ENOTSUP {
-					return fmt.Errorf("clean %s: %w", path, err)
-				}
-			}
-		}
-		return nil
-	})
 }
 
 // A tail hands on a log and keeps its end.

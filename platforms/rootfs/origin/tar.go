@@ -10,10 +10,10 @@ import (
 	"slices"
 
 	"bake.build/bake/internal/regular"
+	"bake.build/bake/internal/userns"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image/fetch"
 	"bake.build/bake/platforms/rootfs/archive"
-	"bake.build/bake/platforms/rootfs/overlay"
 )
 
 // importTar unpacks an archive in tree.
@@ -73,7 +73,7 @@ func unpack(ctx context.Context, tree string, r io.Reader, o archive.Options) (e
 // unpackOptions are those of an origin: in a user namespace no device can be
 // made.
 func unpackOptions(w archive.Whiteouts, lost dropped) archive.Options {
-	return archive.Options{Whiteouts: w, Whole: true, NoDevices: overlay.InUserNamespace(), Dropped: lost.add}
+	return archive.Options{Whiteouts: w, Whole: true, NoDevices: userns.Inside(), Dropped: lost.add}
 }
 
 // dropped counts the files that lost an attribute, by its name.
