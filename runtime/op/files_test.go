@@ -51,6 +51,16 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestLinkedTable(t *testing.T) {
+	for link, want := range map[string]string{"/usr/lib/passwd": "", "../usr/lib/passwd": "", "passwd": "too many symbolic links", "gone": "no such file"} {
+		m := &machine{files: map[string]string{"/etc/passwd": "link to " + link, "/usr/lib/passwd": passwd}}
+		err := apply(t, &Write{Path: "/x", Mode: 0o644, Owner: "app"}, m)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("/etc/passwd is a link to %s: %v", link, err)
+		}
+	}
+}
+
 func TestNoTable(t *testing.T) {
 	err := apply(t, &Write{Path: "/x", Mode: 0o644, Owner: "app"}, &machine{})
 	if err == nil || !strings.Contains(err.Error(), "no such file") {

@@ -62,6 +62,9 @@ func (m *machine) Read(_ context.Context, src string, w io.Writer) error {
 		return fmt.Errorf("read %s: no such file", src)
 	}
 	tw := tar.NewWriter(w)
+	if link, ok := strings.CutPrefix(text, "link to "); ok {
+		return errors.Join(tw.WriteHeader(&tar.Header{Name: "x", Typeflag: tar.TypeSymlink, Linkname: link}), tw.Close())
+	}
 	if err := tw.WriteHeader(&tar.Header{Name: "x", Typeflag: tar.TypeReg, Size: int64(len(text)), Mode: 0o644}); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strconv"
 	"strings"
 
@@ -62,7 +63,7 @@ func lookup(ctx context.Context, m platforms.Machine, table, what, name string) 
 	if name == "root" {
 		return 0, 0, nil
 	}
-	text, err := readFile(ctx, m, table)
+	text, err := readTable(ctx, m, table)
 	if err != nil {
 		return 0, 0, fmt.Errorf("owner: look up %s %q: %w", what, name, err)
 	}
@@ -82,8 +83,26 @@ func lookup(ctx context.Context, m platforms.Machine, table, what, name string) 
 	return 0, 0, fmt.Errorf("owner: the machine has no %s %q", what, name)
 }
 
-// readFile returns the content of a small file of the machine.
-func readFile(ctx context.Context, m platforms.Machine, path string) (string, error) {
+// readTable is readFile that follows links, as the machine's own programs do.
+func readTable(ctx context.Context, m platforms.Machine, table string) (string, error) {
+	const most = 10
+	name := table
+	for range most {
+		text, link, err := readFile(ctx, m, name)
+		if err != nil || link == "" {
+			return text, err
+		}
+		if !path.IsAbs(link) {
+			link = path.Join(path.Dir(name), link)
+		}
+		name = path.Clean(link)
+	}
+	return "", fmt.Errorf("%s: too many symbolic links", table)
+}
+
+// readFile returns the content of a small file of the machine, or where the
+// symbolic link of that name leads.
+func readFile(ctx context.Context, m platforms.Machine, path string) (text, link string, err error) {
 	const most = 4 << 20
 	pr, pw := io.Pipe()
 	done := make(chan error, 1)
@@ -92,12 +111,12 @@ func readFile(ctx context.Context, m platforms.Machine, path string) (string, er
 		pw.CloseWithError(err)
 		done <- err
 	}()
-	text, err := firstFile(tar.NewReader(bufio.NewReader(pr)), most)
+	text, link, err = firstFile(tar.NewReader(bufio.NewReader(pr)), path, most)
 	if err == nil {
 		_, err = io.Copy(io.Discard, pr)
 	}
 	pr.CloseWithError(err)
-	return text, errors.Join(err, ignorePipe(<-done, err))
+	return text, link, errors.Join(err, ignorePipe(<-done, err))
 }
 
 // ignorePipe drops the reader's error when it only repeats why reading ended.
@@ -108,15 +127,18 @@ func ignorePipe(err, why error) error {
 	return err
 }
 
-func firstFile(tr *tar.Reader, most int64) (string, error) {
-	for {
-		h, err := tr.Next()
-		if err != nil {
-			return "", err
-		}
-		if h.Typeflag == tar.TypeReg {
-			b, err := io.ReadAll(io.LimitReader(tr, most))
-			return string(b), err
-		}
+func firstFile(tr *tar.Reader, name string, most int64) (text, link string, err error) {
+	h, err := tr.Next()
+	switch {
+	case errors.Is(err, io.EOF):
+		return "", "", fmt.Errorf("%s: not a regular file", name)
+	case err != nil:
+		return "", "", err
+	case h.Typeflag == tar.TypeSymlink:
+		return "", h.Linkname, nil
+	case h.Typeflag != tar.TypeReg:
+		return "", "", fmt.Errorf("%s: not a regular file", name)
 	}
+	b, err := io.ReadAll(io.LimitReader(tr, most))
+	return string(b), "", err
 }

@@ -7,3 +7,5 @@ func isUnreadable(error) bool { return false }
 func isNotDir(error) bool { return false }
 
 func planted(string) error { return nil }
+
+func isReadOnly(error) bool { return false }

@@ -38,3 +38,6 @@ func planted(path string) error {
 	}
 	return nil
 }
+
+// isReadOnly reports whether the store lies where nothing can be written.
+func isReadOnly(err error) bool { return errors.Is(err, syscall.EROFS) }

@@ -67,7 +67,7 @@ func (s *Store) get(ctx context.Context, k plan.Key) (*stored, error) {
 	}
 	if err := st.touch(); isUnreadable(err) {
 		return st, s.notGone(st, fmt.Errorf("%w: %w", ErrDamaged, err))
-	} else if err != nil {
+	} else if err != nil && !isReadOnly(err) {
 		return st, s.notGone(st, err)
 	}
 	s.mu.Lock()

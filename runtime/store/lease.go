@@ -34,7 +34,9 @@ func (s *Store) Lease(keys ...plan.Key) (release func() error, err error) {
 	defer func() { err = errors.Join(err, l.Unlock()) }()
 	name := rand.Text()
 	path := filepath.Join(s.dir, leasesName, name)
-	if err := os.WriteFile(path+leaseSuffix, list.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(path+leaseSuffix, list.Bytes(), 0o600); isReadOnly(err) {
+		return func() error { return nil }, nil // nothing is removed from there
+	} else if err != nil {
 		return nil, fmt.Errorf("lease layers: %w", err)
 	}
 	held, err := lockfile.Try(path + leaseLock)

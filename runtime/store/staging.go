@@ -150,13 +150,50 @@ func (h host) Ask(ctx context.Context, question string) (string, error) {
 	return h.lent.Ask(ctx, question)
 }
 
-// sweep removes the staging directories of dead processes and what lies in
-// the trash. What cannot be removed is told to warn and left for later.
+// sweep removes the staging directories, locks and leases of dead processes and
+// what lies in the trash. What cannot be removed is told to warn and left for
+// later.
 func (s *Store) sweep() error {
 	if err := s.trashDead(); err != nil {
 		return err
 	}
+	if err := s.sweepLocks(); err != nil {
+		return err
+	}
 	return s.emptyTrash()
+}
+
+// sweepLocks removes the lock files and leases that nobody holds. Those of
+// living processes are few, and none where there was no kill.
+func (s *Store) sweepLocks() (err error) {
+	locks, err := os.ReadDir(filepath.Join(s.dir, locksName))
+	if err != nil {
+		return err
+	}
+	leases, err := os.ReadDir(filepath.Join(s.dir, leasesName))
+	if err != nil || len(locks)+len(leases) == 0 {
+		return err
+	}
+	// Under the global lock, so that none is found between its making and its
+	// locking.
+	l, err := s.global()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Unlock()) }()
+	for _, e := range locks {
+		dead, err := lockfile.Try(filepath.Join(s.dir, locksName, e.Name()))
+		if err == nil && dead != nil {
+			err = dead.Remove()
+		}
+		if err != nil && !isReadOnly(err) {
+			s.warn(fmt.Sprintf("remove lock %s: %v", e.Name(), err))
+		}
+	}
+	if _, err := s.leased(true); err != nil && !isReadOnly(err) {
+		s.warn(fmt.Sprintf("remove leases: %v", err))
+	}
+	return nil
 }
 
 // trashDead moves the staging directories of dead processes to the trash.

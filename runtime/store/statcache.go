@@ -178,7 +178,9 @@ func (c *StatCache) Save() (err error) {
 		}
 	}
 	c.trim()
-	if err := writeFile(c.file(), encodeStats(c.m)); err != nil {
+	if err := writeFile(c.file(), encodeStats(c.m)); isReadOnly(err) {
+		return nil // it only saves time
+	} else if err != nil {
 		return fmt.Errorf("save the cache of input digests: %w", err)
 	}
 	c.changed = false
