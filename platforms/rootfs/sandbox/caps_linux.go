@@ -16,6 +16,13 @@ var kept = [...]uint{
 	unix.CAP_NET_BIND_SERVICE, unix.CAP_SYS_CHROOT, unix.CAP_SETFCAP,
 }
 
+// guard is what a command under another user than root has of them. The kernel
+// lets nobody look into a process (its environment, memory, files, root
+// directory) who lacks a capability that it has: so a user of the host with the
+// same number cannot, though the kernel takes both for one. Container runtimes let
+// every user of a container open low ports, too.
+var guard = [...]uintptr{unix.CAP_NET_BIND_SERVICE}
+
 // confine takes from the calling thread, and so from what it starts, all but
 // the kept capabilities and the allowed system calls. It does not set
 // no_new_privs, which would break sudo in steps: the bounding set holds for

@@ -24,6 +24,9 @@ type process struct {
 	dir  string
 	who  account
 	tty  *os.File // its terminal, nil without one
+
+	// shares says that the command's number may be that of a user of the host.
+	shares bool
 }
 
 // prepare does inside of the machine what comes before the command.
@@ -37,7 +40,7 @@ func prepare(job Job) (*process, error) {
 			return nil, fmt.Errorf("make file %s: %w", f.Path, err)
 		}
 	}
-	p := &process{args: job.Args, env: environment(job, who), dir: job.Dir, who: who}
+	p := &process{args: job.Args, env: environment(job, who), dir: job.Dir, who: who, shares: who.uid != 0 && !job.UserNS}
 	if p.dir == "" {
 		p.dir = "/"
 	}
@@ -172,6 +175,9 @@ func (p *process) start() (pid int, err error) {
 			Setsid:     true,
 			Credential: &syscall.Credential{Uid: p.who.uid, Gid: p.who.gid, Groups: p.who.groups},
 		},
+	}
+	if p.shares {
+		attr.Sys.AmbientCaps = guard[:]
 	}
 	if p.tty != nil {
 		fd := p.tty.Fd()
