@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"syscall"
 )
 
@@ -31,6 +33,25 @@ var exitCodes = []struct {
 	{exitInterrupted, "stopped by a signal"},
 }
 
+// A sessionError is how an interactive session ended: its status is that of bake,
+// and there is nothing to tell.
+type sessionError struct{ status int }
+
+func (e *sessionError) Error() string { return fmt.Sprintf("the shell's exit status was %d", e.status) }
+
+// onlySession reports whether err says no more than how a session ended.
+func onlySession(err error) bool {
+	switch e := err.(type) {
+	case *sessionError:
+		return true
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(e.Unwrap(), func(err error) bool { return !onlySession(err) })
+	case interface{ Unwrap() error }:
+		return onlySession(e.Unwrap())
+	}
+	return false
+}
+
 // A codedError carries the exit code that it asks for.
 type codedError struct {
 	code int
@@ -51,9 +72,12 @@ func coded(code int, err error) error {
 // exitCode returns the code that err asks for.
 func exitCode(err error) int {
 	var c *codedError
+	var session *sessionError
 	switch {
 	case err == nil:
 		return exitOK
+	case onlySession(err) && errors.As(err, &session):
+		return session.status
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
 	case errors.As(err, &c):

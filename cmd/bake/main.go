@@ -95,6 +95,8 @@ func (a *app) main(ctx context.Context, args []string) int {
 	if cause := context.Cause(ctx); cause != nil && exitCode(err) == exitFailed {
 		err = errors.Join(err, cause)
 	}
-	a.report(err)
+	if !onlySession(err) {
+		a.report(err)
+	}
 	return exitCode(err)
 }

@@ -24,7 +24,7 @@ func (a *app) shellCommand() *cobra.Command {
 		Long: `Opens an interactive shell in a machine on a layer, which is built first when
 it is missing. What the shell changes is thrown away. A layer is named by the
 artifact or the test that uses it, by the name of its step, by its place
-(images.star:12) or by the beginning of its key.`,
+(images.star:12) or by the beginning of its key. The exit status is the shell's.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.shell(cmd.Context(), args, f)
@@ -161,8 +161,8 @@ func (s *session) chain(ctx context.Context, d platforms.Driver, layer *plan.Nod
 	return chain, nil
 }
 
-// interactive runs a shell in m on the terminal. That the last command of the
-// session failed is no error.
+// interactive runs a shell in m on the terminal. Where it ends with another status
+// than zero, that is the error, as a sessionError.
 func (s *session) interactive(ctx context.Context, m platforms.Machine) error {
 	sheller, ok := m.(platforms.Sheller)
 	if !ok {
@@ -175,8 +175,8 @@ func (s *session) interactive(ctx context.Context, m platforms.Machine) error {
 		Stderr: printable.Raw(s.stderr),
 	})
 	var exit *platforms.ExitError
-	if errors.As(err, &exit) {
-		return nil
+	if errors.As(err, &exit) && exit.Code > 0 {
+		return &sessionError{exit.Code}
 	}
 	return err
 }
@@ -185,7 +185,10 @@ func (s *session) interactive(ctx context.Context, m platforms.Machine) error {
 func (s *session) failureShell(ctx context.Context, n *plan.Node, m platforms.Machine, failure error) error {
 	defer s.suspend()()
 	fmt.Fprintf(s.stderr, "%s failed: %v\na shell in its machine; exit ends the build\n", n.Name, failure)
-	return s.interactive(ctx, m)
+	if err := s.interactive(ctx, m); !onlySession(err) {
+		return err
+	}
+	return nil
 }
 
 // A lineSink writes a log to a stream and drops progress.

@@ -32,6 +32,7 @@ func TestWhoGivesImagesToQEMU(t *testing.T) {
 		"platforms/qemu.(*machine).prepareLaunch: image.Open": "an artifact, or a user's disk",
 		"platforms/rootfs/origin.rawDisk: image.Open":         "a user's disk",
 
+		"platforms/image.CheckWhole: qemu-img":             "a node",
 		"platforms/qemu.qemuImg: qemu-img":                 "what its callers give it",
 		"platforms/qemu.createImage: qemuImg":              "nothing: it makes an image",
 		"platforms/qemu.convert: qemuImg":                  "a node",

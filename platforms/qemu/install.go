@@ -20,13 +20,6 @@ import (
 	"bake.build/bake/platforms/image/iso"
 )
 
-// Times of typing: how long a key is down, and how long until the next, so that
-// a guest that is slow neither misses nor repeats one.
-const (
-	keyDown = 60 * time.Millisecond
-	keyGap  = 60 * time.Millisecond
-)
-
 // installDisk is the size of the disk that an installer gets when none is asked
 // for.
 const installDisk = 8 << 30
@@ -137,30 +130,6 @@ func (v *vm) rest(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// typeKeys types, one key after the other.
-func (v *vm) typeKeys(ctx context.Context, strokes []stroke) error {
-	for _, s := range strokes {
-		if s.pause > 0 {
-			if err := v.rest(ctx, s.pause); err != nil {
-				return err
-			}
-			continue
-		}
-		keys := make([]map[string]string, len(s.keys))
-		for i, k := range s.keys {
-			keys[i] = map[string]string{"type": "qcode", "data": k}
-		}
-		args := map[string]any{"keys": keys, "hold-time": keyDown.Milliseconds()}
-		if err := v.qmp.Run(ctx, "send-key", args, nil); err != nil {
-			return fmt.Errorf("type: %w", errors.Join(err, v.alive()))
-		}
-		if err := v.rest(ctx, keyDown+keyGap); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // A fileServer serves a folder to a guest. It listens on the loopback of this

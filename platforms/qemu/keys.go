@@ -3,6 +3,9 @@ package qemu
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -11,8 +14,19 @@ import (
 // A stroke is what is typed at once, or a pause.
 type stroke struct {
 	keys  []string      // pressed together, as QEMU names them (QKeyCode)
+	hold  hold          // what becomes of them
 	pause time.Duration // instead of keys
 }
+
+// A hold says what becomes of keys: they are pressed and released, or stay down
+// until they are let go.
+type hold int
+
+const (
+	press hold = iota
+	down
+	up
+)
 
 // named are the keys that have no letter.
 var named = map[string]string{
@@ -48,11 +62,59 @@ func parseKeys(lines []string, http string) ([]stroke, error) {
 		}
 		all = append(all, strokes...)
 	}
-	return all, nil
+	return all, checkHeld(all)
+}
+
+// checkHeld refuses keys that stay down at the end: the guest would see them
+// held for as long as it runs.
+func checkHeld(strokes []stroke) error {
+	var held []string
+	for _, s := range strokes {
+		for _, k := range s.keys {
+			held = slices.DeleteFunc(held, func(other string) bool { return other == k })
+			if s.hold == down {
+				held = append(held, k)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		if slices.Contains(held, named[name]) {
+			return fmt.Errorf("option boot_command: <%[1]sOn> is not let go: write <%[1]sOff> after it", name)
+		}
+	}
+	return nil
+}
+
+// A placeholder is what other tools put in place of a boot command's words.
+type placeholder struct {
+	word  *regexp.Regexp
+	write string
+}
+
+// placeholders are the words of Packer's templates, with what to write here. Its
+// own languages' ${…} is left alone: shells and GRUB have it, too.
+var placeholders = []placeholder{
+	{regexp.MustCompile(`https?://\{\{\s*\.HTTPIP\s*\}\}:\{\{\s*\.HTTPPort\s*\}\}/?`), "<http>, which is the whole address with a slash at its end"},
+	{regexp.MustCompile(`\{\{\s*\.HTTP(IP|Port)\s*\}\}`), "<http> for http://{{ .HTTPIP }}:{{ .HTTPPort }}/"},
+	{regexp.MustCompile(`\{\{\s*\.(Vars|Name)\s*\}\}`), "the text itself"},
+	{regexp.MustCompile("\\{\\{\\s*(user|isotime|build|env)\\b[^}]*\\}\\}"), `a parameter, such as "… %s" % param("name")`},
+}
+
+// checkPlaceholders finds words that would be typed as they stand.
+func checkPlaceholders(line string) error {
+	for _, p := range placeholders {
+		if found := p.word.FindString(line); found != "" {
+			return fmt.Errorf("%s would be typed as it stands: write %s", found, p.write)
+		}
+	}
+	return nil
 }
 
 func parseLine(line, http string) ([]stroke, error) {
 	var all []stroke
+	if err := checkPlaceholders(line); err != nil {
+		return nil, err
+	}
 	for line != "" {
 		if line[0] == '<' {
 			name, rest, found := strings.Cut(line[1:], ">")
@@ -101,6 +163,12 @@ func parseName(name string) (stroke, error) {
 		}
 		return stroke{}, fmt.Errorf("<%s>: want such as <wait5> or <wait1m30s>", name)
 	}
+	how := press
+	if base, ok := strings.CutSuffix(name, "off"); ok && base != "" {
+		name, how = base, up
+	} else if base, ok := strings.CutSuffix(name, "on"); ok && base != "" {
+		name, how = base, down
+	}
 	var keys []string
 	for part := range strings.SplitSeq(name, "+") {
 		if key, ok := named[part]; ok {
@@ -115,7 +183,7 @@ func parseName(name string) (stroke, error) {
 			return stroke{}, fmt.Errorf("<%s>: no such key", name)
 		}
 	}
-	return stroke{keys: keys}, nil
+	return stroke{keys: keys, hold: how}, nil
 }
 
 // keysOf returns the keys of a letter.

@@ -10,19 +10,20 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
+	"bake.build/bake/platforms/image/decompress"
 	"bake.build/bake/platforms/image/fetch"
 )
 
 // Origin are the options of source() on this platform.
 type Origin struct {
-	Disk   string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image, as qcow2, raw, vmdk, vdi or vhd: a path, a URL, oci://HOST/REPOSITORY:TAG for an OCI artifact in a registry, or an artifact of this definition."`
+	Disk   string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image, as qcow2, raw, vmdk, vdi or vhd, also compressed with gzip, zstd, xz or bzip2: a path, a URL, oci://HOST/REPOSITORY:TAG for an OCI artifact in a registry, or an artifact of this definition."`
 	ISO    string `bake:"iso,path,origin" json:"iso,omitempty" help:"An installer: the path or the URL of its ISO image. It is started, told what to do by boot_command, and has done its work when it shuts the machine down or restarts it."`
 	SHA256 string `bake:"sha256" json:"sha256,omitempty" help:"The SHA-256 that the file must have, in hex."`
 	SHA512 string `bake:"sha512" json:"sha512,omitempty" help:"The SHA-512 that the file must have, in hex."`
 
 	Checksums string `bake:"checksums,path" json:"checksums,omitempty" help:"A list of checksums that has the file's, as sha256sum and sha512sum write it: a path, or a URL, whose digest of the file is pinned."`
 
-	BootCommand    []string `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed when the installer's boot menu shows. Names in angle brackets are keys, such as <enter>, <esc>, <tab>, <f2> or <leftCtrl+x>; <wait>, <wait5> or <wait1m30s> pauses; <http> is the address of the folder http. iso only."`
+	BootCommand    []string `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed when the installer's boot menu shows. Names in angle brackets are keys, such as <enter>, <esc>, <tab>, <f2> or <leftCtrl+x>; <leftCtrlOn> holds a key down until <leftCtrlOff>; <wait>, <wait5> or <wait1m30s> pauses; <http> is the address of the folder http. iso only."`
 	BootWait       string   `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"How long after the start of the machine the typing begins. iso only." default:"10s"`
 	HTTP           string   `bake:"http,path" json:"http,omitempty" help:"A folder that is served to the installer over HTTP, and to nobody else. iso only."`
 	CDFiles        string   `bake:"cd_files,path" json:"cd_files,omitempty" help:"A file, or a folder whose content is put, on a second CD. iso only."`
@@ -123,12 +124,33 @@ func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out
 	if o.Kind == "iso" {
 		err = d.install(ctx, opts, o, path, dir, out)
 	} else {
-		err = d.importDisk(ctx, path, dir, out)
+		err = d.importFile(ctx, path, dir, out)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w", o.Kind, f.Name, err)
 	}
 	return newRef(), nil
+}
+
+// importFile is importDisk for a file that may be compressed.
+func (d *driver) importFile(ctx context.Context, path, dir string, out platforms.Sink) (err error) {
+	compressed, err := decompress.Compressed(path)
+	if err != nil {
+		return err
+	}
+	if !compressed {
+		return d.importDisk(ctx, path, dir, out)
+	}
+	scratch, remove, err := d.host.TempDir("disk")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	disk := filepath.Join(scratch, "disk")
+	if err := decompressTo(ctx, disk, path, out); err != nil {
+		return err
+	}
+	return d.importDisk(ctx, disk, dir, out)
 }
 
 // importDisk makes the images of a first layer.
@@ -141,6 +163,9 @@ func (d *driver) importDisk(ctx context.Context, path, dir string, out platforms
 		if err := looksLikeDisk(path); err != nil {
 			return err
 		}
+	}
+	if err := image.CheckWhole(ctx, source); err != nil {
+		return err
 	}
 	size := d.settings.diskSize
 	if size != 0 && size < source.Size {

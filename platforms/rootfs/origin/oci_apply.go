@@ -15,6 +15,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/decompress"
 	"bake.build/bake/platforms/image/fetch"
 	"bake.build/bake/platforms/rootfs/archive"
 )
@@ -87,7 +88,7 @@ func (a applier) layer(ctx context.Context, l v1.Layer, diffID v1.Hash) (err err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	id := diffID.String()
-	plain, err := decompress(ctx, &fetch.Meter{R: &fetch.Reader{Ctx: ctx, R: r}, Total: size, Tell: func(done, total int64) {
+	plain, err := decompress.Reader(ctx, &fetch.Meter{R: &fetch.Reader{Ctx: ctx, R: r}, Total: size, Tell: func(done, total int64) {
 		a.blobs.out.Progress("unpack "+short(id), done, total)
 	}})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"bake.build/bake/internal/regular"
 	"bake.build/bake/internal/userns"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/decompress"
 	"bake.build/bake/platforms/image/fetch"
 	"bake.build/bake/platforms/rootfs/archive"
 )
@@ -57,7 +58,7 @@ func importTar(ctx context.Context, opts Options, o platforms.Origin, tree strin
 
 // unpack decompresses r and unpacks it in tree.
 func unpack(ctx context.Context, tree string, r io.Reader, o archive.Options) (err error) {
-	d, err := decompress(ctx, r)
+	d, err := decompress.Reader(ctx, r)
 	if err != nil {
 		return err
 	}

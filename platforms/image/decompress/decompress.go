@@ -1,4 +1,6 @@
-package origin
+// Package decompress reads files that may be compressed: with gzip, zstd, xz or
+// bzip2, as their first bytes say.
+package decompress
 
 import (
 	"bufio"
@@ -8,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 
@@ -18,26 +21,69 @@ import (
 // maxWindow bounds the memory of a zstd decoder: what "zstd --long=27" needs.
 const maxWindow = 128 << 20
 
-// decompress returns what r holds, recognising the compression by the first
-// bytes: gzip, zstd, xz, bzip2, or none.
-func decompress(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
+// headSize is how many first bytes of a file tell how it is compressed.
+const headSize = 6
+
+// A format is a way to compress.
+type format int
+
+const (
+	plain format = iota
+	gzipped
+	zstandard
+	xz
+	bzipped
+)
+
+// formatOf tells the format by the first bytes of a file.
+func formatOf(head []byte) format {
+	switch {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		return gzipped
+	case isZstd(head):
+		return zstandard
+	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
+		return xz
+	case bytes.HasPrefix(head, []byte("BZh")):
+		return bzipped
+	}
+	return plain
+}
+
+// Compressed reports whether Reader would decompress the file at path.
+func Compressed(path string) (yes bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	head := make([]byte, headSize)
+	n, err := io.ReadFull(f, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return false, err
+	}
+	return formatOf(head[:n]) != plain, nil
+}
+
+// Reader returns what r holds: decompressed, or as it is. The caller closes it.
+func Reader(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
-	head, err := b.Peek(6)
+	head, err := b.Peek(headSize)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+	switch formatOf(head) {
+	case gzipped:
 		return gzip.NewReader(b)
-	case isZstd(head):
+	case zstandard:
 		d, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, err
 		}
 		return d.IOReadCloser(), nil
-	case bytes.HasPrefix(head, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
+	case xz:
 		return startXZ(ctx, b)
-	case bytes.HasPrefix(head, []byte("BZh")):
+	case bzipped:
 		return io.NopCloser(bzip2.NewReader(b)), nil
 	}
 	return io.NopCloser(b), nil
