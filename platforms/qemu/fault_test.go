@@ -272,7 +272,7 @@ func TestBadDisks(t *testing.T) {
 		{name: "short", data: []byte("x"), want: []string{"is no disk image"}},
 		{name: "cut", data: good[:100], want: []string{"cut.img"}},
 		{name: "backed", data: backed(t, qcow2), want: []string{"is not whole without the file", "good.qcow2"}},
-		{name: "other", data: good, sha256: hex.EncodeToString(make([]byte, 32)), want: []string{"has the SHA-256", hex.EncodeToString(sum[:])}},
+		{name: "other", data: good, sha256: hex.EncodeToString(make([]byte, 32)), want: []string{"has the digest", hex.EncodeToString(sum[:])}},
 		{name: "missing", want: []string{"missing.img"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
