@@ -196,6 +196,10 @@ type Image struct {
 	// watched. Launch does not wait until it can be reached, and Run fails.
 	NoLogin bool
 
+	// User is a user of the image, as whom commands run; "" means root, by way of
+	// whoever the platform logs in as.
+	User string
+
 	// Forward are ports of this host's loopback that lead into the machine.
 	Forward []Forward
 

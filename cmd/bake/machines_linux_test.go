@@ -173,6 +173,7 @@ func TestRun(t *testing.T) {
 		{"--console-log=console.log", "console.log"},
 		{"--keep=changes.qcow2", "changes.qcow2 exists"},
 		{"--memory=lots", "memory"},
+		{"--user=ann", "--user: says who the shell of --shell belongs to"},
 	} {
 		out, err := bakeIn(t, bin, dir, "run", "hello.img", c.arg).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), c.want) {

@@ -31,6 +31,7 @@ import (
 type runFlags struct {
 	buildFlags
 	on, memory, arch string
+	user             string
 	cpus             int
 	uefi, shell      bool
 	forward          []string
@@ -59,6 +60,7 @@ machine. What the machine writes is thrown away, unless --keep names a file.`,
 	flags.StringVar(&f.arch, "arch", "", "its architecture, amd64 or arm64 (default: the artifact's)")
 	flags.BoolVar(&f.uefi, "uefi", false, "boot by UEFI (default: as the artifact does)")
 	flags.BoolVar(&f.shell, "shell", false, "log in over SSH with a key of this run, instead of showing the console")
+	flags.StringVar(&f.user, "user", "", "with --shell: a `user` of the image whom the shell belongs to (default: root)")
 	flags.StringArrayVar(&f.forward, "forward", nil, "lead a port of this host's loopback into the machine: `host:guest`, or guest for a free port; repeatable")
 	flags.StringVar(&f.keep, "keep", "", "keep what the machine writes in this new `file`, a qcow2 image on top of the artifact's")
 	flags.StringVar(&f.consoleLog, "console-log", "", "write the console to this new `file`, too")
@@ -94,7 +96,10 @@ func (a *app) runImage(ctx context.Context, args []string, f *runFlags) error {
 
 // image returns what the flags say of the machine.
 func (f *runFlags) image(a *app) (platforms.Image, error) {
-	i := platforms.Image{Arch: f.arch, UEFI: f.uefi, NoLogin: !f.shell}
+	i := platforms.Image{Arch: f.arch, UEFI: f.uefi, NoLogin: !f.shell, User: f.user}
+	if f.user != "" && !f.shell {
+		return i, errors.New("--user: says who the shell of --shell belongs to, and there is none")
+	}
 	for _, text := range f.forward {
 		host, guest, both := strings.Cut(text, ":")
 		if !both {

@@ -33,7 +33,8 @@
 // boots by a credential of systemd in the SMBIOS tables and by a cloud-init
 // seed on a disk of its own; both place the public key below /run and link to
 // it. A machine that is resumed learns it by a virtio port, where a shell
-// listens that was started at the boot. Before a disk is exported, what is left
+// listens that was started at the boot. Where the image's own SSH server does not
+// let bake in, one of the build's own behind another virtio port does. Before a disk is exported, what is left
 // of the login is removed: see the package seed.
 //
 // # Processes

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/qemu/seed"
 )
 
 // hardware is what a virtual machine is made of.
@@ -98,6 +99,7 @@ func (hw hardware) arguments(a *arguments) ([]string, error) {
 		"-device", "virtserialport,chardev=helper,name="+helperPort,
 		"-device", "virtserialport,chardev=data,name="+dataPort,
 		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+		"-device", fmt.Sprintf("virtserialport,chardev=%s,name=%s,nr=%d", doorLink, seed.DoorPort, seed.DoorNumber),
 		"-device", "virtio-rng-pci")
 	if hw.arch == "amd64" {
 		a.add("-device", "vmgenid,guid=auto")
@@ -220,7 +222,7 @@ func (hw hardware) installer(a *arguments) error {
 // subject names all of a machine that the saved state of one depends on.
 func (hw hardware) subject() string {
 	return strings.Join([]string{
-		"3", probeSubject(hw.binary, hw.accel), hw.arch, hw.machine, hw.cpu, strconv.Itoa(hw.cpus), strconv.FormatInt(hw.memory, 10),
+		"4", probeSubject(hw.binary, hw.accel), hw.arch, hw.machine, hw.cpu, strconv.Itoa(hw.cpus), strconv.FormatInt(hw.memory, 10),
 		fmt.Sprint(hw.firmware), fmt.Sprint(len(hw.overlays)), hw.bridge, fmt.Sprint(hw.tpm), fmt.Sprintf("%q", hw.args),
 		fmt.Sprint(hw.seed != ""),
 	}, "\n")

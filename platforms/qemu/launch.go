@@ -53,11 +53,14 @@ func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.
 		s.machine = defaultMachine(s.arch, true)
 	}
 	s.resume, s.disks = false, nil
+	if i.User != "" {
+		s.user = i.User
+	}
 	m, err := d.newMachine(ctx, s, out)
 	if err != nil {
 		return nil, err
 	}
-	m.launched = true
+	m.launched, m.plain = true, i.User != ""
 	return m, nil
 }
 

@@ -29,6 +29,7 @@ type machine struct {
 	kept     []string     // references of the layers whose memory it has kept
 	secret   bool         // its memory may hold a secret
 	launched bool         // it is of a finished image, and cannot be committed
+	plain    bool         // commands run as the user who logs in
 	vm       *vm          // nil until it starts
 	ssh      *ssh.Machine // nil when nobody logs in
 
@@ -155,7 +156,10 @@ func (m *machine) login(ctx context.Context, out platforms.Sink) error {
 	m.ssh, err = ssh.Connect(ctx, ssh.Config{
 		Address:      address,
 		Dial:         func(ctx context.Context) (net.Conn, error) { return m.vm.dial(ctx, address) },
-		User:         m.d.settings.user,
+		Door:         m.vm.dialDoor,
+		OwnRoute:     true,
+		User:         m.hw.user,
+		Plain:        m.plain,
 		Signers:      []xssh.Signer{key.Signer()},
 		Password:     password,
 		SudoPassword: sudoPassword,

@@ -74,4 +74,33 @@ func TestLife(t *testing.T) {
 		}
 		w.commit(again, "again")
 	})
+	t.Run("hardened", func(t *testing.T) { testHardened(t, w, one) })
+}
+
+// testHardened shuts everybody out of a machine, by all that a hardening script
+// does to an SSH server and a network. The layer boots again, restarts, and leaves as
+// a disk without a trace of the door.
+func testHardened(t *testing.T, w *world, one platforms.Layer) {
+	m := w.boot(w.open(), one)
+	sh(t, m, `cat >/etc/ssh/sshd_config.d/00-hard.conf <<'END'
+PermitRootLogin no
+Port 2222
+AllowUsers nobody
+AuthorizedKeysFile none
+END
+systemctl -q disable ssh.service
+systemctl -q mask systemd-networkd.service systemd-networkd.socket
+passwd -q -l root; rm -f /etc/ssh/ssh_host_*; echo hard >/hard`)
+	hard := w.commit(m, "hard")
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := w.open(func(o *Options) { o.Resume = "boot" })
+	again := w.boot(d, one, hard)
+	if got := sh(t, again, "id -un; cat /one /hard; grep -c 00 /proc/net/route || true"); got != "root\none\nhard\n0" {
+		t.Errorf("in the machine that lets nobody in: %q", got)
+	}
+	if got := sh(t, again, "find / -xdev -newer /hard -name '*bake*' -not -path '/run/*'"); got != "" {
+		t.Errorf("the door left %s", got)
+	}
 }

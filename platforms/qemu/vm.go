@@ -30,6 +30,7 @@ type vm struct {
 	helper  *net.UnixConn // see helper.go
 	data    *ssh.Port     // for files; see dataPort
 	agent   *net.UnixConn // of the guest agent
+	door    string        // address of this host; see door.go
 	ended   chan struct{} // closed when the process has ended
 	tpm     *tpm          // may be nil
 
@@ -73,6 +74,9 @@ func startVM(ctx context.Context, hw hardware) (_ *vm, err error) {
 	if err == nil {
 		v.data = &ssh.Port{Device: "/dev/virtio-ports/" + dataPort}
 		v.data.Conn, err = a.link("data")
+	}
+	if err == nil {
+		v.door, err = a.listen(doorLink)
 	}
 	if err == nil && hw.tpm {
 		v.tpm, err = startTPM(hw.dir, a)

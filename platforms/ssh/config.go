@@ -16,6 +16,19 @@ type Config struct {
 	// Dial connects to Address; nil means TCP, by way of the hosts in Jump.
 	Dial func(ctx context.Context) (net.Conn, error)
 
+	// Door connects to the machine by a way of the platform's own, on which an SSH
+	// server lets Signers in as any user, whatever the image's server says. It is
+	// tried where Address fails. It may be nil, and its error says why there is none.
+	Door func(ctx context.Context) (net.Conn, error)
+
+	// OwnRoute says that what Dial and Door lead to is this machine and nothing else,
+	// so that its host keys prove nothing more.
+	OwnRoute bool
+
+	// Plain runs commands as User, who needs no way to become root. Commands that
+	// name a user of their own fail.
+	Plain bool
+
 	User     string // "" means root
 	Signers  []xssh.Signer
 	Agent    bool   // offer the keys of the agent at $SSH_AUTH_SOCK, too
@@ -71,7 +84,12 @@ func (c *Config) user() string { return cmp.Or(c.User, "root") }
 
 func (c *Config) timeout() time.Duration { return cmp.Or(c.Timeout, 5*time.Minute) }
 
-func (c *Config) refusals() time.Duration { return cmp.Or(c.refusal, time.Minute) }
+func (c *Config) refusals() time.Duration {
+	if c.refusal == 0 && c.Door != nil {
+		return 3 * time.Minute // the door opens when the machine has booted
+	}
+	return cmp.Or(c.refusal, time.Minute)
+}
 
 func (c *Config) alive() error {
 	if c.Alive == nil {

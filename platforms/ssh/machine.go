@@ -31,8 +31,10 @@ type Machine struct {
 	mu     sync.Mutex
 	link   *link // nil when there is no connection
 	closed bool
-	sudo   string        // what goes before a command that needs root
-	tidy   chan struct{} // closed when what the last command left is gone; may be nil
+	sudo   string // what goes before a command that needs root
+
+	prompted time.Time     // since when the console asks for a login; of the one who waits
+	tidy     chan struct{} // closed when what the last command left is gone; may be nil
 }
 
 // A link is one connection.
@@ -42,7 +44,8 @@ type link struct {
 	gone    chan struct{} // closed when the connection has ended
 	bootID  string        // of the machine; "" when it does not tell
 
-	restarts int // of the machine, when the connection began
+	restarts int  // of the machine, when the connection began
+	door     bool // it came by the platform's own way; see Config.Door
 
 	mu   sync.Mutex
 	next *prepared // for the next command; may be nil
@@ -116,11 +119,12 @@ func Connect(ctx context.Context, c Config, out platforms.Sink) (*Machine, error
 
 // connect makes a connection and keeps it as m.link.
 func (m *Machine) connect(ctx context.Context, out platforms.Sink) (*link, error) {
-	client, err := m.wait(ctx, out)
+	l, err := m.wait(ctx, out)
 	if err != nil {
 		return nil, fmt.Errorf("reach the machine: %w", err)
 	}
-	l := &link{client: client, gone: make(chan struct{})}
+	client := l.client
+	l.gone = make(chan struct{})
 	if m.c.Restarts != nil {
 		l.restarts = m.c.Restarts()
 	}
@@ -143,7 +147,10 @@ func (m *Machine) connect(ctx context.Context, out platforms.Sink) (*link, error
 
 // furnish learns how to become root, and starts the janitor.
 func (m *Machine) furnish(ctx context.Context, l *link) (err error) {
-	if m.c.user() != "root" && m.sudo == "" {
+	switch {
+	case m.c.user() == "root" || m.c.Plain || l.door:
+		m.sudo = ""
+	case m.sudo == "":
 		if err := m.findSudo(ctx, l); err != nil {
 			return err
 		}

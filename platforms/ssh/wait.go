@@ -48,7 +48,7 @@ const (
 )
 
 // wait connects as soon as the machine can be reached.
-func (m *Machine) wait(ctx context.Context, out platforms.Sink) (*xssh.Client, error) {
+func (m *Machine) wait(ctx context.Context, out platforms.Sink) (*link, error) {
 	c := &m.c
 	begin := time.Now()
 	ctx, cancel := context.WithDeadlineCause(ctx, begin.Add(c.timeout()), errTimeout)
@@ -60,15 +60,23 @@ func (m *Machine) wait(ctx context.Context, out platforms.Sink) (*xssh.Client, e
 			return nil, c.withConsole(err)
 		}
 		patience := min(max(bannerFirst, time.Since(begin)/8), bannerMost)
-		client, at, err := m.attempt(ctx, patience)
+		client, at, err := m.attempt(ctx, patience, m.dial, m.clientConfig())
 		if err == nil {
-			return client, nil
+			return &link{client: client}, nil
 		}
+		l, doorErr := m.throughDoor(ctx, patience)
+		if l != nil {
+			return l, nil
+		}
+		err = withDoor(err, doorErr)
 		if ctx.Err() != nil {
 			return nil, m.gaveUp(ctx, at, err)
 		}
 		if fatal := (*hostKeyError)(nil); errors.As(err, &fatal) {
 			return nil, fatal
+		}
+		if m.idle(at) {
+			return nil, m.gaveUp(ctx, at, err)
 		}
 		if at != phaseAuth {
 			refused = time.Time{}
@@ -96,6 +104,9 @@ var errTimeout = errors.New("the time is up")
 // gaveUp says why waiting ended.
 func (m *Machine) gaveUp(ctx context.Context, at phase, last error) error {
 	cause := context.Cause(ctx)
+	if cause == nil {
+		return m.c.withConsole(fmt.Errorf("the machine has booted, and %v later there is no way into it: %s: %w", settled, at.what(&m.c), last))
+	}
 	if !errors.Is(cause, errTimeout) {
 		return cause
 	}
@@ -118,10 +129,10 @@ func (m *Machine) refusedError(err error) error {
 }
 
 // attempt tries once. at is how far it came.
-func (m *Machine) attempt(ctx context.Context, patience time.Duration) (_ *xssh.Client, at phase, err error) {
+func (m *Machine) attempt(ctx context.Context, patience time.Duration, dial func(context.Context) (net.Conn, error), config *xssh.ClientConfig) (_ *xssh.Client, at phase, err error) {
 	short, cancel := context.WithTimeoutCause(ctx, patience, errors.New("no answer"))
 	defer cancel()
-	conn, err := m.dial(short)
+	conn, err := dial(short)
 	if err != nil {
 		if short.Err() != nil && ctx.Err() == nil {
 			err = context.Cause(short)
@@ -140,7 +151,7 @@ func (m *Machine) attempt(ctx context.Context, patience time.Duration) (_ *xssh.
 	defer banner.Stop()
 	late := time.AfterFunc(handshake, func() { _ = conn.Close() })
 	defer late.Stop()
-	sc, channels, requests, err := xssh.NewClientConn(watched, m.c.Address, m.clientConfig())
+	sc, channels, requests, err := xssh.NewClientConn(watched, m.c.Address, config)
 	if err == nil && !late.Stop() {
 		err = errors.Join(errors.New("the handshake takes too long"), sc.Close())
 	}
@@ -203,7 +214,7 @@ func (e *hostKeyError) Error() string {
 func (m *Machine) checkHostKey(_ string, _ net.Addr, key xssh.PublicKey) error {
 	m.keyMu.Lock()
 	defer m.keyMu.Unlock()
-	if m.hostKey == nil {
+	if m.hostKey == nil || m.c.OwnRoute {
 		m.hostKey = key
 		return nil
 	}
@@ -217,7 +228,7 @@ func (m *Machine) clientConfig() *xssh.ClientConfig {
 	m.keyMu.Lock()
 	defer m.keyMu.Unlock()
 	config := &xssh.ClientConfig{User: m.c.user(), HostKeyCallback: m.checkHostKey, Auth: m.authMethods()}
-	if m.hostKey != nil {
+	if m.hostKey != nil && !m.c.OwnRoute {
 		config.HostKeyAlgorithms = algorithmsOf(m.hostKey)
 	}
 	return config

@@ -50,14 +50,16 @@ func (l Login) Credential() string {
 	lines := "d /run/bake 0755 root root -\n" +
 		fmt.Sprintf("f+~ %s 0644 root root - %s\n", keyPath, base64.StdEncoding.EncodeToString([]byte(l.Key+"\n"))) +
 		fmt.Sprintf("d %s 0700 %s -\n", ssh, owner) +
-		fmt.Sprintf("L+ %s/authorized_keys2 - - - - %s\n", ssh, keyPath)
+		fmt.Sprintf("L+ %s/authorized_keys2 - - - - %s\n", ssh, keyPath) +
+		doorLines()
 	return "io.systemd.credential.binary:tmpfiles.extra=" + base64.StdEncoding.EncodeToString([]byte(lines))
 }
 
 // script puts the key in its place, as root. An SSH server that reads no second
 // file gets a marked line in the first.
 func (l Login) script() string {
-	return fmt.Sprintf(`mkdir -p /run/bake
+	return fmt.Sprintf(`umask 022
+mkdir -p /run/bake
 echo '%[1]s' >%[2]s
 u='%[3]s'
 h=$(getent passwd "$u" | cut -d: -f6)
@@ -70,7 +72,7 @@ if sshd -T 2>/dev/null | grep -i '^authorizedkeysfile ' | grep -qv authorized_ke
   sed -i '\|%[5]s$|d' "$f"
   printf '%%s %%s\n' '%[1]s' '%[5]s' >>"$f"
 fi
-`, l.Key, keyPath, l.User, l.home(), mark)
+`, l.Key, keyPath, l.User, l.home(), mark) + doorCommands()
 }
 
 // NoCloud writes the seed as an ISO image. See "NoCloud" in the documentation of

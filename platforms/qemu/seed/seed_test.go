@@ -29,7 +29,7 @@ func TestCredential(t *testing.T) {
 		}
 		for line := range strings.Lines(string(lines)) {
 			f := strings.Fields(line)
-			if f[0] == "f+~" {
+			if f[0] == "f+~" && f[1] == keyPath {
 				if data, err := base64.StdEncoding.DecodeString(f[6]); err != nil || string(data) != key+"\n" {
 					t.Errorf("%s: the key is %q, %v", user, data, err)
 				}
@@ -41,7 +41,7 @@ func TestCredential(t *testing.T) {
 // TestScripts lets the shells that guests have parse the scripts.
 func TestScripts(t *testing.T) {
 	need.Tool(t, "dash", "busybox")
-	for _, script := range []string{Clean(), Login{User: "root", Key: key}.script(), Login{User: "debian", Key: key}.script()} {
+	for _, script := range []string{Clean(), openDoor, Login{User: "root", Key: key}.script(), Login{User: "debian", Key: key}.script()} {
 		for _, shell := range [][]string{{"dash", "-n"}, {"busybox", "sh", "-n"}} {
 			cmd := exec.Command(shell[0], shell[1:]...)
 			cmd.Stdin = strings.NewReader(script)
