@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"math"
 	"slices"
 
@@ -95,6 +96,12 @@ func optionValue(o platforms.Option, v starlark.Value, take taker) (any, error) 
 			}
 			return m, nil
 		}
+	case platforms.FilesOf:
+		m, err := filesValue(o, v, take)
+		if len(m) == 0 || err != nil {
+			return nil, err
+		}
+		return m, nil
 	case platforms.SecretOf:
 		s, err := take(o, v)
 		return zeroNil(s), err
@@ -115,6 +122,43 @@ func optionValue(o platforms.Option, v starlark.Value, take taker) (any, error) 
 		panic(fmt.Sprintf("builtins: option %s has the unknown kind %q", o.Name, o.Kind))
 	}
 	return nil, wrongType(v, string(o.Kind))
+}
+
+// filesValue takes a path, a dict of contents by name, or a list of both. It returns
+// the contents.
+func filesValue(o platforms.Option, v starlark.Value, take taker) (platforms.Files, error) {
+	parts := []starlark.Value{v}
+	if list, ok := v.(starlark.Sequence); ok && v.Type() != "dict" {
+		parts = slices.Collect(starlark.Elements(list))
+	}
+	made, paths := platforms.Files{}, 0
+	for _, part := range parts {
+		if m, err := asMap(part); err == nil {
+			for name, text := range m {
+				if _, twice := made[name]; twice {
+					return nil, fmt.Errorf("the file %q is given twice", name)
+				}
+				if !fs.ValidPath(name) || name == "." {
+					return nil, fmt.Errorf("%q is not the name of a file", name)
+				}
+				made[name] = text
+			}
+			continue
+		} else if err != errType {
+			return nil, err
+		}
+		one := o
+		one.Kind, one.Name = platforms.Path, platforms.FilesKey(o.Name, paths)
+		text, err := take(one, part)
+		if err != nil {
+			return nil, err
+		}
+		if text != "" {
+			return nil, fmt.Errorf("want a local path, not %q", text)
+		}
+		paths++
+	}
+	return made, nil
 }
 
 // zeroNil returns nil for a zero value, which omitempty leaves out.

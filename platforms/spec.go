@@ -94,8 +94,36 @@ const (
 	Path     Kind = "path"      // a local file or directory, an URL or an artifact
 	Ref      Kind = "reference" // a name, or a local path when it begins with "/", "./", "../" or "//"
 	LayerRef Kind = "layer"     // a layer of any source
+	FilesOf  Kind = "files"     // files and directories: see Files
 	SecretOf Kind = "secret"    // the name of a secret: see Host.Secret
 )
+
+// Files is the value of an option of the kind FilesOf: the content of files that the
+// definition makes, by their names. Those that are local files or directories are in
+// Origin.Paths, by PathsOf.
+type Files map[string]string
+
+// PathsOf returns the paths of an option of the kind FilesOf, in the order of the
+// definition.
+func (o Origin) PathsOf(option string) []string {
+	var paths []string
+	for i := 0; ; i++ {
+		path, ok := o.Paths[FilesKey(option, i)]
+		if !ok {
+			return paths
+		}
+		paths = append(paths, path)
+	}
+}
+
+// FilesKey is what path i of an option of the kind FilesOf is found by in
+// Origin.Paths.
+func FilesKey(option string, i int) string {
+	if i == 0 {
+		return option
+	}
+	return fmt.Sprintf("%s#%d", option, i)
+}
 
 // A Secret is the value of an option of the kind SecretOf: the secret's name.
 type Secret string
@@ -168,6 +196,8 @@ func kindOf(t reflect.Type, f reflect.StructField) Kind {
 		return Bool
 	case reflect.TypeFor[int]():
 		return Int
+	case reflect.TypeFor[Files]():
+		return FilesOf
 	case reflect.TypeFor[Secret]():
 		return SecretOf
 	case reflect.TypeFor[[]string]():

@@ -16,10 +16,25 @@ import (
 // shutdownPatience is how long a machine may take to shut down.
 const shutdownPatience = 3 * time.Minute
 
+// untouchedName marks a first layer that is a user's disk, and not what an installer
+// has made.
+const untouchedName = "untouched"
+
 // Disk implements platforms.Disker. The machine that was left on the chain's
 // last layer, or a new one, removes the traces of the build and shuts down;
 // what it wrote is part of the disk and of no layer.
+//
+// A disk on which no step ran leaves as it came: nothing of a build is on it, and
+// it may hold nothing that boots.
 func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, out platforms.Sink) (err error) {
+	if len(chain) == 1 && exists(filepath.Join(chain[0].Dir, untouchedName)) {
+		top, err := sealed(chain, 0)
+		if err != nil {
+			return err
+		}
+		out.Progress("copy the disk", 0, 0)
+		return convert(ctx, top, "raw", dst)
+	}
 	out.Progress("shut the machine down", 0, 0)
 	m, err := d.open(ctx, chain, out)
 	if err != nil {

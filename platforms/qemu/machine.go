@@ -153,6 +153,10 @@ func (m *machine) login(ctx context.Context, out platforms.Sink) error {
 	if err != nil {
 		return err
 	}
+	signers, err := m.d.signers(key)
+	if err != nil {
+		return err
+	}
 	m.ssh, err = ssh.Connect(ctx, ssh.Config{
 		Address:      address,
 		Dial:         func(ctx context.Context) (net.Conn, error) { return m.vm.dial(ctx, address) },
@@ -160,7 +164,7 @@ func (m *machine) login(ctx context.Context, out platforms.Sink) error {
 		OwnRoute:     true,
 		User:         m.hw.user,
 		Plain:        m.plain,
-		Signers:      []xssh.Signer{key.Signer()},
+		Signers:      signers,
 		Password:     password,
 		SudoPassword: sudoPassword,
 		Caches:       caches,
@@ -171,6 +175,22 @@ func (m *machine) login(ctx context.Context, out platforms.Sink) error {
 		CloudInit:    true,
 	}, out)
 	return err
+}
+
+// signers returns the key of this process and the user's own, if there is one.
+func (d *driver) signers(key *ssh.Key) ([]xssh.Signer, error) {
+	signers := []xssh.Signer{key.Signer()}
+	text, err := d.secret(d.settings.privateKey)
+	if err != nil || text == "" {
+		return signers, err
+	}
+	own, err := xssh.ParsePrivateKey([]byte(text))
+	if missing := (*xssh.PassphraseMissingError)(nil); errors.As(err, &missing) {
+		return nil, errors.New("option private_key: the key has a passphrase: give one without")
+	} else if err != nil {
+		return nil, fmt.Errorf("option private_key: %w", err)
+	}
+	return append(signers, own), nil
 }
 
 // secret returns the value of a secret, or "" for no secret.

@@ -34,6 +34,7 @@ type Options struct {
 	TPM          bool             `bake:"tpm" json:"tpm,omitempty" help:"Give each machine a new TPM 2.0, emulated by swtpm."`
 	User         string           `bake:"user" json:"user,omitempty" help:"Who to log in as. Another than root has to be allowed to use sudo." default:"root"`
 	Password     platforms.Secret `bake:"password" json:"password,omitempty" help:"The user's password, for images that take no key."`
+	PrivateKey   platforms.Secret `bake:"private_key" json:"private_key,omitempty" help:"A private key of SSH that the image lets the user in with, without a passphrase; the secret may come from a file."`
 	SudoPassword platforms.Secret `bake:"sudo_password" json:"sudo_password,omitempty" help:"What sudo asks the user for." default:"it does not ask"`
 	BootTimeout  string           `bake:"boot_timeout,duration" json:"boot_timeout,omitempty" help:"How long a machine may take until steps can run in it." default:"10m"`
 	Resume       string           `bake:"resume" json:"resume,omitempty" help:"What a machine on a layer starts from: memory resumes the one that made the layer, where its memory was kept, and boot always boots. The memory of a machine that was given a password is not kept." default:"memory" choices:"memory|boot"`
@@ -55,6 +56,7 @@ type settings struct {
 	tpm                    bool
 	user                   string
 	password, sudoPassword platforms.Secret // "" means none
+	privateKey             platforms.Secret
 	patience               time.Duration
 	resume                 bool
 	args                   []string
@@ -64,7 +66,7 @@ func (o Options) settings() (settings, error) {
 	s := settings{
 		memory: 1 << 30, cpus: o.CPUs, arch: cmp.Or(o.Arch, runtime.GOARCH), accel: cmp.Or(o.Accel, "auto"),
 		cpu: o.CPU, machine: o.Machine, bridge: o.Bridge, tpm: o.TPM, user: cmp.Or(o.User, "root"),
-		password: o.Password, sudoPassword: o.SudoPassword, patience: 10 * time.Minute, // A password stays in the memory of a machine that was given it.
+		password: o.Password, sudoPassword: o.SudoPassword, privateKey: o.PrivateKey, patience: 10 * time.Minute, // A password stays in the memory of a machine that was given it.
 		resume: o.Resume != "boot" && o.Password == "" && o.SudoPassword == "", args: o.Args,
 	}
 	switch {

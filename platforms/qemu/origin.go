@@ -23,13 +23,13 @@ type Origin struct {
 
 	Checksums string `bake:"checksums,path" json:"checksums,omitempty" help:"A list of checksums that has the file's, as sha256sum and sha512sum write it: a path, or a URL, whose digest of the file is pinned."`
 
-	BootCommand    []string `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed when the installer's boot menu shows. Names in angle brackets are keys, such as <enter>, <esc>, <tab>, <f2> or <leftCtrl+x>; <leftCtrlOn> holds a key down until <leftCtrlOff>; <wait>, <wait5> or <wait1m30s> pauses; <http> is the address of the folder http. iso only."`
-	BootWait       string   `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"How long after the start of the machine the typing begins. iso only." default:"10s"`
-	HTTP           string   `bake:"http,path" json:"http,omitempty" help:"A folder that is served to the installer over HTTP, and to nobody else. iso only."`
-	CDFiles        string   `bake:"cd_files,path" json:"cd_files,omitempty" help:"A file, or a folder whose content is put, on a second CD. iso only."`
-	CDLabel        string   `bake:"cd_label" json:"cd_label,omitempty" help:"The label of the second CD. iso only." default:"cidata"`
-	FloppyFiles    string   `bake:"floppy_files,path" json:"floppy_files,omitempty" help:"A folder that the installer sees as a floppy disk. iso only."`
-	InstallTimeout string   `bake:"install_timeout,duration" json:"install_timeout,omitempty" help:"How long the installation may take. iso only." default:"1h"`
+	BootCommand    []string        `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed when the installer's boot menu shows. Names in angle brackets are keys, such as <enter>, <esc>, <tab>, <f2> or <leftCtrl+x>; <leftCtrlOn> holds a key down until <leftCtrlOff>; <wait>, <wait5> or <wait1m30s> pauses; <http> is the address of the folder http. iso only."`
+	BootWait       string          `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"How long after the start of the machine the typing begins. iso only." default:"10s"`
+	HTTP           platforms.Files `bake:"http" json:"http,omitempty" help:"What is served to the installer over HTTP, and to nobody else: a folder, a file, the content of files by their names ({\"preseed.cfg\": text}), or a list of these. iso only."`
+	CDFiles        platforms.Files `bake:"cd_files" json:"cd_files,omitempty" help:"What is put on a second CD: a file, the content of a folder, the content of files by their names ({\"user-data\": text, \"meta-data\": \"\"}), or a list of these. iso only."`
+	CDLabel        string          `bake:"cd_label" json:"cd_label,omitempty" help:"The label of the second CD. iso only." default:"cidata"`
+	FloppyFiles    string          `bake:"floppy_files,path" json:"floppy_files,omitempty" help:"A folder that the installer sees as a floppy disk. iso only."`
+	InstallTimeout string          `bake:"install_timeout,duration" json:"install_timeout,omitempty" help:"How long the installation may take. iso only." default:"1h"`
 }
 
 // check finds options that mean nothing for the kind of origin.
@@ -40,8 +40,8 @@ func (o Origin) check(kind string, paths map[string]string) error {
 	}{
 		{"boot_command", len(o.BootCommand) > 0},
 		{"boot_wait", o.BootWait != ""},
-		{"http", o.HTTP != "" || paths["http"] != ""},
-		{"cd_files", o.CDFiles != "" || paths["cd_files"] != ""},
+		{"http", o.HTTP != nil || paths["http"] != ""},
+		{"cd_files", o.CDFiles != nil || paths["cd_files"] != ""},
 		{"cd_label", o.CDLabel != ""},
 		{"floppy_files", o.FloppyFiles != "" || paths["floppy_files"] != ""},
 		{"install_timeout", o.InstallTimeout != ""},
@@ -53,11 +53,8 @@ func (o Origin) check(kind string, paths map[string]string) error {
 	if err := o.digests().Check(paths["checksums"]); err != nil {
 		return err
 	}
-	for _, name := range []string{"http", "cd_files", "floppy_files"} {
-		given := map[string]string{"http": o.HTTP, "cd_files": o.CDFiles, "floppy_files": o.FloppyFiles}[name]
-		if given != "" && paths[name] == "" {
-			return fmt.Errorf("option %s: want a local path, not %q", name, given)
-		}
+	if o.FloppyFiles != "" && paths["floppy_files"] == "" {
+		return fmt.Errorf("option floppy_files: want a local path, not %q", o.FloppyFiles)
 	}
 	_, err := parseKeys(o.BootCommand, "http://10.0.2.2/")
 	return err
@@ -123,8 +120,8 @@ func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out
 	}
 	if o.Kind == "iso" {
 		err = d.install(ctx, opts, o, path, dir, out)
-	} else {
-		err = d.importFile(ctx, path, dir, out)
+	} else if err = d.importFile(ctx, path, dir, out); err == nil {
+		err = os.WriteFile(filepath.Join(dir, untouchedName), nil, 0o644)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w", o.Kind, f.Name, err)
