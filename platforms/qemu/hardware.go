@@ -191,6 +191,9 @@ func (hw hardware) drives(a *arguments) error {
 	if hw.install != nil {
 		return hw.installer(a)
 	}
+	if len(hw.bootKeys) > 0 && hw.arch == "arm64" { // which has no keyboard
+		a.add("-device", "qemu-xhci", "-device", "usb-kbd")
+	}
 	return nil
 }
 

@@ -110,3 +110,43 @@ func TestType(t *testing.T) {
 		t.Errorf("the machine was typed %q", console.text)
 	}
 }
+
+// TestBootCommand types at each start of a machine, as a disk asks for its passphrase.
+func TestBootCommand(t *testing.T) {
+	need.Tool(t, "qemu-system-x86_64", "qemu-img")
+	path := filepath.Join(t.TempDir(), "echo.raw")
+	if err := os.WriteFile(path, echoDisk(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, host: host{t.TempDir()}}
+	d := w.open(func(o *Options) {
+		o.Memory, o.CPUs, o.BootCommand, o.BootWait = "64M", 1, []string{"Pass phrase<enter>"}, "5s"
+	})
+	m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, testSink{t})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	v := m.(*machine).vm
+	if err := v.console.wait(t.Context(), regexp.MustCompile("ss phrase")); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.qmp.Run(t.Context(), "system_reset", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		v.console.mu.Lock()
+		n := bytes.Count(v.console.text, []byte("phrase"))
+		v.console.mu.Unlock()
+		if n == 2 {
+			return
+		}
+		if time.Since(begin) > time.Minute {
+			t.Fatalf("typed %d times: %q", n, v.console.tail())
+		}
+	}
+}

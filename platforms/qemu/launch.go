@@ -110,8 +110,12 @@ func (m *machine) runLaunched(ctx context.Context, i platforms.Image, out platfo
 	if err := m.start(ctx); err != nil {
 		return err
 	}
-	if err := m.vm.qmp.Run(ctx, "cont", nil, nil); err != nil || i.NoLogin {
+	if err := m.vm.qmp.Run(ctx, "cont", nil, nil); err != nil {
 		return err
+	}
+	m.vm.typeBoot()
+	if i.NoLogin {
+		return nil
 	}
 	return m.login(ctx, out)
 }

@@ -64,6 +64,7 @@ func (m *machine) boot(ctx context.Context, out platforms.Sink) (err error) {
 	if err := m.vm.qmp.Run(ctx, "cont", nil, nil); err != nil {
 		return err
 	}
+	m.vm.typeBoot()
 	if err := m.login(ctx, out); err != nil {
 		return err
 	}

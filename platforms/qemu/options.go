@@ -37,6 +37,8 @@ type Options struct {
 	PrivateKey   platforms.Secret `bake:"private_key" json:"private_key,omitempty" help:"A private key of SSH that the image lets the user in with, without a passphrase; the secret may come from a file."`
 	SudoPassword platforms.Secret `bake:"sudo_password" json:"sudo_password,omitempty" help:"What sudo asks the user for." default:"it does not ask"`
 	BootTimeout  string           `bake:"boot_timeout,duration" json:"boot_timeout,omitempty" help:"How long a machine may take until steps can run in it." default:"10m"`
+	BootCommand  []string         `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed on the keyboard each time a machine starts from its disk, such as the passphrase of an encrypted one, written as boot_command of source(). The text is no secret. An installer is typed what source() says."`
+	BootWait     string           `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"How long after each start the typing of boot_command begins." default:"10s"`
 	Resume       string           `bake:"resume" json:"resume,omitempty" help:"What a machine on a layer starts from: memory resumes the one that made the layer, where its memory was kept, and boot always boots. The memory of a machine that was given a password is not kept." default:"memory" choices:"memory|boot"`
 	Args         []string         `bake:"args" json:"args,omitempty" help:"Further arguments for QEMU."`
 }
@@ -58,6 +60,8 @@ type settings struct {
 	password, sudoPassword platforms.Secret // "" means none
 	privateKey             platforms.Secret
 	patience               time.Duration
+	bootKeys               []stroke // typed at each start
+	bootWait               time.Duration
 	resume                 bool
 	args                   []string
 }
@@ -101,6 +105,12 @@ func (o Options) settings() (settings, error) {
 		if s.patience, err = platforms.ParseDuration(o.BootTimeout); err != nil {
 			return s, fmt.Errorf("option boot_timeout: %w", err)
 		}
+	}
+	if s.bootKeys, err = parseKeys(o.BootCommand, ""); err != nil {
+		return s, err
+	}
+	if s.bootWait, err = durationOr(o.BootWait, 10*time.Second); err != nil {
+		return s, fmt.Errorf("option boot_wait: %w", err)
 	}
 	if s.firmware, err = o.firmware(s.arch); err != nil {
 		return s, err

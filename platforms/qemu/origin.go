@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
@@ -46,6 +47,9 @@ func (o Origin) check(kind string, paths map[string]string) error {
 		{"floppy_files", o.FloppyFiles != "" || paths["floppy_files"] != ""},
 		{"install_timeout", o.InstallTimeout != ""},
 	} {
+		if c.given && kind != "iso" && strings.HasPrefix(c.name, "boot_") {
+			return fmt.Errorf("origin %s: the option %s is for installers: give it to qemu(…), which types it at each start of a machine", kind, c.name)
+		}
 		if c.given && kind != "iso" {
 			return fmt.Errorf("origin %s: the option %s means nothing here", kind, c.name)
 		}

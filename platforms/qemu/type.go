@@ -55,3 +55,28 @@ func (v *vm) typeStroke(ctx context.Context, s stroke) error {
 	}
 	return v.qmp.Run(ctx, "input-send-event", map[string]any{"events": events}, nil)
 }
+
+// typeBoot types what each start of the machine waits for. A start that comes before
+// it was all typed begins it anew: QEMU may tell of one reset several times.
+func (v *vm) typeBoot() {
+	if len(v.hw.bootKeys) == 0 || v.hw.install != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	v.mu.Lock()
+	if v.stopTyping != nil {
+		v.stopTyping()
+	}
+	v.stopTyping = cancel
+	v.mu.Unlock()
+	go func() {
+		defer cancel()
+		err := v.rest(ctx, v.hw.bootWait)
+		if err == nil {
+			err = v.typeKeys(ctx, v.hw.bootKeys)
+		}
+		if err != nil && ctx.Err() == nil && v.alive() == nil {
+			v.fail(fmt.Errorf("boot_command: %w", err))
+		}
+	}()
+}

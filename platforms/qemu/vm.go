@@ -36,12 +36,13 @@ type vm struct {
 
 	forwarding sync.Mutex // one new port at a time, which is told by the others
 
-	mu      sync.Mutex
-	closed  bool
-	failure error // why the machine is of no more use
-	conns   map[net.Conn]bool
-	resetN  int // how often the guest has started anew
-	process *exec.Cmd
+	mu         sync.Mutex
+	closed     bool
+	failure    error // why the machine is of no more use
+	conns      map[net.Conn]bool
+	stopTyping context.CancelFunc // of boot_command; may be nil
+	resetN     int                // how often the guest has started anew
+	process    *exec.Cmd
 }
 
 // startPatience is how long QEMU may take to speak.
@@ -213,6 +214,7 @@ func (v *vm) event(e qmp.Event) {
 		v.resetN++
 		v.dropConns()
 		v.mu.Unlock()
+		v.typeBoot()
 	case "GUEST_PANICKED":
 		v.fail(errors.New("the guest panicked"))
 	case "BLOCK_IO_ERROR":
