@@ -88,17 +88,15 @@ func build(ctx context.Context, dir string, o Options, out string) (err error) {
 
 // fill makes the root file system.
 func (o *Options) fill(ctx context.Context, f *os.File, l layout, t *tree.Tree, use tree.Usage) error {
-	// All that follows the tables of inodes would lie elsewhere for one file more.
-	step := int64(8192)
-	if l.root.size < 1<<30 {
-		step = 1024
-	}
+	// The tables of inodes must not grow for one file more: all that follows them
+	// would lie elsewhere.
+	inodes, step := int64(use.Inodes+use.Inodes/4+1024), l.root.size/ext4.BytesPerInode
 	err := ext4.Format(ctx, f.Name(), l.root.off, l.root.size, ext4.Options{
 		UUID:     o.fsID().String(),
-		HashSeed: gpt.DeriveGUID(o.Seed, "directory hash").String(),
+		HashSeed: gpt.GUID(o.hashSeed()).String(),
 		Label:    "root",
 		Epoch:    o.Epoch,
-		Inodes:   int(roundUp(int64(use.Inodes+use.Inodes/4+1024), step)),
+		Inodes:   int(roundUp(inodes, step)),
 	})
 	if err != nil {
 		return err
@@ -113,6 +111,15 @@ func (o *Options) fill(ctx context.Context, f *os.File, l layout, t *tree.Tree, 
 	}
 	return ext4.Populate(ctx, f, l.root.off, t, order, progress)
 }
+
+// fsID is another one for another export, with the checksums of Seed's: it
+// is in all of them, and images that differ little should differ in few blocks.
+func (o *Options) fsID() gpt.GUID {
+	return gpt.GUID(ext4.SameChecksums(gpt.DeriveGUID(o.ID, "file system"), gpt.DeriveGUID(o.Seed, "file system")))
+}
+
+// hashSeed is what the places of names in directories follow from.
+func (o *Options) hashSeed() ext4.Seed { return ext4.Seed(gpt.DeriveGUID(o.Seed, "directory hash")) }
 
 // makeImages starts to make GRUB's images and returns a function that waits
 // for them, in the order of o.targets.
@@ -142,7 +149,7 @@ func (o *Options) install(f *os.File, l layout, cores [][]byte) error {
 			}
 			continue
 		}
-		id := gpt.DeriveGUID(o.Seed, "EFI file system")
+		id := gpt.DeriveGUID(o.ID, "EFI file system")
 		err := fat.Write(f, l.esp.off, l.esp.size, fat.Options{ID: binary.BigEndian.Uint32(id[:]), Label: "ESP", Time: o.Epoch},
 			[]fat.File{{Path: t.EFI, Data: cores[i]}})
 		if err != nil {

@@ -19,7 +19,7 @@ const (
 	espNumber  = 15
 )
 
-// What the identifiers of partitions follow from, besides Options.Seed.
+// What the identifiers of partitions follow from, besides Options.ID.
 const (
 	rootPartition = "partition root"
 	espPartition  = "partition esp"
@@ -93,18 +93,17 @@ func Size(n int64) string {
 	return fmt.Sprint(n)
 }
 
-func (o *Options) rootID() gpt.GUID { return gpt.DeriveGUID(o.Seed, rootPartition) }
-func (o *Options) fsID() gpt.GUID   { return gpt.DeriveGUID(o.Seed, "file system") }
-func (o *Options) espID() gpt.GUID  { return gpt.DeriveGUID(o.Seed, espPartition) }
+func (o *Options) rootID() gpt.GUID { return gpt.DeriveGUID(o.ID, rootPartition) }
+func (o *Options) espID() gpt.GUID  { return gpt.DeriveGUID(o.ID, espPartition) }
 
 func (o *Options) table(l layout) *gpt.Table {
-	t := &gpt.Table{Disk: gpt.DeriveGUID(o.Seed, "disk"), Sectors: uint64(l.size / gpt.SectorSize)}
+	t := &gpt.Table{Disk: gpt.DeriveGUID(o.ID, "disk"), Sectors: uint64(l.size / gpt.SectorSize)}
 	add := func(number int, s span, typ gpt.GUID, id, name string) {
 		if s.size == 0 {
 			return
 		}
 		t.Partitions = append(t.Partitions, gpt.Partition{
-			Number: number, Type: typ, ID: gpt.DeriveGUID(o.Seed, id), Name: name,
+			Number: number, Type: typ, ID: gpt.DeriveGUID(o.ID, id), Name: name,
 			First: uint64(s.off / gpt.SectorSize), Last: uint64((s.off+s.size)/gpt.SectorSize - 1),
 		})
 	}

@@ -26,7 +26,8 @@ type Options struct {
 	Size       int64     // bytes; rounded up to whole MiB; 0 means the content and sensible room, in whole GiB
 	Boot       string    // one of Boots; "" means bios+uefi, or uefi where there is no BIOS
 	KernelArgs string    // appended to the kernel's command line
-	Seed       [32]byte  // what all identifiers follow from, such as the key of the lowest layer
+	Seed       [32]byte  // what all checksums follow from, and where names lie in directories, such as the key of the lowest layer
+	ID         [32]byte  // what all identifiers follow from, such as the key of the export; zero means Seed
 	Epoch      time.Time // when the file system was made; zero means the newest modification time of the tree
 	Arch       string    // "amd64" or "arm64"
 	FS         string    // "ext4", which "" means too
@@ -52,6 +53,9 @@ func (o *Options) uefi() bool { return o.Boot == BootBoth || o.Boot == BootUEFI 
 
 // complete fills in defaults and checks.
 func (o *Options) complete() error {
+	if o.ID == ([32]byte{}) {
+		o.ID = o.Seed
+	}
 	if o.Arch == "" {
 		o.Arch = "amd64"
 	}

@@ -3,21 +3,32 @@ package disk
 import (
 	"bytes"
 	"errors"
-	"io"
+	"maps"
+	"os"
+	"path"
+	"slices"
 
+	"bake.build/bake/internal/sparse"
 	"bake.build/bake/runtime/disk/ext4"
 	"bake.build/bake/runtime/disk/tree"
 )
 
-// order returns the order in which what is in the tree gets its place: the files
-// that bake adds, then those of each layer, by their names. What a layer holds
-// and a later one has replaced or removed keeps its place open.
+// order returns the order in which what is in the tree gets its place: what each
+// layer holds, the names of its directories first, and last what bake adds. What a
+// layer holds and a later one has replaced or removed keeps its place open. It is
+// nil where there are no layers.
 func (o *Options) order(t *tree.Tree) ([]ext4.Place, error) {
-	c := &composer{final: map[string]*tree.Entry{}, placed: map[*tree.Inode]bool{}, gone: map[string]bool{}, owner: map[string]int{}}
+	if len(o.Layers) == 0 {
+		return nil, nil
+	}
+	c := &composer{
+		final: map[string]*tree.Entry{}, placed: map[*tree.Inode]bool{}, gone: map[string]bool{}, owner: map[string]int{},
+		seed: o.hashSeed(), dirs: map[string]*dirNames{".": {names: map[string]bool{"lost+found": true}, blocks: 1}},
+	}
 	// The functions never fail, so neither does Walk.
 	_ = t.Walk(func(path string, e *tree.Entry) error {
 		if c.final[path] = e; e.Data != nil {
-			c.place(e.Inode)
+			c.name(path, e)
 		}
 		return nil
 	})
@@ -36,6 +47,7 @@ func (o *Options) order(t *tree.Tree) ([]ext4.Place, error) {
 		})
 	}
 	for i, l := range layers {
+		c.directories(l)
 		if err := c.layer(i, l); err != nil {
 			return nil, err
 		}
@@ -54,6 +66,63 @@ type composer struct {
 	placed map[*tree.Inode]bool
 	gone   map[string]bool // directories that are no longer there and have a gap
 	order  []ext4.Place
+
+	seed ext4.Seed            // of the hashes of names
+	dirs map[string]*dirNames // by path, as far as the layers are placed
+}
+
+// A dirNames is what the names of a directory take, with all that it has ever had:
+// what it has less in a layer must not move what comes after.
+type dirNames struct {
+	names  map[string]bool
+	blocks uint64 // that have a place
+}
+
+// name adds a name to those of its directory, and returns the directory.
+func (c *composer) name(p string, e *tree.Entry) string {
+	if e.IsDir() && c.dirs[p] == nil {
+		c.dirs[p] = &dirNames{names: map[string]bool{}}
+	}
+	dir := path.Dir(p)
+	if c.dirs[dir] == nil {
+		c.dirs[dir] = &dirNames{names: map[string]bool{}}
+	}
+	c.dirs[dir].names[path.Base(p)] = true
+	return dir
+}
+
+// directories makes places for the names that a layer brings: for as many blocks as
+// its directories take with them and did not without.
+func (c *composer) directories(l *tree.Tree) {
+	var changed []string
+	seen := map[string]bool{}
+	change := func(dir string) {
+		if !seen[dir] {
+			seen[dir] = true
+			changed = append(changed, dir)
+		}
+	}
+	_ = l.Walk(func(p string, e *tree.Entry) error {
+		if p != "." {
+			change(c.name(p, e))
+		}
+		if e.IsDir() {
+			change(p)
+		}
+		return nil
+	})
+	for _, dir := range changed {
+		d := c.dirs[dir]
+		n := c.seed.DirBlocks(slices.Collect(maps.Keys(d.names)))
+		if n <= d.blocks {
+			continue
+		}
+		place := ext4.Place{Names: n - d.blocks}
+		if now := c.final[dir]; now != nil && now.IsDir() {
+			place.Inode = now.Inode
+		}
+		c.order, d.blocks = append(c.order, place), n
+	}
 }
 
 func (c *composer) place(in *tree.Inode) {
@@ -109,16 +178,25 @@ func ghost(l *tree.Tree, in *tree.Inode) (blocks uint64, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	buf, zeros := make([]byte, ext4.BlockSize), make([]byte, ext4.BlockSize)
-	for {
-		n, err := io.ReadFull(r, buf)
-		if n > 0 && !bytes.Equal(buf[:n], zeros[:n]) {
-			blocks++
-		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return blocks, nil
-		} else if err != nil {
-			return 0, err
-		}
+	f, ok := r.(*os.File)
+	if !ok {
+		return 0, errors.New("a file of a layer is not on the host")
 	}
+	buf, zeros := make([]byte, ext4.BlockSize), make([]byte, ext4.BlockSize)
+	const last = ^int64(ext4.BlockSize - 1)
+	done := int64(0)
+	err = sparse.Each(f, in.Size, func(start, end int64) error {
+		for at := max(start&last, done); at < end; at += ext4.BlockSize {
+			n, err := f.ReadAt(buf[:min(ext4.BlockSize, in.Size-at)], at)
+			if err != nil {
+				return err
+			}
+			if !bytes.Equal(buf[:n], zeros[:n]) {
+				blocks++
+			}
+			done = at + ext4.BlockSize
+		}
+		return nil
+	})
+	return blocks, err
 }

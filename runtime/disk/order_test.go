@@ -54,8 +54,8 @@ func merge(t *testing.T, removed []string, layers ...string) string {
 	return dir
 }
 
-// dirty counts the blocks of 512 KiB in which two disks differ, and those of the
-// second one that are not zeros.
+// dirty counts the blocks of 512 KiB of the second disk that hold something: those
+// that are not as in the first one, and all.
 func dirty(t *testing.T, a, b string) (differ, used int) {
 	t.Helper()
 	const block = 512 << 10
@@ -69,11 +69,11 @@ func dirty(t *testing.T, a, b string) (differ, used int) {
 	}
 	zeros := make([]byte, block)
 	for at := 0; at < len(y); at += block {
-		if !bytes.Equal(x[at:at+block], y[at:at+block]) {
-			differ++
+		if bytes.Equal(y[at:at+block], zeros) {
+			continue
 		}
-		if !bytes.Equal(y[at:at+block], zeros) {
-			used++
+		if used++; !bytes.Equal(x[at:at+block], y[at:at+block]) {
+			differ++
 		}
 	}
 	return differ, used
@@ -116,6 +116,34 @@ func TestLayersKeepTheirPlaces(t *testing.T) {
 		if differ > used/8 {
 			t.Errorf("%s: %d of %d blocks differ", name, differ, used)
 		}
+	}
+	// Many directories that go leave the rest where it is.
+	removed = nil
+	for i := range 30 {
+		for j := i; j < 400; j += 40 {
+			removed = append(removed, fmt.Sprintf("usr/lib/d%02d/f%03d", i, j))
+		}
+	}
+	gone := merge(t, removed, base)
+	for i := range 30 {
+		if err := os.RemoveAll(filepath.Join(gone, fmt.Sprintf("usr/lib/d%02d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sameTimes(t, gone)
+	differ, used := dirty(t, parent, make(gone, base, t.TempDir()))
+	if t.Logf("directories removed: %d of %d blocks differ", differ, used); differ > 8 {
+		t.Errorf("directories removed: %d of %d blocks differ", differ, used)
+	}
+	// Nor does what tells the disk of one export from that of another.
+	other, err := makeDisk(t, merge(t, nil, base), Options{Size: 512 << 20, Boot: BootNone, Seed: [32]byte{1}, ID: [32]byte{2}, Layers: []string{base}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, _, _ := rootOf(t, other)
+	tool(t, "e2fsck", "-fn", spec)
+	if differ, used := dirty(t, parent, other); differ > 8 || differ == 0 {
+		t.Errorf("another identifier: %d of %d blocks differ", differ, used)
 	}
 	// The same without the layers, so that the comparison means something.
 	if differ, used := dirty(t, make(merge(t, nil, base)), make(trees[0])); differ < used/2 {

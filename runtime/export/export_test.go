@@ -137,24 +137,6 @@ func TestEqualInputsGiveEqualFiles(t *testing.T) {
 	}
 }
 
-// TestOtherKeyGivesOtherIdentity holds that disks of two layers have their own
-// identifiers.
-func TestOtherKeyGivesOtherIdentity(t *testing.T) {
-	need.Tool(t, "qemu-img")
-	dir := sampleTree(t)
-	sums := map[plan.Digest]string{}
-	for i := range byte(2) {
-		r := request(t, dir, "raw", "vdi", "vhd")
-		r.Key = plan.Key{i}
-		for _, f := range mustRun(t, r).Files {
-			if other, ok := sums[f.SHA256]; ok {
-				t.Errorf("%s of two layers are the same (%s)", f.Path, other)
-			}
-			sums[f.SHA256] = f.Path
-		}
-	}
-}
-
 func TestManifestAndSums(t *testing.T) {
 	r := request(t, sampleTree(t), "tar", "raw")
 	m := mustRun(t, r)

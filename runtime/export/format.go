@@ -77,8 +77,8 @@ func (t Table) formats(names []string) ([]Format, error) {
 type Job struct {
 	op       *Op
 	req      *Request
-	seed     [32]byte // what identifiers of images follow from
-	diskSeed [32]byte // and those in the disk
+	id       [32]byte // what identifiers of images, and those in the disk, follow from
+	diskSeed [32]byte // what the disk's checksums follow from
 
 	disk     string // the raw disk, for formats from it
 	diskSize int64
@@ -101,7 +101,8 @@ func (j *Job) Tree(ctx context.Context, use func(dir string) error) error {
 	return j.req.Tree(ctx, use)
 }
 
-// Derive returns bytes that follow from the layer and a name.
+// Derive returns bytes that follow from the export and a name. A format that has
+// identifiers derives them by its own name, so that no two files share one.
 func (j *Job) Derive(name string) [32]byte {
-	return plan.Preimage{{Name: "seed", Value: string(j.seed[:])}, {Name: "use", Value: name}}.Key()
+	return plan.Preimage{{Name: "seed", Value: string(j.id[:])}, {Name: "use", Value: name}}.Key()
 }

@@ -33,10 +33,13 @@ func (p *Publish) Disk() *Op {
 }
 
 // Content names the bytes of the disk that Disk makes of a layer.
-func (p *Publish) Content(layer plan.Key) (plan.Key, error) {
-	op := p.Disk()
+func (p *Publish) Content(layer plan.Key) (plan.Key, error) { return p.Disk().content(layer) }
+
+// content names the bytes of the disk that an Op makes of a layer.
+func (o *Op) content(layer plan.Key) (plan.Key, error) {
+	op := *o
 	op.Name = ""
-	fields, err := plan.Encode(op)
+	fields, err := plan.Encode(&op)
 	if err != nil {
 		return plan.Key{}, err
 	}
@@ -52,7 +55,8 @@ func BootOf(op *Op, arch string) string {
 	return disk.BootBoth
 }
 
-// WriteDisk writes the raw disk of r to the new file dst. r needs no OutDir.
+// WriteDisk writes the raw disk of r to the new file dst. r needs no OutDir, and no
+// Key: the identifiers of the disk follow from what Publish.Content says of it.
 func WriteDisk(ctx context.Context, r Request, dst string) error {
 	if r.Arch == "" {
 		r.Arch = runtime.GOARCH
@@ -60,6 +64,15 @@ func WriteDisk(ctx context.Context, r Request, dst string) error {
 	list, err := r.Formats.formats(r.Op.Formats)
 	if err != nil {
 		return err
+	}
+	if n := len(r.Layers); n > 0 {
+		layer, err := plan.ParseKey(r.Layers[n-1].Key)
+		if err != nil {
+			return err
+		}
+		if r.Key, err = r.Op.content(layer); err != nil {
+			return err
+		}
 	}
 	j := newJob(&r, "", list)
 	j.disk = dst

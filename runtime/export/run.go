@@ -36,12 +36,11 @@ type Request struct {
 	// several times at once.
 	DiskTree func(ctx context.Context, disk string, use func(dir string) error) error
 
-	// Layers are the layers of the tree, from the oldest to the newest; unless
-	// there is a Disk, each has an overlay's upper directory "fs". Formats from layers make one layer of
-	// the tree when there are none. The last one's key is what the identifiers of
-	// disk images follow from, the first one's those in the disk: a file system's
-	// own identifier is in the checksums of all that it writes, and images that
-	// differ little should differ in few blocks.
+	// Layers are the layers of the tree, from the oldest to the newest; unless there
+	// is a Disk, each has an overlay's upper directory "fs". Formats from layers make
+	// one layer of the tree when there are none. The key of the oldest is what the
+	// checksums in the disk follow from, since images that differ little should
+	// differ in few blocks; all identifiers follow from Key.
 	Layers []platforms.Layer
 
 	// OutDir is the artifact's own directory. It is made when missing, and its
@@ -143,11 +142,8 @@ func inStaging(ctx context.Context, outDir string, m *Manifest, sink platforms.S
 }
 
 func newJob(r *Request, dir string, list []Format) *Job {
-	j := &Job{op: r.Op, req: r, seed: r.Key, diskSeed: r.Key, sink: &sharedSink{sink: r.Sink}}
-	if n := len(r.Layers); n > 0 {
-		if k, err := plan.ParseKey(r.Layers[n-1].Key); err == nil {
-			j.seed = k
-		}
+	j := &Job{op: r.Op, req: r, id: r.Key, diskSeed: r.Key, sink: &sharedSink{sink: r.Sink}}
+	if len(r.Layers) > 0 {
 		if k, err := plan.ParseKey(r.Layers[0].Key); err == nil {
 			j.diskSeed = k
 		}
@@ -227,7 +223,7 @@ func (j *Job) makeDisk(ctx context.Context) error {
 		err := disk.Build(ctx, dir, disk.Options{
 			Layers: layers,
 			Size:   j.op.Size, Boot: bootMode(j.op.Boot, j.req.Arch), KernelArgs: j.op.KernelArgs,
-			Seed: j.diskSeed, Arch: j.req.Arch, CacheDir: j.req.CacheDir,
+			Seed: j.diskSeed, ID: j.id, Arch: j.req.Arch, CacheDir: j.req.CacheDir,
 			Note: j.sink.note, Warn: j.req.Warn,
 			Progress: func(done, total int64) { j.Progress("disk", done, total) },
 		}, j.disk)

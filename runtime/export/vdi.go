@@ -12,7 +12,7 @@ var vdi = Format{
 		if err := convert(ctx, j, out, "vdi"); err != nil {
 			return err
 		}
-		// Two random UUIDs, of the image and of its last snapshot, as of
+		// Two UUIDs like random ones, of the image and of its last snapshot, as of
 		// VirtualBox' VDIHEADER1.
 		const signature, imageID = 0x40, 0x188
 		return patch(out, 0, 512, func(b []byte) error {

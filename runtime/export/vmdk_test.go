@@ -6,13 +6,14 @@ import (
 	"testing"
 )
 
-func TestSetCID(t *testing.T) {
-	const want = "# Disk\nversion=1\nCID=0123abcd\nparentCID=ffffffff\nend\n"
+func TestSetIdentity(t *testing.T) {
+	id := vmdkIdentity{cid: "0123abcd", long: "long", uuid: "own"}
+	want := "# Disk\nversion=1\nCID=0123abcd\nparentCID=ffffffff\nend\n" + id.database()
 	for _, cid := range []string{"4fca8045", "fca8045", "1", ""} {
 		b := make([]byte, 512)
 		n := copy(b, "# Disk\nversion=1\nCID="+cid+"\nparentCID=ffffffff\nend\n")
 		copy(b[n+1:], "d\n") // of an earlier identifier that was longer
-		if err := setCID(b, "0123abcd"); err != nil {
+		if err := setIdentity(b, id); err != nil {
 			t.Fatal(err)
 		}
 		if got := string(bytes.TrimRight(b, "\x00")); got != want {
@@ -21,7 +22,7 @@ func TestSetCID(t *testing.T) {
 	}
 	full := []byte("\nCID=1\n" + strings.Repeat("x", 100))
 	for _, b := range [][]byte{full, []byte("parentCID=1\n"), []byte("\nCID=1"), nil} {
-		if err := setCID(b, "0123abcd"); err == nil {
+		if err := setIdentity(b, id); err == nil {
 			t.Errorf("%q: no error", b)
 		}
 	}

@@ -47,7 +47,7 @@ func (j *Job) streamOptimized(ctx context.Context, out string) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	b := bufio.NewWriterSize(f, 1<<20)
 	w := &vmdkWriter{w: b, capacity: uint64(j.diskSize / vmdkSector)}
-	if err := w.begin(vmdkDescriptor(filepath.Base(out), j.vmdkCID(), w.capacity)); err != nil {
+	if err := w.begin(vmdkDescriptor(filepath.Base(out), j.vmdkIdentity("vmdk"), w.capacity)); err != nil {
 		return err
 	}
 	err = eachBlock(ctx, j.disk, j.diskSize, grainSize, deflate, func(b *block) error {
@@ -209,7 +209,7 @@ func uint32s(list []uint32) []byte {
 }
 
 // vmdkDescriptor returns the text that says what the disk is.
-func vmdkDescriptor(file, cid string, sectors uint64) string {
+func vmdkDescriptor(file string, id vmdkIdentity, sectors uint64) string {
 	const heads, perTrack = 255, 63
 	return fmt.Sprintf(`# Disk DescriptorFile
 version=1
@@ -228,5 +228,5 @@ ddb.geometry.cylinders = "%d"
 ddb.geometry.heads = "%d"
 ddb.geometry.sectors = "%d"
 ddb.virtualHWVersion = "10"
-`, cid, sectors, file, min(sectors/heads/perTrack, 65535), heads, perTrack)
+%s`, id.cid, sectors, file, min(sectors/heads/perTrack, 65535), heads, perTrack, id.database())
 }

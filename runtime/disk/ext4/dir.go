@@ -37,10 +37,9 @@ func direntKind(in *tree.Inode) byte {
 	return 0
 }
 
-// directory writes the names of a directory, into the blocks that it has and
-// new ones, and returns its blocks, size and count of links.
-func (p *populator) directory(ino, parent uint32, e *tree.Entry, has extents, seed uint32) (x extents, size int64, links int, err error) {
-	list := []dirent{{ino, 2, "."}, {parent, 2, ".."}}
+// entries lists the names of a directory, without those of itself and its parent,
+// and counts the links to it.
+func (p *populator) entries(ino uint32, e *tree.Entry) (list []dirent, links int, err error) {
 	links = 2
 	if ino == rootInode && p.t.Lookup(lostFound) == nil {
 		list = append(list, dirent{lostFoundInode, 2, lostFound})
@@ -48,59 +47,127 @@ func (p *populator) directory(ino, parent uint32, e *tree.Entry, has extents, se
 	}
 	for _, c := range e.Children {
 		if len(c.Name) > 255 {
-			return nil, 0, 0, fmt.Errorf("name %q is longer than 255 bytes", c.Name)
+			return nil, 0, fmt.Errorf("name %q is longer than 255 bytes", c.Name)
 		}
 		if c.IsDir() {
 			links++
 		}
 		list = append(list, dirent{p.numbers[c.Inode], direntKind(c.Inode), c.Name})
 	}
-	if links >= maxLinks {
+	if links > maxLinks {
 		links = 1
 	}
-	data := direntBlocks(list, seed)
-	first := min(len(has), 1) * blockSize
-	if len(has) > 0 {
-		if err := p.v.write(data[:first], has[0].start); err != nil {
-			return nil, 0, 0, fmt.Errorf("write directory: %w", err)
+	return list, links, nil
+}
+
+// names writes the names of a directory into the blocks that it has got, and new
+// ones where these do not do.
+func (p *populator) names(it *item) (err error) {
+	ino, d := p.numbers[it.e.Inode], p.dirs[it.e.Inode]
+	list, links, err := p.entries(ino, it.e)
+	if err != nil {
+		return err
+	}
+	data, indexed := p.v.hashSeed.directory(ino, p.numbers[it.parent], list, p.inodeSeed(ino))
+	d.size, d.links, d.indexed = int64(len(data)), links, indexed
+	if err := p.extend(d, uint64(len(data)/blockSize)); err != nil {
+		return err
+	}
+	for _, x := range d.x {
+		from := int(x.logical) * blockSize
+		if err := p.v.write(data[from:from+int(x.n)*blockSize], x.start); err != nil {
+			return fmt.Errorf("write directory: %w", err)
 		}
 	}
-	more, err := p.put(data[first:])
-	if err != nil {
-		return nil, 0, 0, err
+	return nil
+}
+
+// extend gives a directory the blocks that it needs to have n.
+func (p *populator) extend(d *dirBlocks, n uint64) error {
+	for d.have < n {
+		start, got, err := p.blocks.alloc(n - d.have)
+		if err != nil {
+			return err
+		}
+		d.x.add(uint32(d.have), start, got)
+		d.have += got
 	}
-	x = append(x, has...)
-	for _, m := range more {
-		x.add(m.logical+uint32(first/blockSize), m.start, uint64(m.n))
+	return nil
+}
+
+// directory lays out the blocks of a directory.
+func (s hashSeed) directory(ino, parent uint32, list []dirent, seed uint32) (data []byte, indexed bool) {
+	own := []dirent{{ino, 2, "."}, {parent, 2, ".."}}
+	if direntsSize(list) > direntsRoom-ownEntries {
+		l := leaves(s, list)
+		if _, ok := indexedBlocks(len(l)); ok {
+			return indexBlocks(ino, parent, l, seed), true
+		}
 	}
-	return x, int64(len(data)), links, nil
+	return direntBlocks(append(own, list...), seed), false
+}
+
+func direntsSize(list []dirent) (n int) {
+	for _, d := range list {
+		n += direntSize(d.name)
+	}
+	return n
+}
+
+// A Seed is what the hashes of names in directories follow from: a UUID.
+type Seed [16]byte
+
+// DirBlocks returns how many blocks a directory with the names takes. With more
+// names it never takes fewer.
+func (s Seed) DirBlocks(names []string) uint64 {
+	list := make([]dirent, len(names))
+	for i, name := range names {
+		list[i].name = name
+	}
+	return seedOf(s[:]).dirBlocks(list)
+}
+
+func (s hashSeed) dirBlocks(list []dirent) uint64 {
+	size := direntsSize(list)
+	if size <= direntsRoom-ownEntries {
+		return 1
+	}
+	n, ok := indexedBlocks(len(leaves(s, list)))
+	if !ok {
+		n = len(direntBlocks(list, 0))/blockSize + 1
+	}
+	return uint64(n)
+}
+
+// putDirent writes a name that takes n bytes.
+func putDirent(b []byte, d dirent, n int) {
+	le.PutUint32(b, d.ino)
+	le.PutUint16(b[4:], uint16(n))
+	b[6], b[7] = byte(len(d.name)), d.kind
+	copy(b[8:], d.name)
 }
 
 // direntBlocks lays names out in blocks with their checksums.
 func direntBlocks(list []dirent, seed uint32) []byte {
 	var out, b []byte
 	at, last := 0, 0
-	const room = blockSize - direntTail
 	finish := func() {
 		if b == nil {
 			return
 		}
-		le.PutUint16(b[last+4:], uint16(room-last))
-		le.PutUint16(b[room+4:], direntTail)
-		b[room+7] = 0xde
-		le.PutUint32(b[room+8:], crc32c(seed, b[:room]))
+		le.PutUint16(b[last+4:], uint16(direntsRoom-last))
+		le.PutUint16(b[direntsRoom+4:], direntTail)
+		b[direntsRoom+7] = 0xde
+		le.PutUint32(b[direntsRoom+8:], crc32c(seed, b[:direntsRoom]))
 		out = append(out, b...)
 	}
 	for _, d := range list {
 		n := direntSize(d.name)
-		if b == nil || at+n > room {
+		if b == nil || at+n > direntsRoom {
 			finish()
 			b, at = make([]byte, blockSize), 0
 		}
-		le.PutUint32(b[at:], d.ino)
-		le.PutUint16(b[at+4:], uint16(n))
-		b[at+6], b[at+7] = byte(len(d.name)), d.kind
-		copy(b[at+8:], d.name)
+		putDirent(b[at:], d, n)
 		last, at = at, at+n
 	}
 	finish()

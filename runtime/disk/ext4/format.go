@@ -30,6 +30,9 @@ const noConfig = "MKE2FS_CONFIG=/nonexistent/mke2fs.conf"
 const features = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit," +
 	"flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
 
+// BytesPerInode is the size of a file system for each inode that it has at least.
+const BytesPerInode = 16 << 10
+
 // Options of a new file system.
 type Options struct {
 	UUID     string    // in the usual notation
@@ -40,7 +43,8 @@ type Options struct {
 }
 
 // Format makes an empty file system in the size bytes at offset of the file
-// image, which must be zeros. It runs mke2fs.
+// image, which must be zeros. It runs mke2fs, which leaves the tables of inodes, a
+// sixty-fourth of the file system, as they are; Populate says that they are zeros.
 func Format(ctx context.Context, image string, offset, size int64, o Options) error {
 	mke2fs, err := Tool("mke2fs")
 	if err != nil {
@@ -58,12 +62,12 @@ func Format(ctx context.Context, image string, offset, size int64, o Options) er
 	case size >= 256<<20:
 		journal = 16
 	}
-	inodes := max(int64(o.Inodes), size/(16<<10))
+	inodes := max(int64(o.Inodes), size/BytesPerInode)
 	args := []string{
 		"-q", "-F", "-O", features,
 		"-b", strconv.Itoa(blockSize), "-I", strconv.Itoa(inodeSize), "-N", strconv.FormatInt(inodes, 10),
 		"-m", "1", "-J", "size=" + strconv.FormatInt(journal, 10), "-U", o.UUID, "-L", o.Label,
-		"-E", fmt.Sprintf("offset=%d,hash_seed=%s,root_owner=0:0,nodiscard,lazy_itable_init=0,lazy_journal_init=1", offset, o.HashSeed),
+		"-E", fmt.Sprintf("offset=%d,hash_seed=%s,root_owner=0:0,nodiscard,lazy_itable_init=1,lazy_journal_init=1", offset, o.HashSeed),
 		image, strconv.FormatInt(blocks, 10),
 	}
 	cmd := exec.CommandContext(ctx, mke2fs, args...)

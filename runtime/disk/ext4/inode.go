@@ -39,7 +39,7 @@ const (
 const (
 	flagExtents = 0x80000
 	fastSymlink = 60    // bytes from which on a target needs a block
-	maxLinks    = 65000 // names of a file; a directory with more counts as having one
+	maxLinks    = 65000 // names of a file; a directory with more counts as having one, and then has an index
 	maxFileSize = int64(blockSize) << 32
 )
 
@@ -62,7 +62,7 @@ func (p *populator) inode(ino uint32, e *tree.Entry) error {
 		p.inodes.take(ino, e.IsDir())
 	}
 	seed := p.inodeSeed(ino)
-	size, links := int64(0), e.Links
+	size, links, flags := int64(0), e.Links, uint32(0)
 	mapped := true
 	switch e.Type() {
 	case tree.TypeRegular:
@@ -74,6 +74,9 @@ func (p *populator) inode(ino uint32, e *tree.Entry) error {
 	case tree.TypeDir:
 		d := p.dirs[e.Inode]
 		x, size, links = d.x, d.size, d.links
+		if d.indexed {
+			flags |= flagIndex
+		}
 	case tree.TypeSymlink:
 		size = int64(len(e.Target))
 		if mapped = size >= fastSymlink; mapped {
@@ -95,13 +98,14 @@ func (p *populator) inode(ino uint32, e *tree.Entry) error {
 		sectors += uint64(r.n) * (blockSize / 512)
 	}
 	if mapped {
-		le.PutUint32(slot[inFlags:], flagExtents)
+		flags |= flagExtents
 		n, err := p.writeExtents(slot[inBlock:][:60], x, seed)
 		if err != nil {
 			return err
 		}
 		sectors += n * (blockSize / 512)
 	}
+	le.PutUint32(slot[inFlags:], flags)
 	xb, err := p.writeXattrs(slot, e.Xattrs)
 	if err != nil {
 		return err

@@ -41,9 +41,6 @@ func TestLimits(t *testing.T) {
 		"long names": {256 << 20, []*tree.Entry{dir("d", names(20_000, func(i int) *tree.Entry {
 			return file(fmt.Sprintf("%0255d", i), tree.Inode{})
 		})...)}},
-		"directories beyond the count of links": {512 << 20, []*tree.Entry{dir("d", names(maxLinks+10, func(i int) *tree.Entry {
-			return dir(fmt.Sprintf("%06d", i))
-		})...)}},
 		"the least size":  {16 << 20, nil},
 		"what fsck found": {16 << 20, []*tree.Entry{dir("lost+found", file("#123", tree.Inode{}))}},
 		"many groups, uninit": {6 << 30, []*tree.Entry{dir("d", names(2000, func(i int) *tree.Entry {

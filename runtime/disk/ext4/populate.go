@@ -18,12 +18,18 @@ const BlockSize = blockSize
 type Place struct {
 	Inode  *tree.Inode // nil leaves one inode out,
 	Blocks uint64      // and so many blocks
+
+	// Names makes this the place of so many blocks for the names of the directory
+	// Inode, and of no inode. What the directory does not need of them, or all of them
+	// where there is none, is left out.
+	Names uint64
 }
 
 // Populate fills the empty file system at offset of img, as Format left it,
 // with the tree. Inodes get their numbers and their blocks in the order given,
-// those that it does not name after these, in the order of the tree. Blocks that
-// the order leaves out are taken where there is no room for them. Populate reads
+// those that it does not name after these, in the order of the tree. Without an
+// order, names of directories come first. Blocks that the order leaves out are taken
+// where there is no room for them. Populate reads
 // the tree on the calling goroutine only and writes to img from others too, until
 // it returns. progress, if not nil, is told the bytes of content read so far. A
 // tree that does not fit gives a *NoSpace.
@@ -36,7 +42,7 @@ func Populate(ctx context.Context, img Image, offset int64, t *tree.Tree, order 
 		v: v, t: t, progress: progress,
 		blocks: &allocator{v: v}, inodes: &inodes{v: v},
 		numbers: map[*tree.Inode]uint32{},
-		dirs:    map[*tree.Inode]dirBlocks{},
+		dirs:    map[*tree.Inode]*dirBlocks{},
 		out:     newWriter(ctx, v),
 	}
 	defer func() { err = errors.Join(err, p.out.close()) }()
@@ -69,7 +75,8 @@ type populator struct {
 	inodes  *inodes
 	items   []*item // what is written, one for each inode
 	numbers map[*tree.Inode]uint32
-	dirs    map[*tree.Inode]dirBlocks
+	dirs    map[*tree.Inode]*dirBlocks
+	steps   []step // in which blocks are given out
 	last    uint32 // the highest inode number
 	free    int64  // bytes, before anything is written
 	gaps    bool   // there is room for what the order leaves out
@@ -81,7 +88,13 @@ type item struct {
 	path   string
 	e      *tree.Entry
 	parent *tree.Inode // the directory that has it
-	skip   uint64      // blocks that are left out before its own
+}
+
+// A step gives blocks to the content of a file, to the names of a directory, or
+// leaves some out.
+type step struct {
+	it     *item // nil to leave blocks out
+	blocks uint64
 }
 
 // lostFound is the directory for what fsck finds, which mke2fs makes.
@@ -124,8 +137,14 @@ func (p *populator) collect() error {
 	return walk(".", p.t.Root, p.t.Root.Inode)
 }
 
-// number gives every inode its number and sorts the items by it.
+// number gives every inode its number, and lists the steps.
 func (p *populator) number(order []Place) error {
+	if err := p.needs(); err != nil {
+		return err
+	}
+	if order == nil {
+		order = p.treeOrder()
+	}
 	if err := p.room(order); err != nil {
 		return err
 	}
@@ -134,26 +153,32 @@ func (p *populator) number(order []Place) error {
 	for _, it := range p.items {
 		byInode[it.e.Inode] = it
 	}
-	var skip uint64
+	given := make(map[*tree.Inode]bool, len(p.items))
 	give := func(in *tree.Inode) {
 		it := byInode[in]
-		if it == nil {
+		if it == nil || given[in] {
 			return // lost+found, or not of this tree
 		}
-		it.skip, skip = skip, 0
+		given[in] = true
 		if _, ok := p.numbers[in]; !ok {
 			p.last++
 			p.numbers[in] = p.last
 		}
-		delete(byInode, in)
+		if !it.e.IsDir() {
+			p.steps = append(p.steps, step{it: it})
+		}
 	}
 	for _, place := range order {
-		switch {
+		switch it := byInode[place.Inode]; {
+		case place.Names > 0 && it != nil && it.e.IsDir():
+			p.steps = append(p.steps, step{it, place.Names})
+		case place.Names > 0:
+			p.steps = append(p.steps, step{nil, place.Names})
 		case place.Inode != nil:
 			give(place.Inode)
 		case p.gaps:
 			p.last++
-			skip += place.Blocks
+			p.steps = append(p.steps, step{nil, place.Blocks})
 		}
 	}
 	for _, it := range p.items {
@@ -163,15 +188,50 @@ func (p *populator) number(order []Place) error {
 	return nil
 }
 
+// needs finds out how many blocks each directory needs for its names.
+func (p *populator) needs() error {
+	for _, it := range p.items {
+		if !it.e.IsDir() {
+			continue
+		}
+		list, _, err := p.entries(p.numbers[it.e.Inode], it.e)
+		if err != nil {
+			return fmt.Errorf("%s: %w", it.path, err)
+		}
+		p.dirs[it.e.Inode] = &dirBlocks{need: p.v.hashSeed.dirBlocks(list)}
+	}
+	slot, err := p.inodes.slot(rootInode)
+	if err != nil {
+		return err
+	}
+	root := p.dirs[p.t.Root.Inode]
+	root.x, err = rootBlock(slot)
+	root.have = 1
+	return err
+}
+
+// treeOrder is the order of the tree, with the names of directories first.
+func (p *populator) treeOrder() (order []Place) {
+	for _, it := range p.items {
+		if it.e.IsDir() {
+			order = append(order, Place{Inode: it.e.Inode, Names: p.dirs[it.e.Inode].need})
+		}
+	}
+	for _, it := range p.items {
+		order = append(order, Place{Inode: it.e.Inode})
+	}
+	return order
+}
+
 // room says early, and with figures, that the tree cannot fit. It finds out whether
-// what the order leaves out fits beside it, with room for directories to grow.
+// what the order leaves out fits beside it.
 func (p *populator) room(order []Place) error {
 	inodes, blocks := uint64(firstFreeInode-1+len(p.items)), uint64(0)
 	if have := uint64(p.v.groups) * uint64(p.v.inodesPerGroup); inodes > have {
 		return fmt.Errorf("the tree has %d files and the file system room for %d", len(p.items), have-lostFoundInode)
 	}
 	for _, place := range order {
-		if place.Inode == nil {
+		if blocks += place.Names; place.Inode == nil && place.Names == 0 {
 			inodes++
 			blocks += place.Blocks
 		}
@@ -185,7 +245,7 @@ func (p *populator) room(order []Place) error {
 	if need > p.free {
 		return &NoSpace{Need: need, Have: p.free}
 	}
-	blocks += 2*dirStep + uint64(need)/blockSize
+	blocks += uint64(need) / blockSize
 	p.gaps = inodes <= uint64(p.v.groups)*uint64(p.v.inodesPerGroup) && blocks+blocks/8 <= free
 	return nil
 }
@@ -217,11 +277,16 @@ func Need(t *tree.Tree) int64 {
 			}
 			blocks += n
 		case tree.TypeDir:
-			n := 24
+			n := ownEntries + direntSize(lostFound)
 			for _, c := range e.Children {
 				n += direntSize(c.Name)
 			}
-			blocks += int64(n/(blockSize-direntTail-256)) + 1
+			if blocks++; n > direntsRoom {
+				// An index divides names until they fit: no two leaves that were one
+				// would be one again, but by chance.
+				blocks += int64(2*n/(direntsRoom-264)) + 2
+				blocks += int64(indexNodes(n / direntsRoom * 2))
+			}
 		case tree.TypeSymlink:
 			if len(e.Target) >= fastSymlink {
 				blocks++
@@ -232,21 +297,27 @@ func Need(t *tree.Tree) int64 {
 	return blocks * blockSize
 }
 
-// dirStep is what the number of blocks of all directories is rounded up to, so that
-// one block more moves nothing else.
-const dirStep = 1024
-
-// A dirBlocks is a directory whose names are written.
+// A dirBlocks is what a directory has for its names.
 type dirBlocks struct {
-	x     extents
-	size  int64
-	links int
+	x       extents
+	have    uint64 // blocks
+	need    uint64
+	size    int64
+	links   int
+	indexed bool
 }
 
-// write writes every inode and what belongs to it. The names of directories come
-// first: they hold numbers of inodes and so change more often than files.
+// write writes every inode and what belongs to it. Directories come last: some get
+// blocks in several places, and their names hold the numbers of all.
 func (p *populator) write(ctx context.Context) error {
-	used := uint64(0)
+	for _, s := range p.steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := p.step(s); err != nil {
+			return err
+		}
+	}
 	for _, it := range p.items {
 		if !it.e.IsDir() {
 			continue
@@ -254,24 +325,8 @@ func (p *populator) write(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		d, err := p.names(it)
-		if err != nil {
+		if err := p.names(it); err != nil {
 			return fmt.Errorf("%s: %w", it.path, err)
-		}
-		p.dirs[it.e.Inode] = d
-		used += uint64(d.size) / blockSize
-	}
-	if p.gaps {
-		if err := p.blocks.skip((used+used/4+dirStep)/dirStep*dirStep - used); err != nil {
-			return err
-		}
-	}
-	for _, it := range p.items {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := p.blocks.skip(it.skip); err != nil {
-			return err
 		}
 		if err := p.inode(p.numbers[it.e.Inode], it.e); err != nil {
 			return fmt.Errorf("%s: %w", it.path, err)
@@ -280,19 +335,23 @@ func (p *populator) write(ctx context.Context) error {
 	return nil
 }
 
-// names writes the names of a directory.
-func (p *populator) names(it *item) (d dirBlocks, err error) {
-	ino := p.numbers[it.e.Inode]
-	var has extents
-	if ino == rootInode {
-		slot, err := p.inodes.slot(ino)
-		if err != nil {
-			return d, err
+func (p *populator) step(s step) error {
+	switch {
+	case s.it != nil && !s.it.e.IsDir():
+		if err := p.inode(p.numbers[s.it.e.Inode], s.it.e); err != nil {
+			return fmt.Errorf("%s: %w", s.it.path, err)
 		}
-		if has, err = rootBlock(slot); err != nil {
-			return d, err
+		return nil
+	case s.it != nil:
+		d := p.dirs[s.it.e.Inode]
+		had := d.have
+		if err := p.extend(d, min(d.need, d.have+s.blocks)); err != nil {
+			return err
 		}
+		s.blocks -= d.have - had
 	}
-	d.x, d.size, d.links, err = p.directory(ino, p.numbers[it.parent], it.e, has, p.inodeSeed(ino))
-	return d, err
+	if !p.gaps {
+		return nil
+	}
+	return p.blocks.skip(s.blocks)
 }

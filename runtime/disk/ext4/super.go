@@ -30,9 +30,12 @@ const (
 	sbROCompat       = 0x64
 	sbUUID           = 0x68
 	sbReservedGDT    = 0xce
+	sbHashSeed       = 0xec
+	sbHashVersion    = 0xfc
 	sbDescSize       = 0xfe
 	sbBlocksHi       = 0x150
 	sbFreeBlocksHi   = 0x158
+	sbFlags          = 0x160
 	sbChecksum       = 0x3fc
 )
 
@@ -49,6 +52,9 @@ const (
 	lostFoundInode     = 11
 	flagInodeUninit    = 1
 	flagBlockUninit    = 2
+	flagInodeZeroed    = 4 // the table of inodes is zeros where it is not used
+	flagSignedHash     = 1 // in the superblock: names are hashed as signed characters
+	flagUnsignedHash   = 2
 	descBlockBitmap    = 0x00
 	descInodeBitmap    = 0x04
 	descInodeTable     = 0x08
@@ -70,6 +76,8 @@ type volume struct {
 	desc []byte // all group descriptors
 	seed uint32 // of checksums
 
+	hashSeed hashSeed // of names
+
 	blocks         uint64
 	blocksPerGroup uint32
 	inodesPerGroup uint32
@@ -87,6 +95,7 @@ func open(img Image, offset int64) (*volume, error) {
 	incompat, ro := le.Uint32(v.sb[sbIncompat:]), le.Uint32(v.sb[sbROCompat:])
 	if le.Uint32(v.sb[sbLogBlockSize:]) != 2 || le.Uint16(v.sb[sbInodeSize:]) != inodeSize ||
 		le.Uint16(v.sb[sbDescSize:]) != descSize || incompat&incompat64bit == 0 || incompat&incompatCsumSeed != 0 ||
+		v.sb[sbHashVersion] != hashHalfMD4 ||
 		ro&roCompatMetaCsum == 0 || ro&roCompatSparse == 0 {
 		return nil, errors.New("read superblock: mke2fs made another layout than it was asked for")
 	}
@@ -98,6 +107,7 @@ func open(img Image, offset int64) (*volume, error) {
 	}
 	v.groups = uint32((v.blocks + uint64(v.blocksPerGroup) - 1) / uint64(v.blocksPerGroup))
 	v.seed = crc32c(^uint32(0), v.sb[sbUUID:sbUUID+16])
+	v.hashSeed = seedOf(v.sb[sbHashSeed:])
 	v.desc = make([]byte, int(v.groups)*descSize)
 	if err := v.read(v.desc, 1); err != nil {
 		return nil, fmt.Errorf("read group descriptors: %w", err)
@@ -144,6 +154,8 @@ func hiHalf(at int) int {
 
 func (g group) flag(f uint16) bool { return le.Uint16(g[descFlags:])&f != 0 }
 
+func (g group) setFlag(f uint16) { le.PutUint16(g[descFlags:], le.Uint16(g[descFlags:])|f) }
+
 func (g group) clearFlag(f uint16) {
 	le.PutUint16(g[descFlags:], le.Uint16(g[descFlags:])&^f)
 }
@@ -155,6 +167,8 @@ func (v *volume) seal() error {
 	var freeInodes uint32
 	for i := range v.groups {
 		g := v.group(i)
+		// The image was zeros, so the kernel need not write them at the first boot.
+		g.setFlag(flagInodeZeroed)
 		freeBlocks += uint64(g.count(descFreeBlocks))
 		freeInodes += g.count(descFreeInodes)
 		sum := crc32cUint32(v.seed, i)
@@ -169,6 +183,8 @@ func (v *volume) seal() error {
 	le.PutUint32(v.sb[sbFreeBlocksLo:], uint32(freeBlocks))
 	le.PutUint32(v.sb[sbFreeBlocksHi:], uint32(freeBlocks>>32))
 	le.PutUint32(v.sb[sbFreeInodes:], freeInodes)
+	// mke2fs says here what a character is on the host that it runs on.
+	le.PutUint32(v.sb[sbFlags:], le.Uint32(v.sb[sbFlags:])&^flagUnsignedHash|flagSignedHash)
 	le.PutUint32(v.sb[sbChecksum:], crc32c(^uint32(0), v.sb[:sbChecksum]))
 	if _, err := v.img.WriteAt(v.sb, v.off+superOffset); err != nil {
 		return fmt.Errorf("write superblock: %w", err)
