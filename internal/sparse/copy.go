@@ -74,7 +74,7 @@ type copier struct {
 // zeros writes zeros up to an offset.
 func (c *copier) zeros(to int64) error {
 	if c.done < to && c.zero == nil {
-		c.zero = make([]byte, min(64<<10, to-c.done))
+		c.zero = make([]byte, 1<<20)
 	}
 	for c.done < to {
 		if err := c.write(c.zero[:min(int64(len(c.zero)), to-c.done)]); err != nil {
@@ -93,4 +93,50 @@ func (c *copier) write(b []byte) error {
 		c.tell(c.done)
 	}
 	return err
+}
+
+// CopyAll is Copy of all of f, which is read from its beginning.
+func CopyAll(ctx context.Context, w io.Writer, f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() == 0 { // or one of the kernel's, which have no size and some content
+		_, err := io.Copy(w, f)
+		return err
+	}
+	return Copy(ctx, w, f, info.Size(), nil)
+}
+
+// Clone copies f to the new file out with its holes.
+func Clone(ctx context.Context, out, f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	const step = 64 << 20
+	err = Each(f, info.Size(), func(start, end int64) error {
+		for _, file := range []*os.File{f, out} {
+			if _, err := file.Seek(start, io.SeekStart); err != nil {
+				return err
+			}
+		}
+		for start < end {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			// The kernel copies, from file to file.
+			n, err := io.CopyN(out, f, min(step, end-start))
+			if start += n; err == io.EOF {
+				return io.ErrUnexpectedEOF
+			} else if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return out.Truncate(info.Size())
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"bake.build/bake/internal/sparse"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
 	"bake.build/bake/platforms/image/decompress"
@@ -226,7 +227,7 @@ func looksLikeDisk(path string) (err error) {
 	return nil
 }
 
-// copyWhole copies a file, sharing its blocks where the file system can.
+// copyWhole copies a file with its holes, sharing its blocks where the file system can.
 func copyWhole(ctx context.Context, dst, src string) (err error) {
 	in, err := os.Open(src)
 	if err != nil {
@@ -238,16 +239,5 @@ func copyWhole(ctx context.Context, dst, src string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	const step = 64 << 20
-	for {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		// The kernel copies, from file to file.
-		if n, err := io.CopyN(out, in, step); err == io.EOF || n < step && err == nil {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
+	return sparse.Clone(ctx, out, in)
 }

@@ -58,7 +58,7 @@ func RunOutput(ctx context.Context, r OutputRequest) (*Result, error) {
 			return err
 		}
 		var err error
-		m.Files, err = settle(ctx, dir, path.Base(r.Op.Path), OutputFormat)
+		m.Files, err = settle(ctx, dir, path.Base(r.Op.Path), OutputFormat, func(string, int64, int64) {})
 		return err
 	})
 }

@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"bake.build/bake/internal/tool"
 )
@@ -19,13 +21,18 @@ import (
 func convert(ctx context.Context, j *Job, out, format string, args ...string) error {
 	args = append([]string{"convert", "-p", "-m", "16", "-f", "raw", "-O", format}, args...)
 	cmd := exec.CommandContext(ctx, "qemu-img", append(args, j.disk, out)...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	cmd.Stdout = &percent{tell: func(done float64) {
 		j.Progress(format, int64(done/100*float64(j.diskSize)), j.diskSize)
 	}}
 	if err := tool.Run(cmd); err != nil {
-		return fmt.Errorf("qemu-img: %w: %s", errors.Join(err, ctx.Err()), strings.TrimSpace(stderr.String()))
+		said := strings.TrimSpace(stderr.String())
+		if strings.Contains(said, "No space left on device") {
+			return fmt.Errorf("write %s: %w", filepath.Base(out), syscall.ENOSPC)
+		}
+		return fmt.Errorf("qemu-img: %w: %s", errors.Join(err, ctx.Err()), said)
 	}
 	return nil
 }

@@ -190,7 +190,7 @@ func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, 
 			if err := f.Write(ctx, j, filepath.Join(dir, j.fileName(f))); err != nil {
 				return fmt.Errorf("%s: %w", f.Name, err)
 			}
-			files, err := settle(ctx, dir, j.fileName(f), f.Name)
+			files, err := settle(ctx, dir, j.fileName(f), f.Name, j.Progress)
 			if err != nil {
 				return fmt.Errorf("%s: %w", f.Name, err)
 			}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"bake.build/bake/internal/regular"
+	"bake.build/bake/internal/sparse"
 )
 
 // An Input is a file or a directory tree of the project that a node reads.
@@ -156,7 +156,7 @@ func (HashFile) HashFile(path string, _ fs.FileInfo) (d Digest, err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if err := sparse.CopyAll(context.Background(), h, f); err != nil {
 		return "", fmt.Errorf("hash %s: %w", path, err)
 	}
 	return Digest(hex.EncodeToString(h.Sum(nil))), nil

@@ -8,10 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"io"
 	"strings"
 
 	"bake.build/bake/internal/regular"
+	"bake.build/bake/internal/sparse"
 )
 
 // Digests are in hex. Those of SHA-512 have twice as many digits as those of
@@ -64,7 +64,7 @@ func HashFile(ctx context.Context, path, like string) (digest string, err error)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	h := NewHash(like)
-	if _, err := io.Copy(h, &Reader{ctx, f}); err != nil {
+	if err := sparse.CopyAll(ctx, h, f); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
