@@ -17,7 +17,9 @@ import (
 func secretBuiltin() Builtin {
 	return Declare("secret", `Names a secret, whose value is known only while a step runs.
 
-The value comes from --secret NAME=… or from the variable BAKE_SECRET_NAME of the environment. It cannot be printed, formatted or joined to a string: it reaches a step through secrets= alone, and only its name is part of the key.`,
+The value comes from --secret NAME=… or from the variable BAKE_SECRET_NAME of the environment. It cannot be printed, formatted or joined to a string: it reaches a step through secrets= alone, and only its name is part of the key.
+
+Logs, events and errors have *** in its place, also where a tool writes it in base64, in hex, in a URL, in JSON or quoted by a shell. What a step makes of it in another way, such as an encrypted or a reversed text, is not known and not masked.`,
 		"secret", func(c *Call, a *secretArgs) (starlark.Value, error) {
 			if !secretName.MatchString(a.Name) {
 				return nil, fmt.Errorf("name: %q: want letters, digits, \"-\" and \"_\", a letter first", a.Name)
