@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/rootfs/archive"
 )
@@ -136,6 +137,12 @@ func openImage(ctx context.Context, opts Options, o platforms.Origin, h platform
 	}
 	img, err = desc.Image()
 	if err == nil {
+		var m *v1.Manifest
+		if m, err = img.Manifest(); err == nil {
+			err = checkConfigSize(m)
+		}
+	}
+	if err == nil {
 		err = checkPlatform(img, platform)
 	}
 	return img, opts.OCI, done, err
@@ -170,13 +177,17 @@ func localImage(ctx context.Context, path, tag string, platform v1.Platform, h p
 // unpackArchive unpacks an image archive. What it holds is read through names
 // that its own manifest gives: see checkFolder.
 func unpackArchive(ctx context.Context, path, dir string) (err error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
 	o := archive.Options{NoOwners: true, NoDevices: true, Links: archive.LinksBeneath, Xattr: func(string) bool { return false }}
-	return unpack(ctx, dir, f, o)
+	return unpack(ctx, dir, f, info.Size(), o)
 }
 
 // ociPlatform translates Debian's name of an architecture.
@@ -241,6 +252,9 @@ func selectImage(index v1.ImageIndex, want v1.Platform) (v1.Image, error) {
 	}
 	manifest, err := img.Manifest()
 	if err != nil {
+		return nil, err
+	}
+	if err := checkConfigSize(manifest); err != nil {
 		return nil, err
 	}
 	if err := checkDigest(img.RawConfigFile, manifest.Config.Digest); err != nil {

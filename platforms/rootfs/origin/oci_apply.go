@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image/decompress"
@@ -96,7 +98,7 @@ func (a applier) layer(ctx context.Context, l v1.Layer, diffID v1.Hash) (err err
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
 	sum := sha256.New()
-	tee := io.TeeReader(plain, sum)
+	tee := io.TeeReader(growthOf(plain, size), sum)
 	unpackErr := archive.Unpack(ctx, a.tree, tee, unpackOptions(archive.WhiteoutDelete, a.lost))
 	if unpackErr != nil && ctx.Err() != nil {
 		return ctx.Err()
@@ -128,21 +130,48 @@ func (b blobs) path(d v1.Hash) string { return filepath.Join(b.dir, d.Algorithm+
 // open returns the blob of a layer that fetch has fetched.
 func (b blobs) open(l v1.Layer) (io.ReadCloser, int64, error) {
 	if b.local {
-		// A docker archive has no compressed layers, and would only compress
-		// them to be decompressed again.
-		r, err := l.Uncompressed()
-		return r, 0, err
+		return localBlob(l)
 	}
 	d, err := l.Digest()
 	if err != nil {
 		return nil, 0, err
 	}
-	size, err := l.Size()
+	f, err := os.Open(b.path(d))
 	if err != nil {
 		return nil, 0, err
 	}
-	f, err := os.Open(b.path(d))
-	return f, size, err
+	return sized(f)
+}
+
+// sized returns r and, for a file, its size.
+func sized(r io.ReadCloser) (io.ReadCloser, int64, error) {
+	f, ok := r.(fs.File)
+	if !ok {
+		return r, 0, nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, r.Close())
+	}
+	return r, info.Size(), nil
+}
+
+// localBlob opens the blob of a local image's layer as it lies there, and returns
+// its size.
+func localBlob(l v1.Layer) (io.ReadCloser, int64, error) {
+	media, err := l.MediaType()
+	if err != nil {
+		return nil, 0, err
+	}
+	open := l.Compressed
+	if media == types.DockerUncompressedLayer {
+		open = l.Uncompressed // of a docker archive, which has no others
+	}
+	r, err := open()
+	if err != nil {
+		return nil, 0, err
+	}
+	return sized(r)
 }
 
 // fetch downloads the blob of a layer unless the cache has it whole.

@@ -27,6 +27,9 @@ func folderImage(dir, tag string, platform v1.Platform) (v1.Image, error) {
 		return nil, err
 	}
 	if _, err := os.Stat(dir + "/index.json"); err == nil {
+		if err := checkDocuments(dir); err != nil {
+			return nil, err
+		}
 		index, err := layout.ImageIndexFromPath(dir)
 		if err != nil {
 			return nil, err
@@ -119,7 +122,7 @@ func dockerImage(root *os.Root, tag string) (v1.Image, error) {
 		Layers   []string
 	}
 	var manifests []manifest
-	data, err := root.ReadFile("manifest.json")
+	data, err := readDocument(root, "manifest.json")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("neither an OCI layout nor a docker archive: it has no index.json and no manifest.json")
 	}
@@ -145,7 +148,7 @@ func dockerImage(root *os.Root, tag string) (v1.Image, error) {
 		return nil, fmt.Errorf("holds %d images (%s), of which one must be chosen: name it after a colon, as in ./images.tar:latest", len(manifests), strings.Join(tags, ", "))
 	}
 	f := &dockerFolder{root: root, layers: manifests[0].Layers}
-	if f.config, err = root.ReadFile(path.Clean(manifests[0].Config)); err != nil {
+	if f.config, err = readDocument(root, path.Clean(manifests[0].Config)); err != nil {
 		return nil, err
 	}
 	return partial.UncompressedToImage(f)

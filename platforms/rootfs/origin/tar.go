@@ -42,7 +42,7 @@ func importTar(ctx context.Context, opts Options, o platforms.Origin, tree strin
 	}}, sum)
 	lost := dropped{}
 	defer func() { err = errors.Join(err, lost.tell(out, "tar "+s.Name)) }()
-	unpackErr := unpack(ctx, tree, r, unpackOptions(archive.WhiteoutKeep, lost))
+	unpackErr := unpack(ctx, tree, r, info.Size(), unpackOptions(archive.WhiteoutKeep, lost))
 	// What follows the archive is part of the file: padding, signatures.
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return fmt.Errorf("tar %s: %w", s.Name, errors.Join(unpackErr, err))
@@ -56,18 +56,19 @@ func importTar(ctx context.Context, opts Options, o platforms.Origin, tree strin
 	return nil
 }
 
-// unpack decompresses r and unpacks it in tree.
-func unpack(ctx context.Context, tree string, r io.Reader, o archive.Options) (err error) {
+// unpack decompresses r, an archive of size bytes, and unpacks it in tree.
+func unpack(ctx context.Context, tree string, r io.Reader, size int64, o archive.Options) (err error) {
 	d, err := decompress.Reader(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	if err := archive.Unpack(ctx, tree, d, o); err != nil {
+	whole := growthOf(d, size)
+	if err := archive.Unpack(ctx, tree, whole, o); err != nil {
 		return err
 	}
 	// Only at its end does a compressed stream show that it is whole.
-	_, err = io.Copy(io.Discard, d)
+	_, err = io.Copy(io.Discard, whole)
 	return err
 }
 
