@@ -130,8 +130,9 @@ func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
 		request.Disk = func(ctx context.Context, dst string) error {
 			return disker.Disk(ctx, j.Chain, dst, j.Out)
 		}
+		treer, ok := j.Driver.(platforms.DiskTreer)
+		request.CanLook = ok && len(treer.CheckDiskTree()) == 0
 		request.DiskTree = func(ctx context.Context, disk string, use func(string) error) error {
-			treer, ok := j.Driver.(platforms.DiskTreer)
 			if !ok {
 				return fmt.Errorf("the platform %s cannot show the files of a disk", j.Node.Deps[0].Platform.Name)
 			}

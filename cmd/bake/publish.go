@@ -9,6 +9,8 @@ import (
 	"runtime"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/disk"
+	"bake.build/bake/runtime/disk/drivers"
 	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
@@ -129,11 +131,14 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 	if err != nil {
 		return nil, err
 	}
-	disk := filepath.Join(dir, "disk.raw")
-	if err := export.WriteDisk(ctx, request, disk); err != nil {
+	if request.Uses = []disk.Use{}; j.Node.Platform.Name == "aws" {
+		request.Uses = append(request.Uses, disk.Use{Format: "aws", Hypervisor: drivers.AWS})
+	}
+	raw := filepath.Join(dir, "disk.raw")
+	if err := export.WriteDisk(ctx, request, raw); err != nil {
 		return nil, err
 	}
-	found, err := d.Publish(ctx, p, disk, j.Out)
+	found, err := d.Publish(ctx, p, raw, j.Out)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bake.build/bake/internal/need"
+	"bake.build/bake/runtime/disk/drivers"
 )
 
 const helloUnit = `[Unit]
@@ -45,9 +46,17 @@ func TestBoot(t *testing.T) {
 	if err := os.Symlink("../hello.service", filepath.Join(wants, "hello.service")); err != nil {
 		t.Fatal(err)
 	}
-	disk, err := makeDisk(t, tree, Options{Seed: [32]byte{9}, KernelArgs: "quiet"})
+	var warned []string
+	disk, err := makeDisk(t, tree, Options{
+		Seed: [32]byte{9}, KernelArgs: "quiet",
+		Uses: []Use{{"qcow2", drivers.KVM}, {"vhd", drivers.HyperV}, {"vdi", drivers.VirtualBox}}, Warn: func(s string) { warned = append(warned, s) },
+	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	// The cloud kernel has neither SATA nor an Intel card.
+	if len(warned) != 2 || !strings.Contains(warned[0], "(ahci)") || !strings.Contains(warned[1], "(e1000)") {
+		t.Errorf("warned of %q", warned)
 	}
 	for name, firmware := range map[string][]string{
 		"SeaBIOS": nil,

@@ -45,6 +45,11 @@ func build(ctx context.Context, dir string, o Options, out string) (err error) {
 	if err := prepare(t, &o); err != nil {
 		return err
 	}
+	check, err := o.checkDrivers(t)
+	if err != nil {
+		return err
+	}
+	defer func() { check(err == nil) }()
 	// Inodes count too, and a disk of a given size has some to spare.
 	use = t.Usage()
 	need := ext4.Need(t) + int64(use.Inodes)*256

@@ -56,7 +56,7 @@ func prepare(t *tree.Tree, o *Options) error {
 	if err := o.writeFstab(t, root, sec); err != nil {
 		return err
 	}
-	if err := addGrowth(t, sec); err != nil {
+	if err := o.addGrowth(t, sec); err != nil {
 		return err
 	}
 	serial := "ttyS0"
@@ -83,16 +83,6 @@ func prepare(t *tree.Tree, o *Options) error {
 	config.Headers = []string{header}
 	config.Args = append(consoles, words...)
 	return t.Add("etc/default/grub.d/50-bake.cfg", 0o644, []byte(config.Defaults()), sec)
-}
-
-// addGrowth lets the root partition grow into the disk at boot where systemd
-// can do it and cloud-init, which does so by itself, is not there to.
-func addGrowth(t *tree.Tree, sec int64) error {
-	if exists(t, "usr/bin/cloud-init") || !exists(t, "usr/bin/systemd-repart") || exists(t, "etc/repart.d", "usr/lib/repart.d", "lib/repart.d") {
-		return nil
-	}
-	text := "# " + header + "\n# The root partition grows into the rest of the disk.\n[Partition]\nType=root\n"
-	return t.Add("etc/repart.d/50-root.conf", 0o644, []byte(text), sec)
 }
 
 func readAll(t *tree.Tree, in *tree.Inode) (b []byte, err error) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"bake.build/bake/runtime/disk/drivers"
 	"bake.build/bake/runtime/disk/grub"
 )
 
@@ -40,12 +41,21 @@ type Options struct {
 	// placed as one layer.
 	Layers []string
 
+	// Uses are what the disk is for: Warn is told what the kernel lacks for them.
+	Uses []Use
+
 	// Note, if not nil, is told what of the tree the disk does not take as it is, and
 	// Warn what will not work.
 	Note, Warn func(message string)
 
 	// Progress, if not nil, is told how many bytes of content are written.
 	Progress func(done, total int64)
+}
+
+// A Use is a hypervisor that a disk will run on, and the format in which it goes there.
+type Use struct {
+	Format     string
+	Hypervisor drivers.Hypervisor
 }
 
 func (o *Options) bios() bool { return o.Boot == BootBoth || o.Boot == BootBIOS }

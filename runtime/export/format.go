@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"bake.build/bake/runtime/disk"
+	"bake.build/bake/runtime/disk/drivers"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -23,6 +25,9 @@ type Format struct {
 	Ext  string // what follows the artifact's name in the file's name
 	Doc  string // one sentence
 	From From
+
+	// RunsOn is what a disk of the format is for; nil means nothing in particular.
+	RunsOn *drivers.Hypervisor
 
 	// Tools are the programs that it needs, in addition to those of From.
 	Tools []Tool
@@ -82,6 +87,7 @@ type Job struct {
 
 	disk     string // the raw disk, for formats from it
 	diskSize int64
+	uses     []disk.Use
 	layout   *layoutOnce
 	sink     *sharedSink
 }

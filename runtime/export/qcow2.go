@@ -3,10 +3,12 @@ package export
 import (
 	"context"
 	"fmt"
+
+	"bake.build/bake/runtime/disk/drivers"
 )
 
 var qcow2 = Format{
-	Name: "qcow2", Ext: ".qcow2", From: FromDisk, Tools: []Tool{qemuImg},
+	Name: "qcow2", Ext: ".qcow2", From: FromDisk, RunsOn: &drivers.KVM, Tools: []Tool{qemuImg},
 	Doc: "QEMU's own format, for KVM and OpenStack; compressed with zstd, for readers older than QEMU 5.1 with compression = \"zlib\".",
 	Write: func(ctx context.Context, j *Job, out string) error {
 		switch c := j.op.Compression; c {

@@ -36,6 +36,13 @@ type Request struct {
 	// several times at once.
 	DiskTree func(ctx context.Context, disk string, use func(dir string) error) error
 
+	// CanLook says that DiskTree works on this host.
+	CanLook bool
+
+	// Uses, unless it is nil, are what the disk is for, in place of what the formats
+	// are for.
+	Uses []disk.Use
+
 	// Layers are the layers of the tree, from the oldest to the newest; unless there
 	// is a Disk, each has an overlay's upper directory "fs". Formats from layers make
 	// one layer of the tree when there are none. The key of the oldest is what the
@@ -148,6 +155,13 @@ func newJob(r *Request, dir string, list []Format) *Job {
 			j.diskSeed = k
 		}
 	}
+	if j.uses = r.Uses; j.uses == nil {
+		for _, f := range list {
+			if f.RunsOn != nil {
+				j.uses = append(j.uses, disk.Use{Format: f.Name, Hypervisor: *f.RunsOn})
+			}
+		}
+	}
 	has := func(name string) bool {
 		return slices.ContainsFunc(list, func(f Format) bool { return f.Name == name })
 	}
@@ -224,7 +238,7 @@ func (j *Job) makeDisk(ctx context.Context) error {
 			Layers: layers,
 			Size:   j.op.Size, Boot: bootMode(j.op.Boot, j.req.Arch), KernelArgs: j.op.KernelArgs,
 			Seed: j.diskSeed, ID: j.id, Arch: j.req.Arch, CacheDir: j.req.CacheDir,
-			Note: j.sink.note, Warn: j.req.Warn,
+			Uses: j.uses, Note: j.sink.note, Warn: j.req.Warn,
 			Progress: func(done, total int64) { j.Progress("disk", done, total) },
 		}, j.disk)
 		if err != nil {
@@ -250,6 +264,9 @@ func (j *Job) takeDisk(ctx context.Context) error {
 		return err
 	}
 	j.diskSize = info.Size()
+	if err := j.checkDisk(ctx); err != nil {
+		return err
+	}
 	switch {
 	case j.op.Size == 0 || j.op.Size == j.diskSize:
 		return nil
@@ -258,6 +275,22 @@ func (j *Job) takeDisk(ctx context.Context) error {
 	}
 	j.diskSize = j.op.Size
 	return os.Truncate(j.disk, j.op.Size)
+}
+
+// checkDisk warns of drivers that the system on the layer's own disk lacks, where
+// its files can be seen.
+func (j *Job) checkDisk(ctx context.Context) error {
+	if !j.req.CanLook || len(j.uses) == 0 || j.req.Warn == nil {
+		return nil
+	}
+	err := j.req.DiskTree(ctx, j.disk, func(dir string) error {
+		return disk.CheckTree(dir, j.uses, j.req.Warn)
+	})
+	if err != nil && ctx.Err() == nil {
+		j.sink.note("the drivers are not checked: " + err.Error()) // such as a disk with LVM
+		return nil
+	}
+	return err
 }
 
 // Progress tells how much of a format is written, in bytes.

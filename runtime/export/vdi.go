@@ -3,10 +3,12 @@ package export
 import (
 	"context"
 	"errors"
+
+	"bake.build/bake/runtime/disk/drivers"
 )
 
 var vdi = Format{
-	Name: "vdi", Ext: ".vdi", From: FromDisk, Tools: []Tool{qemuImg},
+	Name: "vdi", Ext: ".vdi", From: FromDisk, RunsOn: &drivers.VirtualBox, Tools: []Tool{qemuImg},
 	Doc: "VirtualBox's own format, growing.",
 	Write: func(ctx context.Context, j *Job, out string) error {
 		if err := convert(ctx, j, out, "vdi"); err != nil {

@@ -8,10 +8,11 @@ import (
 	"os"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/disk/drivers"
 )
 
 var vhd = Format{
-	Name: "vhd", Ext: ".vhd", From: FromDisk, Tools: []Tool{qemuImg},
+	Name: "vhd", Ext: ".vhd", From: FromDisk, RunsOn: &drivers.HyperV, Tools: []Tool{qemuImg},
 	Doc: "Microsoft's VHD of fixed size, a whole number of MiB as Azure wants it.",
 	Write: func(ctx context.Context, j *Job, out string) error {
 		size, err := j.vhdSize()
@@ -29,7 +30,7 @@ var vhd = Format{
 }
 
 var vhdDynamic = Format{
-	Name: "vhd-dynamic", Ext: "-dynamic.vhd", From: FromDisk, Tools: []Tool{qemuImg},
+	Name: "vhd-dynamic", Ext: "-dynamic.vhd", From: FromDisk, RunsOn: &drivers.HyperV, Tools: []Tool{qemuImg},
 	Doc: "Microsoft's VHD, growing, for Hyper-V.",
 	Write: func(ctx context.Context, j *Job, out string) error {
 		size, err := j.vhdSize()

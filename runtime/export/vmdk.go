@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"bake.build/bake/runtime/disk/drivers"
 )
 
 var vmdkSparse = Format{
-	Name: "vmdk-sparse", Ext: "-sparse.vmdk", From: FromDisk, Tools: []Tool{qemuImg},
+	Name: "vmdk-sparse", Ext: "-sparse.vmdk", From: FromDisk, RunsOn: &drivers.VMware, Tools: []Tool{qemuImg},
 	Doc: "VMware's growing disk (monolithicSparse), for Workstation and Fusion.",
 	Write: func(ctx context.Context, j *Job, out string) error {
 		if err := convert(ctx, j, out, "vmdk", "-o", "subformat=monolithicSparse,adapter_type=lsilogic"); err != nil {

@@ -12,10 +12,12 @@ import (
 	"path/filepath"
 
 	"github.com/klauspost/compress/zlib"
+
+	"bake.build/bake/runtime/disk/drivers"
 )
 
 var vmdk = Format{
-	Name: "vmdk", Ext: ".vmdk", From: FromDisk,
+	Name: "vmdk", Ext: ".vmdk", From: FromDisk, RunsOn: &drivers.VMware,
 	Doc:   "VMware's compressed disk (streamOptimized), for vSphere, OVAs and imports into clouds.",
 	Write: func(ctx context.Context, j *Job, out string) error { return j.streamOptimized(ctx, out) },
 }
