@@ -196,7 +196,7 @@ func TestPublish(t *testing.T) {
 	w.cloud.Pending = 2
 	o := Publication{
 		Regions: []string{"us-east-1", home}, Description: "a web server", ImageTags: map[string]string{"tier": "front"},
-		IOPS: 4000, Throughput: 250, VolumeSize: "3G", BootMode: "uefi", TPM: true, UEFIData: "QU1aTlVFRkk=", Encrypted: true, KMSKeys: map[string]string{"us-east-1": "arn:aws:kms:us-east-1:123456789012:key/k"},
+		IOPS: 4000, Throughput: 250, VolumeSize: "9G", BootMode: "uefi", TPM: true, UEFIData: "QU1aTlVFRkk=", Encrypted: true, KMSKeys: map[string]string{home: keys + "h", "us-east-1": "arn:aws:kms:us-east-1:123456789012:key/k"},
 		ShareWith:      []string{"123456789012", "arn:aws:organizations::123456789012:organization/o-1", "arn:aws:organizations::123456789012:ou/o-1/ou-1"},
 		DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web",
 	}
@@ -229,7 +229,7 @@ func TestPublish(t *testing.T) {
 			for name, want := range map[string]string{
 				"Architecture": "x86_64", "BootMode": "uefi", "EnaSupport": "true", "TpmSupport": "v2.0", "UefiData": "QU1aTlVFRkk=", "ImdsSupport": "v2.0",
 				"RootDeviceName": "/dev/xvda", "VirtualizationType": "hvm", "Description": "a web server",
-				"BlockDeviceMapping.1.DeviceName": "/dev/xvda", "BlockDeviceMapping.1.Ebs.VolumeSize": "3", "BlockDeviceMapping.1.Ebs.VolumeType": "gp3",
+				"BlockDeviceMapping.1.DeviceName": "/dev/xvda", "BlockDeviceMapping.1.Ebs.VolumeSize": "9", "BlockDeviceMapping.1.Ebs.VolumeType": "gp3",
 				"BlockDeviceMapping.1.Ebs.Iops": "4000", "BlockDeviceMapping.1.Ebs.Throughput": "250", "BlockDeviceMapping.1.Ebs.DeleteOnTermination": "true",
 			} {
 				if got := i.Form.Get(name); got != want {
@@ -351,6 +351,17 @@ func TestRefusals(t *testing.T) {
 		"uefi data":    {Publication{UEFIData: "x"}, "uefi_data: needs boot_mode"},
 		"public":       {Publication{Public: true, Encrypted: true}, "an encrypted image cannot be public"},
 		"size":         {Publication{VolumeSize: "1500M"}, "want whole GiB"},
+		"description":  {Publication{Description: strings.Repeat("ä", 256)}, "description: it has 256 characters"},
+		"a time":       {Publication{ImageName: "web 2026-11-28T15:00"}, `.replace(":", "-")`},
+		"iops of gp2":  {Publication{VolumeType: "gp2", IOPS: 3000}, "iops: cannot be chosen for gp2"},
+		"no iops":      {Publication{VolumeType: "io2"}, "iops: io2 volumes need them"},
+		"many iops":    {Publication{VolumeSize: "8G", IOPS: 5000}, "at most 500 for each GiB"},
+		"few iops":     {Publication{IOPS: 100}, "iops: gp3 volumes have 3000 to 80000"},
+		"throughput":   {Publication{Throughput: 1000}, "a quarter of iops"},
+		"old":          {Publication{DeprecateAfter: "90000h"}, "10 years at most"},
+		"users":        {Publication{SnapshotUsers: []string{"me"}}, `snapshot_users: "me" is neither`},
+		"all's":        {Publication{SnapshotUsers: []string{"all"}, Encrypted: true}, "an encrypted snapshot cannot be everybody's"},
+		"AWS's key":    {Publication{ShareWith: []string{"210987654321"}, Encrypted: true}, "what the key alias/aws/ebs of AWS encrypts cannot be shared"},
 		"keys":         {Publication{KMSKeys: map[string]string{"here": "x"}}, `kms_keys: "here"`},
 		"keep":         {Publication{Keep: -1}, "keep: -1"},
 		"deprecation":  {Publication{DeprecateAfter: "soon"}, "deprecate_after"},
@@ -397,26 +408,60 @@ func TestRefusals(t *testing.T) {
 
 func TestRetention(t *testing.T) {
 	w := newWorld(t)
-	names := []string{"one", "two", "three", "four", "five", "six"}
-	for _, name := range names[:4] {
-		w.mustPublish(name, Publication{})
+	uses := []struct{ by, want string }{
+		{"instance", "in use by i-"}, {"template", "in use by lt-"}, {"parameter", "in use by lt-"}, {"configuration", "in use by the launch configuration workers"},
+		{"fleet", "in use by fleet-1"}, {"spot fleet", "in use by sfr-1"}, {"shared", "in use by 210987654321, it is shared"}, {"users", "in use by users of its snapshots"}, {"nobody", "deregistered"},
+	}
+	for n, u := range uses {
+		o := Publication{}
+		switch u.by {
+		case "shared":
+			o.ShareWith = []string{"210987654321"}
+		case "users":
+			o.SnapshotUsers = []string{"210987654321"}
+		}
+		found, _ := w.mustPublish(u.by, o)
+		switch id := found[0].ID; u.by {
+		case "instance":
+			w.cloud.Launch(id)
+		case "template":
+			w.cloud.Template(id)
+		case "parameter":
+			w.cloud.SetParameter(home, "/images/web", id)
+			w.cloud.Template("resolve:ssm:/images/web")
+			w.cloud.Template("resolve:ssm:/images/none")
+		default:
+			w.cloud.Use(u.by, id)
+		}
+		if len(w.cloud.Images(home)) != n+1 {
+			t.Fatalf("%s: %v", u.by, w.cloud.Images(home))
+		}
+	}
+	w.mustPublish("kept", Publication{})
+	deny := func(c awstest.Call) *awstest.Fault {
+		if c.Op == "DescribeLaunchConfigurations" {
+			return &awstest.Fault{Status: 403, Code: "AccessDenied", Message: "not authorized"}
+		}
+		return nil
+	}
+	w.cloud.SetFault(deny)
+	if _, log := w.mustPublish("new", Publication{Keep: 2}); len(w.cloud.Images(home)) != len(uses)+2 || !strings.Contains(log, "these credentials may not see what uses them") {
+		t.Errorf("in doubt:\n%s", log)
+	}
+	w.cloud.SetFault(nil)
+	_, log := w.mustPublish("new", Publication{Keep: 2, Description: ""})
+	for _, u := range uses {
+		if !strings.Contains(log, u.want) {
+			t.Errorf("%s: want %q in\n%s", u.by, u.want, log)
+		}
 	}
 	images := w.cloud.Images(home)
-	w.cloud.Launch(images[0].ID)
-	w.cloud.Template(images[1].ID)
-	_, log := w.mustPublish("five", Publication{Keep: 2})
-	var left []string
-	for _, i := range w.cloud.Images(home) {
-		left = append(left, i.ID)
+	if len(images) != len(uses)+1 || len(w.cloud.Snapshots()) != len(images) {
+		t.Errorf("%d images and %d snapshots are left", len(images), len(w.cloud.Snapshots()))
 	}
-	if len(left) != 4 || left[0] != images[0].ID || left[1] != images[1].ID || left[2] != images[3].ID {
-		t.Errorf("left %v of %v\n%s", left, images, log)
-	}
-	if !strings.Contains(log, "in use by i-") || !strings.Contains(log, "in use by lt-") || !strings.Contains(log, "deregistered") {
-		t.Errorf("the log:\n%s", log)
-	}
-	if n := len(w.cloud.Snapshots()); n != 4 {
-		t.Errorf("%d snapshots for 4 images", n)
+	w.mustPublish("new", Publication{Keep: 2, RetireShared: true})
+	if left := w.cloud.Images(home); len(left) != len(uses)-1 || len(w.cloud.Snapshots()) != len(left) {
+		t.Errorf("with retire_shared %d images and %d snapshots are left", len(left), len(w.cloud.Snapshots()))
 	}
 }
 
@@ -640,12 +685,16 @@ func (w *world) clean(n int, finished bool) {
 // gives for images without an instance.
 func TestPolicy(t *testing.T) {
 	w := newWorld(t)
-	o := Publication{Regions: []string{"us-east-1"}, ShareWith: []string{"123456789012"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", Keep: 1}
+	if err := w.driver.CheckPublish(t.Context(), publication("one", Publication{Public: true, SnapshotUsers: []string{"all"}})); err != nil {
+		t.Fatal(err)
+	}
+	w.cloud.EncryptByDefault, w.cloud.DefaultKey = true, keys+"a"
+	o := Publication{Regions: []string{"us-east-1"}, ShareWith: []string{"123456789012"}, SnapshotUsers: []string{"210987654321"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", Keep: 1, RetireShared: true}
 	if err := w.driver.CheckPublish(t.Context(), publication("one", o)); err != nil {
 		t.Fatal(err)
 	}
 	found, _ := w.mustPublish("one", o)
-	w.cloud.Template("ami-another")
+	w.cloud.Template("resolve:ssm:/images/web")
 	o.Protect = false
 	w.mustPublish("two", o)
 	w.mustPublish("three", o)
@@ -661,7 +710,7 @@ func (w *world) policy(names ...string) {
 	w.Helper()
 	services := map[string]string{
 		"PutParameter": "ssm", "GetParameter": "ssm", "StartSession": "ssm", "TerminateSession": "ssm", "DescribeKey": "kms",
-		"GetCallerIdentity": "sts", "AssumeRole": "sts", "StartSnapshot": "ebs", "PutSnapshotBlock": "ebs", "CompleteSnapshot": "ebs", "ListSnapshotBlocks": "ebs", "GetSnapshotBlock": "ebs",
+		"DescribeLaunchConfigurations": "autoscaling", "GetCallerIdentity": "sts", "AssumeRole": "sts", "StartSnapshot": "ebs", "PutSnapshotBlock": "ebs", "CompleteSnapshot": "ebs", "ListSnapshotBlocks": "ebs", "GetSnapshotBlock": "ebs",
 	}
 	var want, got []string
 	for _, op := range w.cloud.Operations() {

@@ -13,6 +13,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -149,6 +150,14 @@ func (c *clients) kms(ctx context.Context, region string) (*kms.Client, error) {
 		return nil, err
 	}
 	return kms.NewFromConfig(cfg, func(o *kms.Options) { o.Region = region }), nil
+}
+
+func (c *clients) autoscaling(ctx context.Context, region string) (*autoscaling.Client, error) {
+	cfg, err := c.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) { o.Region = region }), nil
 }
 
 func (c *clients) ssm(ctx context.Context, region string) (*ssm.Client, error) {

@@ -2,7 +2,6 @@ package aws
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,15 +25,13 @@ func (j *job) finish(ctx context.Context, i *image) error {
 	if err := j.share(ctx, c, i); err != nil {
 		return fail("share it", err)
 	}
+	if err := j.shareSnapshots(ctx, c, i); err != nil {
+		return fail("share its snapshots", err)
+	}
 	if after, err := j.o.deprecateAfter(); err != nil {
 		return err
 	} else if after > 0 {
-		from := i.created
-		if from.IsZero() {
-			from = time.Now()
-		}
-		_, err = c.EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: &i.id, DeprecateAt: aws.Time(from.Add(after))}, fresh)
-		if err != nil {
+		if err := j.deprecate(ctx, c, i, after); err != nil {
 			return fail("set the time from which it is deprecated", err)
 		}
 	}
@@ -44,6 +41,9 @@ func (j *job) finish(ctx context.Context, i *image) error {
 		}
 	}
 	tags := j.tags()
+	if len(j.o.SnapshotUsers) > 0 {
+		tags[tagShared] = "yes"
+	}
 	if _, err := c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: append([]string{i.id}, i.snapshots...), Tags: ec2Tags(tags)}, fresh); err != nil {
 		return fail("tag it", err)
 	}
@@ -58,6 +58,75 @@ func (j *job) finish(ctx context.Context, i *image) error {
 	return i.finished()
 }
 
+// soon is a time that AWS, which takes no past one, still takes as a future one.
+const soon = 2 * time.Minute
+
+// deprecate sets the time from which an image counts as deprecated. For one that is
+// older than that, this is now.
+func (j *job) deprecate(ctx context.Context, c *ec2.Client, i *image, after time.Duration) error {
+	from := i.created
+	if from.IsZero() {
+		from = time.Now()
+	}
+	at := from.Add(after)
+	if next := time.Now().Add(soon); at.Before(next) {
+		if !i.deprecated.IsZero() && i.deprecated.Before(next) {
+			return nil
+		}
+		at = next
+	}
+	_, err := c.EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: &i.id, DeprecateAt: aws.Time(at)}, fresh)
+	return err
+}
+
+// shareSnapshots makes those and only those that the definition names able to make
+// volumes of the image's snapshots. Those of an image that never had such users are not
+// asked for.
+func (j *job) shareSnapshots(ctx context.Context, c *ec2.Client, i *image) error {
+	if len(j.o.SnapshotUsers) == 0 && i.tags[tagShared] == "" {
+		return nil
+	}
+	for _, s := range i.snapshots {
+		out, err := c.DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{SnapshotId: &s, Attribute: types.SnapshotAttributeNameCreateVolumePermission}, fresh)
+		if err != nil {
+			return err
+		}
+		var now []string
+		for _, p := range out.CreateVolumePermissions {
+			now = append(now, aws.ToString(p.UserId)+string(p.Group))
+		}
+		for _, change := range []*types.CreateVolumePermissionModifications{ // of which AWS takes one at a time
+			{Add: volumePermissions(j.o.SnapshotUsers, now)}, {Remove: volumePermissions(now, j.o.SnapshotUsers)},
+		} {
+			if len(change.Add)+len(change.Remove) == 0 {
+				continue
+			}
+			_, err := c.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
+				SnapshotId: &s, Attribute: types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: change,
+			}, fresh)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// volumePermissions returns those of list that are not in besides.
+func volumePermissions(list, besides []string) []types.CreateVolumePermission {
+	var all []types.CreateVolumePermission
+	for _, who := range list {
+		switch {
+		case slices.Contains(besides, who):
+		case who == everybody:
+			all = append(all, types.CreateVolumePermission{Group: types.PermissionGroupAll})
+		default:
+			all = append(all, types.CreateVolumePermission{UserId: aws.String(who)})
+		}
+	}
+	return all
+}
+
 // everybody is the group that AWS calls all.
 const everybody = "all"
 
@@ -68,11 +137,7 @@ func (j *job) share(ctx context.Context, c *ec2.Client, i *image) error {
 	if err != nil {
 		return err
 	}
-	var now, want []string
-	for _, p := range out.LaunchPermissions {
-		now = append(now, aws.ToString(p.UserId)+aws.ToString(p.OrganizationArn)+aws.ToString(p.OrganizationalUnitArn)+string(p.Group))
-	}
-	want = append(want, j.o.ShareWith...)
+	now, want := granted(out.LaunchPermissions), slices.Clone(j.o.ShareWith)
 	if j.o.Public {
 		want = append(want, everybody)
 	}
@@ -82,6 +147,14 @@ func (j *job) share(ctx context.Context, c *ec2.Client, i *image) error {
 	}
 	_, err = c.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: &i.id, LaunchPermission: change}, fresh)
 	return err
+}
+
+// granted returns who has permissions.
+func granted(list []types.LaunchPermission) (who []string) {
+	for _, p := range list {
+		who = append(who, aws.ToString(p.UserId)+aws.ToString(p.OrganizationArn)+aws.ToString(p.OrganizationalUnitArn)+string(p.Group))
+	}
+	return who
 }
 
 // permissions returns those of list that are not in besides.
@@ -120,92 +193,12 @@ func (j *job) setParameter(ctx context.Context, i *image) error {
 	return err
 }
 
-// retire deregisters the project's older images of the artifact in a region, but for the newest
-// ones and those in use. The image that was just made is the newest one, whatever
-// AWS's clock says.
-func (j *job) retire(ctx context.Context, region string) error {
-	images, err := j.d.findImages(ctx, region, filter("tag:"+tagName, j.p.Name), filter("tag:"+tagOurs, j.d.host.Ledger().Project()))
-	if err != nil {
-		return err
-	}
-	others := slices.DeleteFunc(images, func(i image) bool { return i.tags[tagReady] == "" || i.tags[tagImage] == j.image })
+// retired returns those of an artifact's finished images that a retention rule ends: all
+// but the newest ones, of which the current one counts as the newest.
+func retired(images []image, current string, keep int) []image {
+	others := slices.DeleteFunc(images, func(i image) bool { return i.tags[tagReady] == "" || i.tags[tagImage] == current })
 	slices.SortStableFunc(others, func(a, b image) int { return b.created.Compare(a.created) })
-	var errs []error
-	for _, i := range others[min(len(others), j.o.Keep-1):] {
-		use, err := j.d.inUse(ctx, i)
-		if err == nil && use != "" {
-			j.say("%s: %s (%s) is older than the %d that are kept, and in use by %s", region, i.name, i.id, j.o.Keep, use)
-			continue
-		}
-		if err == nil {
-			err = j.d.deregister(ctx, i, true)
-		}
-		if hasCode(err, "OperationNotPermitted") {
-			j.say("%s: %s (%s) is older than the %d that are kept, and protected", region, i.name, i.id, j.o.Keep)
-			continue
-		}
-		if err == nil {
-			j.say("%s: deregistered %s (%s)", region, i.name, i.id)
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-// inUse returns an instance or a launch template that uses an image, or "".
-func (d *driver) inUse(ctx context.Context, i image) (string, error) {
-	c, err := d.clients.ec2(ctx, i.region)
-	if err != nil {
-		return "", err
-	}
-	instances := ec2.NewDescribeInstancesPaginator(c, &ec2.DescribeInstancesInput{Filters: []types.Filter{filter("image-id", i.id)}})
-	for instances.HasMorePages() {
-		page, err := instances.NextPage(ctx)
-		if err != nil {
-			return "", fmt.Errorf("%s: look for instances of %s: %w", i.region, i.id, err)
-		}
-		for _, r := range page.Reservations {
-			for _, in := range r.Instances {
-				if in.State == nil || in.State.Name != types.InstanceStateNameTerminated {
-					return aws.ToString(in.InstanceId), nil
-				}
-			}
-		}
-	}
-	templates := ec2.NewDescribeLaunchTemplatesPaginator(c, &ec2.DescribeLaunchTemplatesInput{})
-	for templates.HasMorePages() {
-		page, err := templates.NextPage(ctx)
-		if err != nil {
-			return "", fmt.Errorf("%s: list the launch templates: %w", i.region, err)
-		}
-		for _, t := range page.LaunchTemplates {
-			uses, err := templateUses(ctx, c, aws.ToString(t.LaunchTemplateId), i.id)
-			if err != nil {
-				return "", fmt.Errorf("%s: read the launch template %s: %w", i.region, aws.ToString(t.LaunchTemplateId), err)
-			}
-			if uses {
-				return aws.ToString(t.LaunchTemplateId), nil
-			}
-		}
-	}
-	return "", nil
-}
-
-// templateUses reports whether a version of a launch template names the image.
-func templateUses(ctx context.Context, c *ec2.Client, template, image string) (bool, error) {
-	versions := ec2.NewDescribeLaunchTemplateVersionsPaginator(c, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &template})
-	for versions.HasMorePages() {
-		page, err := versions.NextPage(ctx)
-		if err != nil {
-			return false, err
-		}
-		for _, v := range page.LaunchTemplateVersions {
-			if v.LaunchTemplateData != nil && aws.ToString(v.LaunchTemplateData.ImageId) == image {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
+	return others[min(len(others), keep-1):]
 }
 
 // deregister removes an image and its snapshots. Those that are layers go with it

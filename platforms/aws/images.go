@@ -17,16 +17,17 @@ import (
 
 // Tags of what bake makes.
 const (
-	tagOurs  = "bake:project" // whose it is; see platforms.Ledger
-	tagName  = "bake:name"    // the artifact
-	tagImage = "bake:image"   // what names the image; see Publication.imageKey
-	tagBuild = "bake:build"   // the build that made it, or took it over
-	tagToken = "bake:token"   // what is made once is found by it
-	tagReady = "bake:ready"   // the key, once all is done that the definition asks for
-	tagBegun = "bake:begun"   // the time, of what AWS keeps no time of
-	tagKey   = "bake:key"     // of a layer, in hex
-	tagUsed  = "bake:used"    // the time at which a layer was last used
-	tagFacts = "bake:facts"   // of a layer that is a snapshot
+	tagOurs   = "bake:project" // whose it is; see platforms.Ledger
+	tagName   = "bake:name"    // the artifact
+	tagImage  = "bake:image"   // what names the image; see Publication.imageKey
+	tagBuild  = "bake:build"   // the build that made it, or took it over
+	tagToken  = "bake:token"   // what is made once is found by it
+	tagReady  = "bake:ready"   // the key, once all is done that the definition asks for
+	tagShared = "bake:shared"  // others may use, or could use, the snapshots
+	tagBegun  = "bake:begun"   // the time, of what AWS keeps no time of
+	tagKey    = "bake:key"     // of a layer, in hex
+	tagUsed   = "bake:used"    // the time at which a layer was last used
+	tagFacts  = "bake:facts"   // of a layer that is a snapshot
 )
 
 // An image is an AMI with what is known of it.
@@ -34,6 +35,7 @@ type image struct {
 	region, id, name string
 	tags             map[string]string
 	created          time.Time
+	deprecated       time.Time // zero for never
 	available        bool
 	snapshots        []string
 
@@ -47,7 +49,8 @@ func imageOf(region string, ami types.Image) image {
 		region: region, id: aws.ToString(ami.ImageId), name: aws.ToString(ami.Name),
 		tags: tagsOf(ami.Tags), available: ami.State == types.ImageStateAvailable,
 	}
-	i.created, _ = time.Parse(time.RFC3339, aws.ToString(ami.CreationDate)) // none counts as the oldest
+	i.created, _ = time.Parse(time.RFC3339, aws.ToString(ami.CreationDate))       // none counts as the oldest
+	i.deprecated, _ = time.Parse(time.RFC3339, aws.ToString(ami.DeprecationTime)) // nor is one that is not set told
 	for _, m := range ami.BlockDeviceMappings {
 		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
 			i.snapshots = append(i.snapshots, *m.Ebs.SnapshotId)

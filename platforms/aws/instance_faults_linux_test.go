@@ -362,7 +362,8 @@ func TestOwnVPC(t *testing.T) {
 	}
 	w.byTags()
 	for _, op := range []string{"RegisterImage", "CopyImage", "CreateImage", "DeregisterImage", "DescribeImageAttribute", "ModifyImageAttribute", "EnableImageDeprecation",
-		"EnableImageDeregistrationProtection", "DescribeLaunchTemplates", "DescribeLaunchTemplateVersions", "CreateTags", "DeleteSnapshot", "DeleteVolume",
+		"EnableImageDeregistrationProtection", "DescribeSnapshotAttribute", "ModifySnapshotAttribute", "GetImageBlockPublicAccessState", "GetSnapshotBlockPublicAccessState",
+		"GetEbsEncryptionByDefault", "GetEbsDefaultKmsKeyId", "DescribeFleets", "DescribeSpotFleetRequests", "DescribeLaunchConfigurations", "DescribeLaunchTemplates", "DescribeLaunchTemplateVersions", "CreateTags", "DeleteSnapshot", "DeleteVolume",
 		"GetConsoleOutput", "StartSession", "TerminateSession", "GetParameter", "PutParameter", "DescribeKey"} { // of the other policy
 		w.cloud.Note(op)
 	}
@@ -379,7 +380,11 @@ func TestInstancePolicy(t *testing.T) {
 	plain := w.cloud.AddImage(home, awstest.Image{Name: debian})
 	w.cloud.SetParameter(home, "/latest", plain)
 	d := w.launching(func(o *Options) { o.KMSKey = key })
-	o := Publication{Regions: []string{"us-east-1"}, ShareWith: []string{"123456789012"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", Keep: 1}
+	o := Publication{Regions: []string{"us-east-1"}, ShareWith: []string{"123456789012"}, SnapshotUsers: []string{"210987654321"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", Keep: 1, RetireShared: true}
+	if err := d.CheckPublish(t.Context(), layerPublication(Publication{Public: true, SnapshotUsers: []string{"all"}})); err != nil {
+		t.Fatal(err)
+	}
+	w.cloud.EncryptByDefault, w.cloud.DefaultKey = true, key
 	w.pinned(d, `{"ssm_parameter":"/latest"}`)
 	for _, ref := range []string{plain, ami} {
 		m := w.boot(d, ref)

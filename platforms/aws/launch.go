@@ -17,8 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
-	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"bake.build/bake/platforms"
 )
@@ -327,29 +325,6 @@ func (d *driver) mayLaunch(ctx context.Context, b *base) error {
 		}
 	}
 	d.checked = true
-	return nil
-}
-
-// checkKey fails when a KMS key cannot be used. "" is no key.
-func (d *driver) checkKey(ctx context.Context, region, key string) error {
-	if key == "" {
-		return nil
-	}
-	c, err := d.clients.kms(ctx, region)
-	if err != nil {
-		return err
-	}
-	out, err := c.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(key)})
-	if err != nil {
-		return fmt.Errorf("%s: look at the key %s: %w", region, key, err)
-	}
-	k := out.KeyMetadata
-	switch {
-	case k.KeyState != kmstypes.KeyStateEnabled:
-		return fmt.Errorf("%s: the key %s cannot be used: it is in the state %s", region, key, k.KeyState)
-	case k.KeyUsage != kmstypes.KeyUsageTypeEncryptDecrypt || k.KeySpec != kmstypes.KeySpecSymmetricDefault:
-		return fmt.Errorf("%s: the key %s is not for encryption by EBS: that takes symmetric keys", region, key)
-	}
 	return nil
 }
 

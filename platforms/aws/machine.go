@@ -383,10 +383,11 @@ func (m *machine) makeImage(ctx context.Context, s platforms.State, token string
 // that are made of its layer, is taken away while that is made: the build's key, what
 // cloud-init keeps of this instance, user data included, the machine's identity, its
 // random seed and leases, and its host keys where something makes new ones. It waits in
-// memory, and the machine's disks are written before the moment of the snapshot. $1 is
+// memory, and the machine's disks are written before the moment of the snapshot, logs of
+// file systems included. $1 is
 // the key.
 const (
-	hideScript = `set -e
+	hideScript = ssh.FlushLogs + `set -e
 d=/run/bake-hidden
 rm -rf "$d"; mkdir -m 700 "$d"
 cut -d: -f6 /etc/passwd | sort -u | while read -r home; do
@@ -414,7 +415,8 @@ if command -v systemctl >/dev/null 2>&1 && [ -e etc/machine-id ]; then
 	hide etc/machine-id var/lib/dbus/machine-id
 	: >etc/machine-id
 fi
-sync`
+sync
+flush_logs`
 	bringScript = `set -e
 d=/run/bake-hidden
 [ ! -d "$d/files" ] || cp -a "$d/files/." /

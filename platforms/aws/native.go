@@ -43,7 +43,11 @@ func (j *job) ofLayer(ctx context.Context, b *base) (_ *image, err error) {
 	in.BootMode = types.BootModeValues(cmp.Or(j.o.BootMode, b.boot))
 	device := cmp.Or(j.o.RootDevice, b.device)
 	in.RootDeviceName, in.BlockDeviceMappings[0].DeviceName = &device, &device
-	if !j.encryptsAnew(b) {
+	e, err := j.encryption(ctx, j.home)
+	if err != nil {
+		return nil, err
+	}
+	if e.is(b.encrypted, b.kmsKey) || !e.on {
 		return j.register(ctx, in)
 	}
 	from, drop, err := j.d.launchable(ctx, b, in)
@@ -73,15 +77,6 @@ func (j *job) ofImage(ctx context.Context, b *base) (*image, error) {
 		return nil, fmt.Errorf("%s: %s: require version 2 of the metadata service: %w", j.home, i.id, err)
 	}
 	return i, nil
-}
-
-// encryptsAnew reports whether the image has to be encrypted otherwise than the
-// layer.
-func (j *job) encryptsAnew(b *base) bool {
-	if key := j.o.KMSKeys[j.home]; key != "" {
-		return key != b.kmsKey
-	}
-	return !b.encrypted && (j.o.Encrypted || len(j.o.KMSKeys) > 0)
 }
 
 // notCopied returns an option that a copy cannot have, or "".

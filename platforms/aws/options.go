@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"bake.build/bake/platforms"
 )
@@ -44,12 +47,12 @@ type Options struct {
 	Key             string   `bake:"key" json:"key,omitempty" help:"How the build's key gets into instances: as a key pair of EC2, or in cloud-init's user data." default:"key-pair" choices:"key-pair|user-data"`
 	UserData        string   `bake:"user_data" json:"user_data,omitempty" help:"The user data of instances, for key = \"key-pair\"."`
 	BootTimeout     string   `bake:"boot_timeout,duration" json:"boot_timeout,omitempty" help:"How long an instance may take until steps can run in it." default:"10m"`
-	VolumeType      string   `bake:"volume_type" json:"volume_type,omitempty" help:"The type of an instance's root volume." default:"gp3" choices:"gp2|gp3|io1|io2|st1|sc1|standard"`
+	VolumeType      string   `bake:"volume_type" json:"volume_type,omitempty" help:"The type of an instance's root volume." default:"gp3" choices:"gp2|gp3|io1|io2|standard"`
 	VolumeSize      string   `bake:"volume_size,size" json:"volume_size,omitempty" help:"The size of an instance's root volume, in whole GiB. It can only grow." default:"that of the AMI"`
 	IOPS            int      `bake:"iops" json:"iops,omitempty" help:"Operations a second of the root volume, for gp3, io1 and io2."`
 	Throughput      int      `bake:"throughput" json:"throughput,omitempty" help:"MiB a second of the root volume, for gp3."`
 	Encrypted       bool     `bake:"encrypted" json:"encrypted,omitempty" help:"Encrypt the root volume, and with it all layers." default:"as the AMI and the account's default say"`
-	KMSKey          string   `bake:"kms_key" json:"kms_key,omitempty" help:"The KMS key for that." default:"the account's"`
+	KMSKey          string   `bake:"kms_key" json:"kms_key,omitempty" help:"The KMS key for that: an ARN, an id or an alias." default:"the account's"`
 	Checkpoint      string   `bake:"checkpoint" json:"checkpoint,omitempty" help:"Which steps leave a layer that later builds start from: every-step, long-steps (where the work since the last layer took longer than a snapshot does), or last (only layers that something else is made of)." default:"long-steps" choices:"every-step|long-steps|last"`
 }
 
@@ -106,8 +109,11 @@ func (o *Options) Check() error {
 	if err := checkTags("tags", o.Tags); err != nil {
 		return err
 	}
-	_, err := o.volumeGiB(0)
-	return err
+	gib, err := o.volumeGiB(0)
+	if err != nil {
+		return err
+	}
+	return checkVolume(types.VolumeType(cmp.Or(o.VolumeType, string(types.VolumeTypeGp3))), int64(gib), o.IOPS, o.Throughput)
 }
 
 // Limits of AWS for tags. Some of the number are bake's.
@@ -164,18 +170,20 @@ type Publication struct {
 	TPM            bool              `bake:"tpm" json:"tpm,omitempty" help:"Instances have a NitroTPM. It needs boot_mode = uefi."`
 	IMDSv1         bool              `bake:"imds_v1" json:"imds_v1,omitempty" help:"Instances also answer to version 1 of the metadata service."`
 	RootDevice     string            `bake:"root_device" json:"root_device,omitempty" help:"The name of the root device." default:"/dev/xvda"`
-	VolumeType     string            `bake:"volume_type" json:"volume_type,omitempty" help:"The type of the root volume." default:"gp3" choices:"gp2|gp3|io1|io2|st1|sc1|standard"`
+	VolumeType     string            `bake:"volume_type" json:"volume_type,omitempty" help:"The type of the root volume." default:"gp3" choices:"gp2|gp3|io1|io2|standard"`
 	VolumeSize     string            `bake:"volume_size,size" json:"volume_size,omitempty" help:"The size of the root volume, in whole GiB." default:"that of the disk"`
 	IOPS           int               `bake:"iops" json:"iops,omitempty" help:"Operations a second of the root volume, for gp3, io1 and io2."`
 	Throughput     int               `bake:"throughput" json:"throughput,omitempty" help:"MiB a second of the root volume, for gp3."`
 	Encrypted      bool              `bake:"encrypted" json:"encrypted,omitempty" help:"Encrypt the snapshots, by the account's default key or by kms_keys." default:"as the account's default says"`
-	KMSKeys        map[string]string `bake:"kms_keys" json:"kms_keys,omitempty" help:"The KMS key of each region, by the region's name."`
+	KMSKeys        map[string]string `bake:"kms_keys" json:"kms_keys,omitempty" help:"The KMS key of each region, by the region's name: an ARN, an id or an alias such as alias/images."`
 	ShareWith      []string          `bake:"share_with" json:"share_with,omitempty" help:"Who may launch it: account numbers, ARNs of organisations and of their units."`
+	SnapshotUsers  []string          `bake:"snapshot_users" json:"snapshot_users,omitempty" help:"Who may make volumes of the image's snapshots: account numbers, or all."`
 	Public         bool              `bake:"public" json:"public,omitempty" help:"Everybody may launch it."`
 	DeprecateAfter string            `bake:"deprecate_after,duration" json:"deprecate_after,omitempty" help:"How long after its registration it counts as deprecated, such as 2160h."`
 	Protect        bool              `bake:"protect" json:"protect,omitempty" help:"It cannot be deregistered until the protection is turned off."`
 	SSMParameter   string            `bake:"ssm_parameter" json:"ssm_parameter,omitempty" help:"The name of an SSM parameter that gets the image's id, in each region."`
-	Keep           int               `bake:"keep" json:"keep,omitempty" help:"How many images of this artifact are kept in each region: older ones are deregistered and their snapshots deleted, but for those in use." default:"all"`
+	Keep           int               `bake:"keep" json:"keep,omitempty" help:"How many images of this artifact are kept in each region: older ones of this project are deregistered and their snapshots deleted, but for those in use." default:"all"`
+	RetireShared   bool              `bake:"retire_shared" json:"retire_shared,omitempty" help:"keep also ends images that are shared with others, whose use of them cannot be seen."`
 }
 
 var (
@@ -197,6 +205,11 @@ func (p Publication) Check() error {
 			return fmt.Errorf("share_with: %q is neither an account number of 12 digits nor the ARN of an organisation or one of its units", who)
 		}
 	}
+	for _, who := range p.SnapshotUsers {
+		if !accountID.MatchString(who) && who != everybody {
+			return fmt.Errorf("snapshot_users: %q is neither an account number of 12 digits nor %q", who, everybody)
+		}
+	}
 	for region := range p.KMSKeys {
 		if !regionID.MatchString(region) {
 			return fmt.Errorf("kms_keys: %q is no name of a region", region)
@@ -204,13 +217,17 @@ func (p Publication) Check() error {
 	}
 	switch {
 	case p.ImageName != "" && !amiName.MatchString(p.ImageName):
-		return fmt.Errorf("image_name: %q: an AMI's name has 3 to 128 letters, digits and ()[] ./-'@_", p.ImageName)
+		return fmt.Errorf("image_name: %q: an AMI's name has 3 to 128 letters, digits and ()[] ./-'@_ (of a time, write .replace(\":\", \"-\"))", p.ImageName)
+	case utf8.RuneCountInString(p.Description) > descriptionMost:
+		return fmt.Errorf("description: it has %d characters, and AWS takes %d", utf8.RuneCountInString(p.Description), descriptionMost)
 	case p.TPM && p.BootMode != "uefi":
 		return errors.New(`tpm: a NitroTPM needs boot_mode = "uefi"`)
 	case p.UEFIData != "" && !strings.HasPrefix(p.BootMode, "uefi"):
 		return errors.New(`uefi_data: needs boot_mode = "uefi" or "uefi-preferred"`)
 	case p.Keep < 0:
 		return fmt.Errorf("keep: %d is less than zero", p.Keep)
+	case slices.Contains(p.SnapshotUsers, everybody) && (p.Encrypted || len(p.KMSKeys) > 0):
+		return errors.New("snapshot_users: an encrypted snapshot cannot be everybody's")
 	case p.Public && (p.Encrypted || len(p.KMSKeys) > 0):
 		return errors.New("public: an encrypted image cannot be public")
 	}
@@ -220,9 +237,25 @@ func (p Publication) Check() error {
 	if _, err := p.deprecateAfter(); err != nil {
 		return err
 	}
-	_, err := p.volumeGiB(0)
-	return err
+	gib, err := p.volumeGiB(0)
+	if err != nil {
+		return err
+	}
+	if p.VolumeSize == "" {
+		gib = 0
+	}
+	return checkVolume(types.VolumeType(cmp.Or(p.VolumeType, string(types.VolumeTypeGp3))), int64(gib), p.IOPS, p.Throughput)
 }
+
+// descriptionMost is how many characters the description of an AMI may have.
+const descriptionMost = 255
+
+// How long after its registration an image can be deprecated, at most.
+const (
+	year            = 365 * 24 * time.Hour
+	deprecateMost   = 10 * year
+	deprecatePublic = 2 * year
+)
 
 // deprecateAfter returns 0 when it is never deprecated.
 func (p Publication) deprecateAfter() (time.Duration, error) {
@@ -232,6 +265,9 @@ func (p Publication) deprecateAfter() (time.Duration, error) {
 	d, err := platforms.ParseDuration(p.DeprecateAfter)
 	if err != nil {
 		return 0, fmt.Errorf("deprecate_after: %w", err)
+	}
+	if d > deprecateMost || p.Public && d > deprecatePublic {
+		return 0, fmt.Errorf("deprecate_after: %s: AWS takes 10 years at most, and 2 of a public image", p.DeprecateAfter)
 	}
 	return d, nil
 }
@@ -259,8 +295,8 @@ func (p Publication) volumeGiB(disk int64) (int32, error) {
 // once and for all when it is registered. The rest can be changed later. Equal images
 // of two projects are two, since each has its own way of ending.
 func (p Publication) imageKey(of platforms.Publication, project string) (string, error) {
-	p.Regions, p.ImageTags, p.ShareWith, p.Public = nil, nil, nil, false
-	p.DeprecateAfter, p.Protect, p.SSMParameter, p.Keep = "", false, "", 0
+	p.Regions, p.ImageTags, p.ShareWith, p.SnapshotUsers, p.Public = nil, nil, nil, nil, false
+	p.DeprecateAfter, p.Protect, p.SSMParameter, p.Keep, p.RetireShared = "", false, "", 0, false
 	text, err := json.Marshal(p)
 	if err != nil {
 		return "", err

@@ -166,6 +166,9 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 			return fmt.Errorf("kms_keys: %w", err)
 		}
 	}
+	if err := j.each(ctx, j.regions(), func(ctx context.Context, _ int, region string) error { return j.checkSharing(ctx, region) }); err != nil {
+		return err
+	}
 	return j.dryRun(ctx)
 }
 

@@ -31,9 +31,7 @@ const (
 // A lastUpload is the snapshot that the last upload of an artifact made. The next
 // one is made on top of it.
 type lastUpload struct {
-	Snapshot  string `json:"snapshot"`
-	Encrypted bool   `json:"encrypted,omitempty"`
-	KMSKey    string `json:"kms_key,omitempty"`
+	Snapshot string `json:"snapshot"`
 }
 
 // upload writes the disk into a snapshot, which is complete when it returns.
@@ -48,11 +46,34 @@ func (j *job) upload(ctx context.Context, disk string, size int64) (snapshot str
 		return "", nil, fmt.Errorf("wait for another upload of %s: %w", j.p.Name, err)
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	snapshot, handOn, err = j.uploadIn(ctx, disk, size, dir)
+	if errors.Is(err, errParent) {
+		// Such as where the account encrypts by default now, and the parent is not.
+		j.say("%v: all is sent", err)
+		if err := os.Remove(filepath.Join(dir, lastName)); err != nil {
+			return "", nil, err
+		}
+		snapshot, handOn, err = j.uploadIn(ctx, disk, size, dir)
+	}
+	return snapshot, handOn, err
+}
 
+// errParent is a refusal of a snapshot on top of another one.
+var errParent = errors.New("the last snapshot cannot be the parent of the new one")
+
+// uploadIn is upload, with the directory of the artifact locked.
+func (j *job) uploadIn(ctx context.Context, disk string, size int64, dir string) (snapshot string, handOn func() error, err error) {
 	u := &ebs.Upload{
 		Size: size, Tags: j.tags(), Description: j.name,
 		Encrypted: j.o.Encrypted || len(j.o.KMSKeys) > 0, KMSKey: j.o.KMSKeys[j.home],
 		Progress: func(done, total int64) { j.out.Progress("snapshot", done, total) },
+	}
+	if u.KMSKey != "" {
+		e, err := j.encryption(ctx, j.home)
+		if err != nil {
+			return "", nil, err
+		}
+		u.KMSKey = e.key // StartSnapshot takes ARNs alone
 	}
 	if err := j.choose(ctx, u, dir); err != nil {
 		return "", nil, err
@@ -67,6 +88,10 @@ func (j *job) upload(ctx context.Context, disk string, size int64) (snapshot str
 		return "", nil, err
 	}
 	snapshot, err = j.send(ctx, u, disk, dir)
+	if u.Parent != "" && u.Journal.Snapshot() == "" && hasCode(err, "ValidationException") {
+		err = errors.Join(fmt.Errorf("%w: %w", errParent, err), u.Journal.Remove(), handOn())
+		return "", nil, err
+	}
 	if err == nil {
 		err = u.Journal.Remove()
 	}
@@ -99,7 +124,7 @@ func (j *job) send(ctx context.Context, u *ebs.Upload, disk, dir string) (snapsh
 	if err := j.d.waitSnapshot(ctx, j.home, res.Snapshot); err != nil {
 		return "", err
 	}
-	return res.Snapshot, keepLast(dir, lastUpload{Snapshot: res.Snapshot, Encrypted: u.Encrypted, KMSKey: u.KMSKey}, res.Map)
+	return res.Snapshot, keepLast(dir, lastUpload{Snapshot: res.Snapshot}, res.Map)
 }
 
 // brokenOff does what is to be done with a snapshot that did not get whole. After
@@ -146,7 +171,7 @@ func (j *job) choose(ctx context.Context, u *ebs.Upload, dir string) error {
 		return err
 	}
 	var last lastUpload
-	if json.Unmarshal(text, &last) != nil || last.Encrypted != u.Encrypted || last.KMSKey != u.KMSKey {
+	if json.Unmarshal(text, &last) != nil {
 		return nil
 	}
 	s, err := j.d.snapshot(ctx, j.home, last.Snapshot)
@@ -154,6 +179,13 @@ func (j *job) choose(ctx context.Context, u *ebs.Upload, dir string) error {
 		return err
 	}
 	if s == nil || s.State != types.SnapshotStateCompleted || int64(aws.ToInt32(s.VolumeSize))<<30 > roundUp(u.Size) {
+		return nil
+	}
+	// A snapshot is encrypted as its parent, whatever is asked for.
+	if e, err := j.encryption(ctx, j.home); err != nil {
+		return err
+	} else if !e.unknown && !e.is(aws.ToBool(s.Encrypted), aws.ToString(s.KmsKeyId)) {
+		j.say("%s: %s is encrypted otherwise than the new snapshot: all is sent", j.home, last.Snapshot)
 		return nil
 	}
 	m, err := ebs.LoadMap(filepath.Join(dir, mapName))

@@ -51,6 +51,14 @@ type Cloud struct {
 	// Pending is how often an image or a snapshot is looked at before it is there.
 	Pending int
 
+	// EncryptByDefault is whether all new volumes and snapshots are encrypted, by
+	// DefaultKey, or by AWS's own key for "".
+	EncryptByDefault bool
+	DefaultKey       string
+
+	// BlockPublic is whether images and snapshots cannot be made everybody's.
+	BlockPublic bool
+
 	// Unseen is how often what was made just now is not known where it is named, and
 	// Lingering how often a snapshot counts as in use after its image is gone.
 	Unseen, Lingering int
@@ -63,6 +71,7 @@ type Cloud struct {
 	tokens     map[string]string // of EBS and EC2, to what was made
 	images     map[string]*Image
 	templates  map[string]string // launch templates, to their image
+	others     map[string]string // what else names an image: "configuration", "fleet", "spot fleet"
 	instances  map[string]*instance
 	vpcs       map[string]*network
 	subnets    map[string]*network
@@ -112,7 +121,7 @@ func newAccount(number string) *Cloud {
 	c := &Cloud{
 		Number:    number,
 		snapshots: map[string]*snapshot{}, tokens: map[string]string{}, images: map[string]*Image{}, counts: map[string]int{}, unseen: map[string]int{}, lingers: map[string]int{},
-		templates: map[string]string{}, instances: map[string]*instance{}, parameters: map[string]string{},
+		templates: map[string]string{}, others: map[string]string{}, instances: map[string]*instance{}, parameters: map[string]string{},
 		volumes: map[string]*volume{}, groups: map[string]*group{}, keyPairs: map[string]*keyPair{}, sessions: map[string]string{},
 	}
 	c.firstNetworks()
@@ -388,23 +397,6 @@ func (c *Cloud) ssm(op string, body []byte) operation {
 			refuse(w, call, http.StatusBadRequest, "ValidationException", "%s: %s", op, body)
 		}
 	}
-}
-
-// DisabledKey is a KMS key that cannot be used. All others of account 123456789012
-// can.
-const DisabledKey = "arn:aws:kms:eu-west-1:123456789012:key/disabled"
-
-func (c *Cloud) describeKey(w http.ResponseWriter, call Call, body []byte) {
-	var in struct{ KeyId string }
-	if err := json.Unmarshal(body, &in); err != nil || !strings.Contains(in.KeyId, ":123456789012:") {
-		refuse(w, call, http.StatusBadRequest, "NotFoundException", "Invalid keyId %s", in.KeyId)
-		return
-	}
-	state := "Enabled"
-	if in.KeyId == DisabledKey {
-		state = "Disabled"
-	}
-	answer(w, http.StatusOK, map[string]any{"KeyMetadata": map[string]any{"KeyId": in.KeyId, "KeyState": state, "KeyUsage": "ENCRYPT_DECRYPT", "KeySpec": "SYMMETRIC_DEFAULT"}})
 }
 
 // Note counts a request of an operation that did not come.

@@ -25,6 +25,7 @@ type snapshot struct {
 	encrypted bool
 	kmsKey    string
 	code      string         // a product code
+	users     []string       // who may make volumes of it
 	disk      any            // of Machines; nil for one that blocks were sent to
 	blocks    map[int][]byte // sent to it
 	inherited map[int][]byte // from its parent
@@ -85,6 +86,13 @@ func (c *Cloud) tagsOf(id string) map[string]string {
 	return nil
 }
 
+// Encryption returns how a snapshot is encrypted.
+func (c *Cloud) Encryption(id string) (encrypted bool, key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.snapshots[id].encrypted, c.snapshots[id].kmsKey
+}
+
 // Break makes a snapshot one that failed.
 func (c *Cloud) Break(id string) {
 	c.mu.Lock()
@@ -139,6 +147,7 @@ func (c *Cloud) start(w http.ResponseWriter, call Call, body []byte) {
 		ParentSnapshotId string
 		ClientToken      string
 		Encrypted        bool
+		KmsKeyArn        string
 		Tags             []struct{ Key, Value string }
 	}
 	if err := json.Unmarshal(body, &in); err != nil || in.VolumeSize < 1 || in.ClientToken == "" {
@@ -153,6 +162,12 @@ func (c *Cloud) start(w http.ResponseWriter, call Call, body []byte) {
 	case parent != nil && parent.gib > in.VolumeSize:
 		refuse(w, call, 400, "ValidationException", "the parent is larger")
 		return
+	case in.KmsKeyArn != "" && !strings.HasPrefix(in.KmsKeyArn, "arn:"):
+		refuse(w, call, 400, "ValidationException", "%s is no ARN of a key", in.KmsKeyArn)
+		return
+	case parent != nil && !parent.encrypted && c.EncryptByDefault:
+		refuse(w, call, 400, "ValidationException", "the parent is not encrypted, and the account encrypts by default")
+		return
 	case parent != nil && in.Encrypted:
 		refuse(w, call, 400, "ValidationException", "a snapshot with a parent is encrypted as that one")
 		return
@@ -162,12 +177,13 @@ func (c *Cloud) start(w http.ResponseWriter, call Call, body []byte) {
 		id = c.id("snap")
 		s := &snapshot{
 			region: call.Region, gib: in.VolumeSize, tags: map[string]string{}, begun: time.Now(),
-			encrypted: in.Encrypted, blocks: map[int][]byte{}, inherited: map[int][]byte{},
+			blocks: map[int][]byte{}, inherited: map[int][]byte{},
 		}
+		s.encrypted, s.kmsKey = c.encrypts(call.Region, in.Encrypted, in.KmsKeyArn)
 		if parent != nil {
 			maps.Copy(s.inherited, parent.inherited)
 			maps.Copy(s.inherited, parent.blocks)
-			s.encrypted = parent.encrypted
+			s.encrypted, s.kmsKey = parent.encrypted, parent.kmsKey
 		}
 		for _, t := range in.Tags {
 			s.tags[t.Key] = t.Value

@@ -80,6 +80,15 @@ func (c *Cloud) ec2(action string) operation {
 		"DescribeSnapshots":                   c.describeSnapshots,
 		"DeleteSnapshot":                      c.deleteSnapshot,
 		"CreateTags":                          c.createTags,
+		"DescribeLaunchConfigurations":        c.describeConfigurations,
+		"DescribeFleets":                      c.describeFleets,
+		"DescribeSpotFleetRequests":           c.describeSpotFleets,
+		"GetEbsEncryptionByDefault":           c.encryptionByDefault,
+		"GetEbsDefaultKmsKeyId":               c.defaultKey,
+		"GetImageBlockPublicAccessState":      c.imageBlock,
+		"GetSnapshotBlockPublicAccessState":   c.snapshotBlock,
+		"ModifySnapshotAttribute":             c.modifySnapshotAttribute,
+		"DescribeSnapshotAttribute":           c.describeSnapshotAttribute,
 		"DescribeInstances":                   c.describeInstances,
 		"RunInstances":                        c.runInstances,
 		"TerminateInstances":                  c.terminateInstances,
@@ -235,7 +244,7 @@ func (c *Cloud) describeImages(w http.ResponseWriter, call Call) {
 		items = append(items, element("item",
 			element("imageId", i.ID), element("name", text(i.Name)), element("imageState", state), element("architecture", i.Architecture),
 			element("imageOwnerId", i.Owner), element("rootDeviceType", "ebs"), codes, element("usageOperation", cmp.Or(i.UsageOperation, "RunInstances")),
-			element("creationDate", i.Created.UTC().Format(stamp)), element("rootDeviceName", i.Device),
+			deprecation(i), element("creationDate", i.Created.UTC().Format(stamp)), element("rootDeviceName", i.Device),
 			element("blockDeviceMapping", element("item", element("deviceName", i.Device), element("ebs",
 				element("snapshotId", i.Snapshot), element("volumeSize", fmt.Sprint(size)), element("encrypted", fmt.Sprint(encrypted))))),
 			tagSet(i.Tags)))
@@ -245,6 +254,13 @@ func (c *Cloud) describeImages(w http.ResponseWriter, call Call) {
 		return
 	}
 	ok(w, call, element("imagesSet", items...))
+}
+
+func deprecation(i *Image) string {
+	if i.Deprecated == "" {
+		return ""
+	}
+	return element("deprecationTime", i.Deprecated)
 }
 
 func (c *Cloud) add(w http.ResponseWriter, call Call, i *Image) {
@@ -297,7 +313,10 @@ func (c *Cloud) copyImage(w http.ResponseWriter, call Call) {
 	}
 	s := *c.snapshots[from.Snapshot]
 	s.region, s.tags, s.begun, s.looks = call.Region, tagsFor(call.Form, "snapshot"), time.Now(), 0
-	s.encrypted, s.kmsKey = s.encrypted || call.Form.Get("Encrypted") == "true", cmp.Or(call.Form.Get("KmsKeyId"), s.kmsKey)
+	s.users = nil
+	if asked := call.Form.Get("Encrypted") == "true"; asked || !s.encrypted {
+		s.encrypted, s.kmsKey = c.encrypts(call.Region, asked, call.Form.Get("KmsKeyId"))
+	}
 	id := c.id("snap")
 	c.snapshots[id] = &s
 	made := &Image{
@@ -357,31 +376,17 @@ func permissionKind(who string) string {
 	return "userId"
 }
 
-func (c *Cloud) modifyImageAttribute(w http.ResponseWriter, call Call) {
+func (c *Cloud) enableImageDeprecation(w http.ResponseWriter, call Call) {
 	i := c.image(w, call)
 	if i == nil {
 		return
 	}
-	for name := range call.Form {
-		parts := strings.Split(name, ".")
-		if len(parts) != 4 || parts[0] != "LaunchPermission" {
-			continue
-		}
-		who := call.Form.Get(name)
-		i.Permissions = slices.DeleteFunc(i.Permissions, func(p string) bool { return p == who })
-		if parts[1] == "Add" {
-			i.Permissions = append(i.Permissions, who)
-		}
+	if at, err := time.Parse(time.RFC3339, call.Form.Get("DeprecateAt")); err != nil || at.Before(time.Now()) || at.After(time.Now().AddDate(10, 0, 0)) {
+		refuse(w, call, 400, "InvalidParameter", "DeprecateAt is in the past, or too far in the future")
+		return
 	}
-	slices.Sort(i.Permissions)
+	i.Deprecated = call.Form.Get("DeprecateAt")
 	done(w, call)
-}
-
-func (c *Cloud) enableImageDeprecation(w http.ResponseWriter, call Call) {
-	if i := c.image(w, call); i != nil {
-		i.Deprecated = call.Form.Get("DeprecateAt")
-		done(w, call)
-	}
 }
 
 func (c *Cloud) protectImage(w http.ResponseWriter, call Call) {

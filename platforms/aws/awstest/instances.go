@@ -86,6 +86,15 @@ func (c *Cloud) FailImage(id string) {
 	c.images[id].Failed = true
 }
 
+// Age makes the images of a region older.
+func (c *Cloud) Age(region string, by time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, i := range c.inRegion(region) {
+		i.Created = i.Created.Add(-by)
+	}
+}
+
 // RemoveImage removes an AMI.
 func (c *Cloud) RemoveImage(id string) {
 	c.mu.Lock()
@@ -211,10 +220,12 @@ func (c *Cloud) launch(call Call, image *Image) (string, error) {
 	f, id := call.Form, c.id("i")
 	disk := any(nil)
 	v := &volume{region: call.Region, instance: id, tags: tagsFor(f, "volume"), gib: 1, made: time.Now(), code: image.ProductCode,
-		encrypted: f.Get("BlockDeviceMapping.1.Ebs.Encrypted") == "true", kmsKey: f.Get("BlockDeviceMapping.1.Ebs.KmsKeyId"),
 		keep: f.Get("BlockDeviceMapping.1.Ebs.DeleteOnTermination") != "true"}
 	if s := c.snapshots[image.Snapshot]; s != nil {
-		disk, v.gib, v.encrypted = s.disk, s.gib, v.encrypted || s.encrypted
+		disk, v.gib, v.encrypted, v.kmsKey = s.disk, s.gib, s.encrypted, s.kmsKey
+	}
+	if asked := f.Get("BlockDeviceMapping.1.Ebs.Encrypted") == "true"; asked || !v.encrypted {
+		v.encrypted, v.kmsKey = c.encrypts(call.Region, asked, f.Get("BlockDeviceMapping.1.Ebs.KmsKeyId"))
 	}
 	i := &instance{
 		region: call.Region, image: image.ID, state: "running", address: "127.84.0.1", volume: c.id("vol"), group: f.Get("NetworkInterface.1.SecurityGroupId.1"), subnet: f.Get("NetworkInterface.1.SubnetId"),
