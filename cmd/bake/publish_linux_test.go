@@ -54,6 +54,9 @@ func newAccount(t *testing.T, definition string, setup ...func(*awstest.Cloud)) 
 
 func (a *account) define(definition string) {
 	a.Helper()
+	if err := os.WriteFile(filepath.Join(a.dir, "BAKE_ROOT"), []byte("acme/images\n"), 0o644); err != nil {
+		a.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(a.dir, "images.star"), []byte(definition), 0o644); err != nil {
 		a.Fatal(err)
 	}

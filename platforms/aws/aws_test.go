@@ -30,7 +30,7 @@ type host struct {
 	dir            string
 	build, project string
 	answer         string // to all questions
-	asked          int
+	asked          []string
 	nameless       bool
 
 	mu      sync.Mutex
@@ -60,8 +60,8 @@ func (h *host) name() string {
 	return cmp.Or(h.project, "acme/images")
 }
 
-func (h *host) Ask(context.Context, string) (string, error) {
-	h.asked++
+func (h *host) Ask(_ context.Context, question string) (string, error) {
+	h.asked = append(h.asked, question)
 	return h.answer, nil
 }
 
@@ -119,13 +119,13 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) open(o Options) *driver {
 	w.Helper()
-	d, err := open(o, w.host)
+	d, err := open(o, w.host, &logins{})
 	if err != nil {
 		w.Fatal(err)
 	}
-	d.(*driver).pause = time.Millisecond
-	d.(*driver).clients.backoff = 10 * time.Millisecond
-	return d.(*driver)
+	d.pause = time.Millisecond
+	d.clients.backoff = 10 * time.Millisecond
+	return d
 }
 
 // write makes the disk one of 64 MiB, with data of its own in the blocks given.

@@ -241,6 +241,32 @@ func (d *driver) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]p
 	return pruned, err
 }
 
+// expireLayers removes the project's layers in the platform's region that were not used
+// for as long as layers_keep says.
+func (d *driver) expireLayers(ctx context.Context) error {
+	if d.options.LayersKeep == "" {
+		return nil
+	}
+	keep, err := platforms.ParseDuration(d.options.LayersKeep)
+	if err != nil {
+		return err
+	}
+	region, err := d.clients.region(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := d.keptIn(ctx, region, filter("tag:"+tagOurs, d.host.Ledger().Project()))
+	errs := []error{err}
+	for _, l := range list {
+		if time.Since(l.Used) > keep {
+			if err := d.dropLayer(ctx, region, l.Ref); !hasCode(err, "InvalidSnapshot.InUse") {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // dropLayer removes a layer.
 func (d *driver) dropLayer(ctx context.Context, region, ref string) error {
 	if !strings.HasPrefix(ref, "ami-") {
@@ -253,9 +279,10 @@ func (d *driver) dropLayer(ctx context.Context, region, ref string) error {
 	return d.deregister(ctx, imageOf(region, *ami), true)
 }
 
-// keptIn lists the layers in a region that no image is made of.
-func (d *driver) keptIn(ctx context.Context, region string) ([]platforms.KeptLayer, error) {
-	snapshots, err := d.findSnapshots(ctx, region, filter("tag-key", tagKey))
+// keptIn lists the layers in a region that no image is made of and that all filters
+// fit.
+func (d *driver) keptIn(ctx context.Context, region string, filters ...types.Filter) ([]platforms.KeptLayer, error) {
+	snapshots, err := d.findSnapshots(ctx, region, append(filters, filter("tag-key", tagKey))...)
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +310,13 @@ func (d *driver) keptIn(ctx context.Context, region string) ([]platforms.KeptLay
 		}
 		add(aws.ToString(s.SnapshotId), tagsOf(s.Tags), aws.ToTime(s.StartTime), aws.ToInt32(s.VolumeSize))
 	}
-	for _, ami := range images {
+	layers := images
+	if len(filters) > 0 {
+		if layers, err = d.ownImages(ctx, region, filters...); err != nil {
+			return nil, err
+		}
+	}
+	for _, ami := range layers {
 		if tagsOf(ami.Tags)[tagKey] == "" {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,9 +26,32 @@ import (
 	disks "bake.build/bake/platforms/aws/ebs"
 )
 
+// logins are the credentials of profiles, which all drivers share: the code of a device
+// serves once.
+type logins struct {
+	mu        sync.Mutex
+	providers map[string]aws.CredentialsProvider
+}
+
+// of returns the credentials that a profile has already, or takes these.
+func (l *logins) of(profile string, fresh aws.CredentialsProvider) aws.CredentialsProvider {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if have := l.providers[profile]; have != nil {
+		return have
+	}
+	if l.providers == nil {
+		l.providers = map[string]aws.CredentialsProvider{}
+	}
+	l.providers[profile] = fresh
+	return fresh
+}
+
 // clients are the clients of one account, by region.
 type clients struct {
 	options Options
+	logins  *logins
+	ask     func(ctx context.Context, question string) (string, error)
 	backoff time.Duration // the longest pause between the tries of a request
 	blocks  *awshttp.BuildableClient
 
@@ -44,8 +68,8 @@ const (
 	backoffMost  = 20 * time.Second
 )
 
-func newClients(o Options) *clients {
-	return &clients{options: o, backoff: backoffMost, blocks: awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+func newClients(o Options, l *logins, ask func(context.Context, string) (string, error)) *clients {
+	return &clients{options: o, logins: l, ask: ask, backoff: backoffMost, blocks: awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		// The SDK keeps ten idle connections; all others would be made anew for
 		// every block.
 		t.MaxIdleConns, t.MaxIdleConnsPerHost = 2*disks.MaxInFlight, disks.MaxInFlight
@@ -70,6 +94,12 @@ func (c *clients) load(ctx context.Context) (aws.Config, error) {
 			})
 		}),
 	}
+	o = append(o, config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
+		o.TokenProvider = func() (string, error) {
+			// A code may be needed again hours later, when this context has ended.
+			return c.ask(context.WithoutCancel(ctx), "MFA code of "+aws.ToString(o.SerialNumber))
+		}
+	}))
 	if c.options.Region != "" {
 		o = append(o, config.WithRegion(c.options.Region))
 	}
@@ -86,8 +116,9 @@ func (c *clients) load(ctx context.Context) (aws.Config, error) {
 	if cfg.Region == "" {
 		return cfg, errors.New(`aws: no region: set AWS_REGION, or give the option region, as in aws(region = "eu-west-1") or --option region=eu-west-1`)
 	}
-	if c.options.Role != "" {
-		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), c.options.Role,
+	cfg.Credentials = c.logins.of(c.options.Profile, cfg.Credentials)
+	for _, role := range strings.Fields(c.options.Role) {
+		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), role,
 			func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = "bake" }))
 	}
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {

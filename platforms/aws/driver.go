@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +20,7 @@ import (
 func Spec() platforms.Spec {
 	spec := platforms.Declare[Options, Origin](Name,
 		"Instances of AWS EC2, whose layers are EBS snapshots in the account, and AMIs. A layer of another platform is registered without an instance: its disk is written into a snapshot by the EBS direct APIs.",
-		open)
+		(&logins{}).open)
 	spec.Boots = true
 	platforms.DeclarePublication[Publication](&spec)
 	return spec
@@ -29,6 +31,7 @@ type driver struct {
 	host    platforms.Host
 	options Options
 	clients *clients
+	logins  *logins
 	key     func() (*ssh.Key, error)
 	text    string        // the options as JSON, for who removes what a dead build left
 	pause   time.Duration // before AWS is asked for a second time how something goes
@@ -40,8 +43,9 @@ type driver struct {
 	checked bool // it was asked what these credentials may do
 
 	mu     sync.Mutex
-	cost   time.Duration // of a snapshot: how long the last one took
-	ends   []string      // instances that are ending
+	others map[string]*driver // of other accounts, by their roles
+	cost   time.Duration      // of a snapshot: how long the last one took
+	ends   []string           // instances that are ending
 	copies map[string]chan struct{}
 }
 
@@ -60,7 +64,11 @@ var (
 	_ platforms.Closer         = (*driver)(nil)
 )
 
-func open(o Options, h platforms.Host) (platforms.Driver, error) {
+func (l *logins) open(o Options, h platforms.Host) (platforms.Driver, error) {
+	return open(o, h, l)
+}
+
+func open(o Options, h platforms.Host, l *logins) (*driver, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
@@ -69,8 +77,8 @@ func open(o Options, h platforms.Host) (platforms.Driver, error) {
 		return nil, err
 	}
 	return &driver{
-		host: h, options: o, text: string(text), clients: newClients(o), key: sync.OnceValues(ssh.NewKey),
-		pause: firstPause, cost: firstCost, copies: map[string]chan struct{}{},
+		host: h, options: o, text: string(text), clients: newClients(o, l, h.Ask), logins: l, key: sync.OnceValues(ssh.NewKey),
+		pause: firstPause, cost: firstCost, copies: map[string]chan struct{}{}, others: map[string]*driver{},
 	}, nil
 }
 
@@ -87,6 +95,9 @@ func (d *driver) Fingerprint() string {
 	}
 	if o.Encrypted || o.KMSKey != "" {
 		text += " encrypted " + o.KMSKey
+	}
+	for _, device := range slices.Sorted(maps.Keys(o.Volumes)) {
+		text += " volume " + device + " " + o.Volumes[device]
 	}
 	if o.UserData != "" {
 		text += fmt.Sprintf(" user data %x", sha256.Sum256([]byte(o.UserData)))
@@ -147,7 +158,7 @@ func (d *driver) Close() error {
 	for _, id := range ends {
 		errs = append(errs, d.waitGone(ctx, p.region, id))
 	}
-	if err := errors.Join(append(errs, p.end(ctx))...); err != nil {
+	if err := errors.Join(append(errs, p.end(ctx), d.expireLayers(ctx))...); err != nil {
 		return fmt.Errorf("aws: clean up (bake gc does it later): %w", err)
 	}
 	return nil

@@ -107,7 +107,7 @@ func (d *driver) checkKey(ctx context.Context, region, name string) error {
 
 // checkSharing fails where AWS will not let others have the image or its snapshots.
 func (j *job) checkSharing(ctx context.Context, region string) error {
-	others := slices.Concat(j.o.ShareWith, j.o.SnapshotUsers)
+	others := slices.Concat(j.o.ShareWith, j.o.SnapshotUsers, j.o.CopyTo)
 	if !j.o.Public && len(others) == 0 {
 		return nil
 	}

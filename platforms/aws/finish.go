@@ -41,7 +41,7 @@ func (j *job) finish(ctx context.Context, i *image) error {
 		}
 	}
 	tags := j.tags()
-	if len(j.o.SnapshotUsers) > 0 {
+	if len(j.o.SnapshotUsers) > 0 || len(j.o.CopyTo) > 0 {
 		tags[tagShared] = "yes"
 	}
 	if _, err := c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: append([]string{i.id}, i.snapshots...), Tags: ec2Tags(tags)}, fresh); err != nil {
@@ -83,7 +83,8 @@ func (j *job) deprecate(ctx context.Context, c *ec2.Client, i *image, after time
 // volumes of the image's snapshots. Those of an image that never had such users are not
 // asked for.
 func (j *job) shareSnapshots(ctx context.Context, c *ec2.Client, i *image) error {
-	if len(j.o.SnapshotUsers) == 0 && i.tags[tagShared] == "" {
+	users := append(j.accounts(), j.o.SnapshotUsers...)
+	if len(users) == 0 && i.tags[tagShared] == "" {
 		return nil
 	}
 	for _, s := range i.snapshots {
@@ -96,7 +97,7 @@ func (j *job) shareSnapshots(ctx context.Context, c *ec2.Client, i *image) error
 			now = append(now, aws.ToString(p.UserId)+string(p.Group))
 		}
 		for _, change := range []*types.CreateVolumePermissionModifications{ // of which AWS takes one at a time
-			{Add: volumePermissions(j.o.SnapshotUsers, now)}, {Remove: volumePermissions(now, j.o.SnapshotUsers)},
+			{Add: volumePermissions(users, now)}, {Remove: volumePermissions(now, users)},
 		} {
 			if len(change.Add)+len(change.Remove) == 0 {
 				continue
@@ -137,7 +138,7 @@ func (j *job) share(ctx context.Context, c *ec2.Client, i *image) error {
 	if err != nil {
 		return err
 	}
-	now, want := granted(out.LaunchPermissions), slices.Clone(j.o.ShareWith)
+	now, want := granted(out.LaunchPermissions), append(j.accounts(), j.o.ShareWith...)
 	if j.o.Public {
 		want = append(want, everybody)
 	}

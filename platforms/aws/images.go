@@ -24,6 +24,7 @@ const (
 	tagToken  = "bake:token"   // what is made once is found by it
 	tagReady  = "bake:ready"   // the key, once all is done that the definition asks for
 	tagShared = "bake:shared"  // others may use, or could use, the snapshots
+	tagOrigin = "bake:origin"  // the AMI that the layers of an image began on
 	tagBegun  = "bake:begun"   // the time, of what AWS keeps no time of
 	tagKey    = "bake:key"     // of a layer, in hex
 	tagUsed   = "bake:used"    // the time at which a layer was last used

@@ -264,6 +264,21 @@ func (d *driver) instanceRequest(b *base, p *place, ami, token, kind, subnet str
 	for _, device := range b.volumes {
 		in.BlockDeviceMappings = append(in.BlockDeviceMappings, types.BlockDeviceMapping{DeviceName: aws.String(device), Ebs: &types.EbsBlockDevice{DeleteOnTermination: aws.Bool(true)}})
 	}
+	if b.tags[tagKey] == "" { // a layer has them already
+		further, err := parseVolumes(o.Volumes)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range further {
+			if !slices.Contains(b.volumes, aws.ToString(v.DeviceName)) {
+				v.Ebs.Encrypted, v.Ebs.KmsKeyId = root.Encrypted, root.KmsKeyId
+				in.BlockDeviceMappings = append(in.BlockDeviceMappings, v)
+			}
+		}
+	}
+	if o.IMDSHopLimit > 0 {
+		in.MetadataOptions.HttpPutResponseHopLimit = aws.Int32(int32(o.IMDSHopLimit))
+	}
 	if o.PrivateIP != "" {
 		in.NetworkInterfaces[0].PrivateIpAddress = aws.String(o.PrivateIP)
 	}
@@ -309,6 +324,9 @@ func (d *driver) mayLaunch(ctx context.Context, b *base) error {
 	defer d.checkMu.Unlock()
 	if d.checked {
 		return nil
+	}
+	if d.options.LayersKeep != "" && d.host.Ledger().Project() == "" {
+		return errors.New("layers_keep: this project has no name, which its layers are told from those of others by: write one into the file BAKE_ROOT, or set BAKE_PROJECT")
 	}
 	c, err := d.clients.ec2(ctx, b.region)
 	if err != nil {

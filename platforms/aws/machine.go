@@ -243,7 +243,7 @@ func (m *machine) Save(ctx context.Context, s platforms.State) (ref string, err 
 	}
 	begun := time.Now()
 	var t tries
-	if m.codes {
+	if m.asImage() {
 		ref, err = m.makeImage(ctx, s, token, &t)
 	} else {
 		ref, err = m.makeSnapshot(ctx, s, token, &t)
@@ -274,7 +274,7 @@ func (m *machine) Save(ctx context.Context, s platforms.State) (ref string, err 
 func (m *machine) settle(s platforms.State, ref string, begun time.Time) error {
 	ctx := context.Background()
 	var err error
-	if m.codes {
+	if m.asImage() {
 		_, err = m.d.waitImage(ctx, m.region, ref)
 	} else {
 		err = m.d.waitSnapshot(ctx, m.region, ref)
@@ -289,6 +289,12 @@ func (m *machine) settle(s platforms.State, ref string, begun time.Time) error {
 		return errors.Join(err, m.d.deleteSnapshot(ctx, m.region, ref))
 	}
 	return err
+}
+
+// asImage reports whether layers of the machine are AMIs: only these keep product codes,
+// and several volumes as they are at one moment.
+func (m *machine) asImage() bool {
+	return m.codes || len(m.volumes) > 0 || len(m.d.options.Volumes) > 0
 }
 
 // rateLimits are the answers to who makes snapshots of one volume too quickly.
@@ -357,7 +363,8 @@ func (m *machine) oneSnapshot(ctx context.Context, token, id string, failure err
 	return id, nil
 }
 
-// makeImage begins an AMI of the instance: the product codes stay with it.
+// makeImage begins an AMI of the instance: the product codes and further volumes stay
+// with it.
 func (m *machine) makeImage(ctx context.Context, s platforms.State, token string, t *tries) (string, error) {
 	c, err := m.d.clients.ec2(ctx, m.region)
 	if err != nil {

@@ -20,13 +20,47 @@ func (d *driver) PublishLayer(ctx context.Context, p platforms.Publication, laye
 	if err != nil {
 		return nil, err
 	}
-	return j.publish(ctx, func() (*image, error) {
-		b, err := d.base(ctx, j.home, layer.Ref, out)
-		if err != nil {
-			return nil, err
+	b, err := d.base(ctx, j.home, layer.Ref, out)
+	if err == nil {
+		err = j.takeTags(ctx, b)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return j.publish(ctx, func() (*image, error) { return j.ofLayer(ctx, b) })
+}
+
+// takeTags has the image bear the AMI that its layers began on, and such tags of it as
+// the definition wants.
+func (j *job) takeTags(ctx context.Context, b *base) error {
+	j.on = map[string]string{tagOrigin: b.origin}
+	if len(j.o.OriginTags) == 0 {
+		return nil
+	}
+	ami, err := j.d.ami(ctx, b.region, b.origin)
+	if err != nil {
+		return err
+	}
+	if ami == nil {
+		return fmt.Errorf("origin_tags: %s: the AMI %s, which the layers began on, is not there any more", b.region, b.origin)
+	}
+	tags := tagsOf(ami.Tags)
+	for _, name := range j.o.OriginTags {
+		value, has := tags[name]
+		switch {
+		case name == "*":
+			for k, v := range tags {
+				if k != "Name" && checkTags("", map[string]string{k: v}) == nil {
+					j.on[k] = v
+				}
+			}
+		case !has:
+			return &platforms.OptionError{Err: fmt.Errorf("origin_tags: %s has no tag %q that this account sees", b.origin, name)}
+		default:
+			j.on[name] = value
 		}
-		return j.ofLayer(ctx, b)
-	})
+	}
+	return nil
 }
 
 // ofLayer makes the image from a layer.
@@ -62,7 +96,7 @@ func (j *job) ofLayer(ctx context.Context, b *base) (_ *image, err error) {
 // copy keeps.
 func (j *job) ofImage(ctx context.Context, b *base) (*image, error) {
 	if what := j.notCopied(); what != "" {
-		return nil, &platforms.OptionError{Err: fmt.Errorf("%s: the image is a copy of %s, which keeps its product codes and says that itself", what, b.ami)}
+		return nil, &platforms.OptionError{Err: fmt.Errorf("%s: the image is a copy of %s, which keeps its product codes and volumes and says that itself", what, b.ami)}
 	}
 	i, err := j.copyTo(ctx, j.home, image{region: j.home, id: b.ami})
 	if err != nil || j.o.IMDSv1 {
@@ -86,7 +120,7 @@ func (j *job) notCopied() string {
 		given bool
 	}{
 		{"boot_mode", j.o.BootMode != ""}, {"root_device", j.o.RootDevice != ""}, {"volume_size", j.o.VolumeSize != ""}, {"volume_type", j.o.VolumeType != ""},
-		{"iops", j.o.IOPS > 0}, {"throughput", j.o.Throughput > 0}, {"tpm", j.o.TPM}, {"uefi_data", j.o.UEFIData != ""},
+		{"iops", j.o.IOPS > 0}, {"throughput", j.o.Throughput > 0}, {"tpm", j.o.TPM}, {"volumes", len(j.o.Volumes) > 0}, {"uefi_data", j.o.UEFIData != ""},
 	} {
 		if o.given {
 			return o.name

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -100,6 +101,9 @@ func (d *driver) findSubnets(ctx context.Context, p *place) (vpc, cidr string, e
 			}
 		}
 		in.Filters = []types.Filter{filter("vpc-id", vpc), filter("state", "available")}
+		for _, name := range slices.Sorted(maps.Keys(d.options.SubnetFilter)) {
+			in.Filters = append(in.Filters, filter(name, strings.Split(d.options.SubnetFilter[name], ",")...))
+		}
 	}
 	out, err := c.DescribeSubnets(ctx, in)
 	if err != nil {
@@ -107,6 +111,9 @@ func (d *driver) findSubnets(ctx context.Context, p *place) (vpc, cidr string, e
 	}
 	list := out.Subnets
 	if len(list) == 0 {
+		if len(d.options.SubnetFilter) > 0 {
+			return "", "", fmt.Errorf("subnet_filter: no subnet of the VPC %s fits", vpc)
+		}
 		return "", "", fmt.Errorf("the VPC %s has no subnet", vpc)
 	}
 	slices.SortFunc(list, func(a, b types.Subnet) int {

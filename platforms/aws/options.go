@@ -27,33 +27,37 @@ const Name = "aws"
 type Options struct {
 	Region   string            `bake:"region" json:"region,omitempty" help:"The region, such as eu-west-1." default:"that of the AWS configuration"`
 	Profile  string            `bake:"profile" json:"profile,omitempty" help:"The profile of the AWS configuration." default:"$AWS_PROFILE, or default"`
-	Role     string            `bake:"role" json:"role,omitempty" help:"The ARN of a role to assume."`
+	Role     string            `bake:"role" json:"role,omitempty" help:"The ARN of a role to assume; or several with spaces between, each assumed by the one before."`
 	Endpoint string            `bake:"endpoint" json:"endpoint,omitempty" help:"The URL of all services, for private clouds and tests." default:"AWS's own"`
 	Tags     map[string]string `bake:"tags" json:"tags,omitempty" help:"Tags of everything that is made."`
 
-	InstanceTypes   []string `bake:"instance_types" json:"instance_types,omitempty" help:"The types of instance that steps run in, the first that there is capacity for." default:"[\"t3.medium\"], or [\"t4g.medium\"] for arm64"`
-	Spot            bool     `bake:"spot" json:"spot,omitempty" help:"Instances are spot instances. When AWS takes one back, the build fails, and the next one goes on from the last layer that was kept."`
-	MaxInstances    int      `bake:"max_instances" json:"max_instances,omitempty" help:"How many instances run at once, at most." default:"8"`
-	Subnet          string   `bake:"subnet" json:"subnet,omitempty" help:"The subnet of instances." default:"one of the VPC's"`
-	VPC             string   `bake:"vpc" json:"vpc,omitempty" help:"The VPC of instances." default:"that of the subnet, the account's default VPC, or one that is made for the build"`
-	SecurityGroups  []string `bake:"security_groups" json:"security_groups,omitempty" help:"The security groups of instances, by their ids." default:"one that is made for the build, and lets ssh_from in"`
-	SSHFrom         []string `bake:"ssh_from" json:"ssh_from,omitempty" help:"The networks that the build's security group lets in, such as 203.0.113.7/32." default:"this host's address"`
-	Connect         string   `bake:"connect" json:"connect,omitempty" help:"How instances are reached: by their public address, by their private one, or by Session Manager, which needs instance_profile and the program session-manager-plugin." default:"public" choices:"public|private|session-manager"`
-	Bastion         []string `bake:"bastion" json:"bastion,omitempty" help:"The hosts on the way to instances, each user@host:port, the first one first. ~/.ssh/config and the SSH agent say how to log in there, and ~/.ssh/known_hosts has to know them."`
-	PrivateIP       string   `bake:"private_ip" json:"private_ip,omitempty" help:"The private address of an instance, for subnets where that matters. It makes max_instances 1."`
-	InstanceProfile string   `bake:"instance_profile" json:"instance_profile,omitempty" help:"The IAM instance profile of instances, by its name or its ARN."`
-	IMDSv1          bool     `bake:"imds_v1" json:"imds_v1,omitempty" help:"Instances also answer to version 1 of the metadata service."`
-	User            string   `bake:"user" json:"user,omitempty" help:"Who to log in as. Another than root has to be allowed to use sudo." default:"the user of the AMI's distribution: admin, ubuntu, rocky, fedora or ec2-user"`
-	Key             string   `bake:"key" json:"key,omitempty" help:"How the build's key gets into instances: as a key pair of EC2, or in cloud-init's user data." default:"key-pair" choices:"key-pair|user-data"`
-	UserData        string   `bake:"user_data" json:"user_data,omitempty" help:"The user data of instances, for key = \"key-pair\"."`
-	BootTimeout     string   `bake:"boot_timeout,duration" json:"boot_timeout,omitempty" help:"How long an instance may take until steps can run in it." default:"10m"`
-	VolumeType      string   `bake:"volume_type" json:"volume_type,omitempty" help:"The type of an instance's root volume." default:"gp3" choices:"gp2|gp3|io1|io2|standard"`
-	VolumeSize      string   `bake:"volume_size,size" json:"volume_size,omitempty" help:"The size of an instance's root volume, in whole GiB. It can only grow." default:"that of the AMI"`
-	IOPS            int      `bake:"iops" json:"iops,omitempty" help:"Operations a second of the root volume, for gp3, io1 and io2."`
-	Throughput      int      `bake:"throughput" json:"throughput,omitempty" help:"MiB a second of the root volume, for gp3."`
-	Encrypted       bool     `bake:"encrypted" json:"encrypted,omitempty" help:"Encrypt the root volume, and with it all layers." default:"as the AMI and the account's default say"`
-	KMSKey          string   `bake:"kms_key" json:"kms_key,omitempty" help:"The KMS key for that: an ARN, an id or an alias." default:"the account's"`
-	Checkpoint      string   `bake:"checkpoint" json:"checkpoint,omitempty" help:"Which steps leave a layer that later builds start from: every-step, long-steps (where the work since the last layer took longer than a snapshot does), or last (only layers that something else is made of)." default:"long-steps" choices:"every-step|long-steps|last"`
+	InstanceTypes   []string          `bake:"instance_types" json:"instance_types,omitempty" help:"The types of instance that steps run in, the first that there is capacity for." default:"[\"t3.medium\"], or [\"t4g.medium\"] for arm64"`
+	Spot            bool              `bake:"spot" json:"spot,omitempty" help:"Instances are spot instances. When AWS takes one back, the build fails, and the next one goes on from the last layer that was kept."`
+	MaxInstances    int               `bake:"max_instances" json:"max_instances,omitempty" help:"How many instances run at once, at most." default:"8"`
+	Subnet          string            `bake:"subnet" json:"subnet,omitempty" help:"The subnet of instances." default:"one of the VPC's"`
+	SubnetFilter    map[string]string `bake:"subnet_filter" json:"subnet_filter,omitempty" help:"Which subnets instances may run in: filters of DescribeSubnets, such as tag:Tier. The one with the most free addresses is tried first."`
+	VPC             string            `bake:"vpc" json:"vpc,omitempty" help:"The VPC of instances." default:"that of the subnet, the account's default VPC, or one that is made for the build"`
+	SecurityGroups  []string          `bake:"security_groups" json:"security_groups,omitempty" help:"The security groups of instances, by their ids." default:"one that is made for the build, and lets ssh_from in"`
+	SSHFrom         []string          `bake:"ssh_from" json:"ssh_from,omitempty" help:"The networks that the build's security group lets in, such as 203.0.113.7/32." default:"this host's address"`
+	Connect         string            `bake:"connect" json:"connect,omitempty" help:"How instances are reached: by their public address, by their private one, or by Session Manager, which needs instance_profile and the program session-manager-plugin." default:"public" choices:"public|private|session-manager"`
+	Bastion         []string          `bake:"bastion" json:"bastion,omitempty" help:"The hosts on the way to instances, each user@host:port, the first one first. ~/.ssh/config and the SSH agent say how to log in there, and ~/.ssh/known_hosts has to know them."`
+	PrivateIP       string            `bake:"private_ip" json:"private_ip,omitempty" help:"The private address of an instance, for subnets where that matters. It makes max_instances 1."`
+	InstanceProfile string            `bake:"instance_profile" json:"instance_profile,omitempty" help:"The IAM instance profile of instances, by its name or its ARN."`
+	IMDSv1          bool              `bake:"imds_v1" json:"imds_v1,omitempty" help:"Instances also answer to version 1 of the metadata service."`
+	IMDSHopLimit    int               `bake:"imds_hop_limit" json:"imds_hop_limit,omitempty" help:"How many network hops answers of the metadata service may take, 1 to 64: 2 for containers in instances." default:"as the account's settings say"`
+	User            string            `bake:"user" json:"user,omitempty" help:"Who to log in as. Another than root has to be allowed to use sudo." default:"the user of the AMI's distribution: admin, ubuntu, rocky, fedora or ec2-user"`
+	Key             string            `bake:"key" json:"key,omitempty" help:"How the build's key gets into instances: as a key pair of EC2, or in cloud-init's user data." default:"key-pair" choices:"key-pair|user-data"`
+	UserData        string            `bake:"user_data" json:"user_data,omitempty" help:"The user data of instances, for key = \"key-pair\"."`
+	BootTimeout     string            `bake:"boot_timeout,duration" json:"boot_timeout,omitempty" help:"How long an instance may take until steps can run in it." default:"10m"`
+	VolumeType      string            `bake:"volume_type" json:"volume_type,omitempty" help:"The type of an instance's root volume." default:"gp3" choices:"gp2|gp3|io1|io2|standard"`
+	VolumeSize      string            `bake:"volume_size,size" json:"volume_size,omitempty" help:"The size of an instance's root volume, in whole GiB. It can only grow." default:"that of the AMI"`
+	Volumes         map[string]string `bake:"volumes" json:"volumes,omitempty" help:"Further empty volumes of instances, by their device: a size and, if wanted, a type, such as {\"/dev/sdf\": \"100G gp3\"}. They are part of layers, which are AMIs then."`
+	IOPS            int               `bake:"iops" json:"iops,omitempty" help:"Operations a second of the root volume, for gp3, io1 and io2."`
+	Throughput      int               `bake:"throughput" json:"throughput,omitempty" help:"MiB a second of the root volume, for gp3."`
+	Encrypted       bool              `bake:"encrypted" json:"encrypted,omitempty" help:"Encrypt the root volume, and with it all layers." default:"as the AMI and the account's default say"`
+	KMSKey          string            `bake:"kms_key" json:"kms_key,omitempty" help:"The KMS key for that: an ARN, an id or an alias." default:"the account's"`
+	LayersKeep      string            `bake:"layers_keep,duration" json:"layers_keep,omitempty" help:"Layers of this project that no build has used for so long, such as 720h, are removed when instances of a build have ended." default:"for ever"`
+	Checkpoint      string            `bake:"checkpoint" json:"checkpoint,omitempty" help:"Which steps leave a layer that later builds start from: every-step, long-steps (where the work since the last layer took longer than a snapshot does), or last (only layers that something else is made of)." default:"long-steps" choices:"every-step|long-steps|last"`
 }
 
 // Defaults of Options.
@@ -103,11 +107,28 @@ func (o *Options) Check() error {
 		return errors.New("bastion: say with ssh_from which address instances see it as, or give security_groups")
 	case o.UserData != "" && o.Key == keyUserData:
 		return errors.New(`user_data: belongs to key = "key-pair"`)
+	case len(o.SubnetFilter) > 0 && o.Subnet != "":
+		return errors.New("subnet_filter: subnet is given")
+	case o.IMDSHopLimit < 0 || o.IMDSHopLimit > 64:
+		return fmt.Errorf("imds_hop_limit: %d: want 1 to 64", o.IMDSHopLimit)
 	case o.MaxInstances < 0:
 		return fmt.Errorf("max_instances: %d is less than zero", o.MaxInstances)
 	}
 	if err := checkTags("tags", o.Tags); err != nil {
 		return err
+	}
+	for _, role := range strings.Fields(o.Role) {
+		if !roleARN.MatchString(role) {
+			return fmt.Errorf("role: %q is no ARN of a role", role)
+		}
+	}
+	if _, err := parseVolumes(o.Volumes); err != nil {
+		return err
+	}
+	if o.LayersKeep != "" {
+		if _, err := platforms.ParseDuration(o.LayersKeep); err != nil {
+			return fmt.Errorf("layers_keep: %w", err)
+		}
 	}
 	gib, err := o.volumeGiB(0)
 	if err != nil {
@@ -164,6 +185,7 @@ type Publication struct {
 	Regions        []string          `bake:"regions" json:"regions,omitempty" help:"Where the image is to be, the platform's region included." default:"the platform's region"`
 	ImageName      string            `bake:"image_name" json:"image_name,omitempty" help:"The AMI's name." default:"the artifact's, with the beginning of its key"`
 	Description    string            `bake:"description" json:"description,omitempty" help:"The AMI's description."`
+	OriginTags     []string          `bake:"origin_tags" json:"origin_tags,omitempty" help:"Tags that the image takes from the AMI that its layers began on, by their names, or * for all. Tags of other accounts' AMIs cannot be seen."`
 	ImageTags      map[string]string `bake:"image_tags" json:"image_tags,omitempty" help:"Further tags of the AMI and its snapshots."`
 	BootMode       string            `bake:"boot_mode" json:"boot_mode,omitempty" help:"How instances boot." default:"as the disk was made to: uefi-preferred for both ways; that of the instance type where nobody said" choices:"legacy-bios|uefi|uefi-preferred"`
 	UEFIData       string            `bake:"uefi_data" json:"uefi_data,omitempty" help:"The UEFI variable store that instances begin with, as base64 text: for keys of Secure Boot. It needs boot_mode = uefi or uefi-preferred."`
@@ -172,10 +194,12 @@ type Publication struct {
 	RootDevice     string            `bake:"root_device" json:"root_device,omitempty" help:"The name of the root device." default:"/dev/xvda"`
 	VolumeType     string            `bake:"volume_type" json:"volume_type,omitempty" help:"The type of the root volume." default:"gp3" choices:"gp2|gp3|io1|io2|standard"`
 	VolumeSize     string            `bake:"volume_size,size" json:"volume_size,omitempty" help:"The size of the root volume, in whole GiB." default:"that of the disk"`
+	Volumes        map[string]string `bake:"volumes" json:"volumes,omitempty" help:"Further empty volumes of instances of the image, by their device: a size and, if wanted, a type, such as {\"/dev/sdf\": \"100G gp3\"}."`
 	IOPS           int               `bake:"iops" json:"iops,omitempty" help:"Operations a second of the root volume, for gp3, io1 and io2."`
 	Throughput     int               `bake:"throughput" json:"throughput,omitempty" help:"MiB a second of the root volume, for gp3."`
 	Encrypted      bool              `bake:"encrypted" json:"encrypted,omitempty" help:"Encrypt the snapshots, by the account's default key or by kms_keys." default:"as the account's default says"`
 	KMSKeys        map[string]string `bake:"kms_keys" json:"kms_keys,omitempty" help:"The KMS key of each region, by the region's name: an ARN, an id or an alias such as alias/images."`
+	CopyTo         []string          `bake:"copy_to" json:"copy_to,omitempty" help:"Other accounts that get a copy of the image in each region: the ARNs of roles there that these credentials may assume."`
 	ShareWith      []string          `bake:"share_with" json:"share_with,omitempty" help:"Who may launch it: account numbers, ARNs of organisations and of their units."`
 	SnapshotUsers  []string          `bake:"snapshot_users" json:"snapshot_users,omitempty" help:"Who may make volumes of the image's snapshots: account numbers, or all."`
 	Public         bool              `bake:"public" json:"public,omitempty" help:"Everybody may launch it."`
@@ -188,6 +212,7 @@ type Publication struct {
 
 var (
 	accountID = regexp.MustCompile(`^\d{12}$`)
+	roleARN   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}):role/\S+$`)
 	orgARN    = regexp.MustCompile(`^arn:aws[a-z-]*:organizations::\d{12}:(organization|ou)/`)
 	amiName   = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./'@_-]{3,128}$`)
 	regionID  = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-\d+$`) // also of partitions that the SDK does not know
@@ -204,6 +229,14 @@ func (p Publication) Check() error {
 		if !accountID.MatchString(who) && !orgARN.MatchString(who) {
 			return fmt.Errorf("share_with: %q is neither an account number of 12 digits nor the ARN of an organisation or one of its units", who)
 		}
+	}
+	for _, role := range p.CopyTo {
+		if !roleARN.MatchString(role) {
+			return fmt.Errorf("copy_to: %q is no ARN of a role, such as arn:aws:iam::210987654321:role/images", role)
+		}
+	}
+	if _, err := parseVolumes(p.Volumes); err != nil {
+		return err
 	}
 	for _, who := range p.SnapshotUsers {
 		if !accountID.MatchString(who) && who != everybody {
@@ -295,6 +328,7 @@ func (p Publication) volumeGiB(disk int64) (int32, error) {
 // once and for all when it is registered. The rest can be changed later. Equal images
 // of two projects are two, since each has its own way of ending.
 func (p Publication) imageKey(of platforms.Publication, project string) (string, error) {
+	p.CopyTo, p.OriginTags = nil, nil
 	p.Regions, p.ImageTags, p.ShareWith, p.SnapshotUsers, p.Public = nil, nil, nil, nil, false
 	p.DeprecateAfter, p.Protect, p.SSMParameter, p.Keep, p.RetireShared = "", false, "", 0, false
 	text, err := json.Marshal(p)

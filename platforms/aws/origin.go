@@ -21,6 +21,7 @@ import (
 type Origin struct {
 	AMI         string            `bake:"ami,origin" json:"ami,omitempty" help:"The id of an AMI in the platform's region."`
 	Filter      map[string]string `bake:"ami_filter,origin" json:"ami_filter,omitempty" help:"The most recent AMI that fits: owner (an account's number, or amazon, aws-marketplace or self; several with commas), and filters of DescribeImages such as name or architecture."`
+	Deprecated  bool              `bake:"include_deprecated" json:"include_deprecated,omitempty" help:"ami_filter and marketplace also choose AMIs that their owner has deprecated."`
 	Parameter   string            `bake:"ssm_parameter,origin" json:"ssm_parameter,omitempty" help:"An SSM parameter whose value is the id of an AMI, such as /aws/service/debian/release/12/latest/amd64."`
 	Marketplace string            `bake:"marketplace,origin" json:"marketplace,omitempty" help:"The product code of a product of AWS Marketplace, which the account has subscribed to: its most recent AMI."`
 }
@@ -38,6 +39,9 @@ const ownerKey = "owner"
 func (o *Origin) Check() error {
 	if o.AMI != "" && !strings.HasPrefix(o.AMI, "ami-") {
 		return fmt.Errorf("ami: %q is no id of an AMI, such as ami-0123456789abcdef0", o.AMI)
+	}
+	if o.Deprecated && o.Filter == nil && o.Marketplace == "" {
+		return errors.New("include_deprecated: is for ami_filter and marketplace")
 	}
 	if o.Filter == nil {
 		return nil
@@ -114,7 +118,7 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 func (d *driver) resolve(ctx context.Context, region string, o Origin) (*types.Image, error) {
 	switch {
 	case o.Filter != nil:
-		in := &ec2.DescribeImagesInput{Owners: strings.Split(strings.ReplaceAll(o.Filter[ownerKey], " ", ""), ",")}
+		in := &ec2.DescribeImagesInput{IncludeDeprecated: aws.Bool(o.Deprecated), Owners: strings.Split(strings.ReplaceAll(o.Filter[ownerKey], " ", ""), ",")}
 		for _, key := range slices.Sorted(maps.Keys(o.Filter)) {
 			if key != ownerKey {
 				in.Filters = append(in.Filters, filter(key, o.Filter[key]))
@@ -122,7 +126,7 @@ func (d *driver) resolve(ctx context.Context, region string, o Origin) (*types.I
 		}
 		return d.newest(ctx, region, in, "no AMI fits the filter")
 	case o.Marketplace != "":
-		in := &ec2.DescribeImagesInput{Owners: []string{"aws-marketplace"}, Filters: []types.Filter{
+		in := &ec2.DescribeImagesInput{IncludeDeprecated: aws.Bool(o.Deprecated), Owners: []string{"aws-marketplace"}, Filters: []types.Filter{
 			filter("product-code", o.Marketplace), filter("product-code.type", "marketplace"),
 		}}
 		return d.newest(ctx, region, in, "AWS Marketplace has no AMI of the product code "+o.Marketplace)
@@ -186,10 +190,13 @@ func (d *driver) parameter(ctx context.Context, region, name string) (string, er
 	}
 	id := strings.TrimSpace(aws.ToString(out.Parameter.Value))
 	if !strings.HasPrefix(id, "ami-") {
-		return "", fmt.Errorf("the SSM parameter %s is %q, and no id of an AMI", name, id)
+		return "", fmt.Errorf("the SSM parameter %s is %q, %w", name, id, errNoImage)
 	}
 	return id, nil
 }
+
+// errNoImage is of a parameter that names something else.
+var errNoImage = errors.New("and no id of an AMI")
 
 // ami returns an AMI, or nil when there is none of that id.
 func (d *driver) ami(ctx context.Context, region, id string) (*types.Image, error) {
@@ -197,7 +204,7 @@ func (d *driver) ami(ctx context.Context, region, id string) (*types.Image, erro
 	if err != nil {
 		return nil, err
 	}
-	out, err := c.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
+	out, err := c.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}, IncludeDeprecated: aws.Bool(true)})
 	if hasCode(err, "InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Unavailable") || err == nil && len(out.Images) == 0 {
 		return nil, nil
 	} else if err != nil {

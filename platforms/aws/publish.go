@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -26,10 +27,12 @@ type job struct {
 	d     *driver
 	p     platforms.Publication
 	o     Publication
-	home  string // the platform's own region
-	image string // hex; names what cannot be changed of the image once it is registered
-	name  string // of the image
-	token string // of the snapshot that was uploaded
+	home  string            // the platform's own region
+	on    map[string]string // tags by what the layer is made of
+	place string            // what places begin with; an account's number and a slash, or ""
+	image string            // hex; names what cannot be changed of the image once it is registered
+	name  string            // of the image
+	token string            // of the snapshot that was uploaded
 	out   platforms.Sink
 }
 
@@ -72,6 +75,7 @@ func (j *job) regions() []string {
 
 func (j *job) tags() map[string]string {
 	tags := map[string]string{"Name": j.name}
+	maps.Copy(tags, j.on)
 	maps.Copy(tags, j.d.options.Tags)
 	maps.Copy(tags, j.o.ImageTags)
 	maps.Copy(tags, map[string]string{tagName: j.p.Name, tagImage: j.image, tagBuild: j.d.host.Ledger().Build()})
@@ -85,6 +89,11 @@ func (d *driver) Published(ctx context.Context, p platforms.Publication) (found 
 	if err != nil {
 		return nil, "", err
 	}
+	return j.published(ctx)
+}
+
+// published is Published in the job's account and those that it copies to.
+func (j *job) published(ctx context.Context) (found []platforms.Registered, why string, err error) {
 	images, err := j.existing(ctx)
 	if err != nil {
 		return nil, "", err
@@ -93,11 +102,22 @@ func (d *driver) Published(ctx context.Context, p platforms.Publication) (found 
 		i := images[region]
 		switch {
 		case i == nil:
-			return nil, fmt.Sprintf("no image %s in %s", j.name, region), nil
-		case !i.ready(p.Key):
-			return nil, fmt.Sprintf("image %s in %s is not finished", i.id, region), nil
+			return nil, fmt.Sprintf("no image %s in %s", j.name, j.place+region), nil
+		case !i.ready(j.p.Key):
+			return nil, fmt.Sprintf("image %s in %s is not finished", i.id, j.place+region), nil
 		}
-		found = append(found, platforms.Registered{ID: i.id, Place: region, Name: j.name})
+		found = append(found, platforms.Registered{ID: i.id, Place: j.place + region, Name: j.name})
+	}
+	others, err := j.elsewhere(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, other := range others {
+		more, why, err := other.published(ctx)
+		if err != nil || why != "" {
+			return nil, why, err
+		}
+		found = append(found, more...)
 	}
 	return found, "", nil
 }
@@ -169,7 +189,16 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 	if err := j.each(ctx, j.regions(), func(ctx context.Context, _ int, region string) error { return j.checkSharing(ctx, region) }); err != nil {
 		return err
 	}
-	return j.dryRun(ctx)
+	if err := j.dryRun(ctx); err != nil {
+		return err
+	}
+	others, err := j.elsewhere(ctx)
+	for _, other := range others {
+		if err == nil {
+			_, err = other.existing(ctx)
+		}
+	}
+	return err
 }
 
 // notOptedIn is the state of a region that the account has to enable first.
@@ -224,6 +253,9 @@ func (d *driver) Publish(ctx context.Context, p platforms.Publication, disk stri
 	if err != nil {
 		return nil, err
 	}
+	if len(j.o.OriginTags) > 0 {
+		return nil, &platforms.OptionError{Err: errors.New("origin_tags: the layer does not begin on an AMI")}
+	}
 	return j.publish(ctx, func() (*image, error) { return j.make(ctx, disk) })
 }
 
@@ -243,10 +275,14 @@ func (j *job) publish(ctx context.Context, first func() (*image, error)) ([]plat
 	}
 	regions := j.regions()
 	found := make([]platforms.Registered, len(regions))
+	var mu sync.Mutex
 	err = j.each(ctx, regions, func(ctx context.Context, n int, region string) error {
+		mu.Lock()
+		there := images[region]
+		mu.Unlock()
 		i, err := own, error(nil)
 		if region != j.home {
-			if i, err = j.adopt(ctx, images[region]); err == nil && i == nil {
+			if i, err = j.adopt(ctx, there); err == nil && i == nil {
 				i, err = j.copyTo(ctx, region, *own)
 			}
 		}
@@ -256,12 +292,19 @@ func (j *job) publish(ctx context.Context, first func() (*image, error)) ([]plat
 		if err != nil {
 			return err
 		}
-		found[n] = platforms.Registered{ID: i.id, Place: region, Name: i.name}
+		mu.Lock()
+		defer mu.Unlock()
+		images[region], found[n] = i, platforms.Registered{ID: i.id, Place: region, Name: i.name}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	more, err := j.distribute(ctx, images)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, more...)
 	if j.o.Keep > 0 {
 		err = j.each(ctx, regions, func(ctx context.Context, _ int, region string) error { return j.retire(ctx, region) })
 	}
@@ -410,11 +453,12 @@ func (j *job) registration(snapshot string, size int32) *ec2.RegisterImageInput 
 	if j.o.Throughput > 0 {
 		volume.Throughput = aws.Int32(int32(j.o.Throughput))
 	}
+	further, _ := parseVolumes(j.o.Volumes) // which were checked
 	in := &ec2.RegisterImageInput{
 		Name:                aws.String(j.name),
 		Architecture:        types.ArchitectureValuesX8664,
 		RootDeviceName:      aws.String(device),
-		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String(device), Ebs: volume}},
+		BlockDeviceMappings: append([]types.BlockDeviceMapping{{DeviceName: aws.String(device), Ebs: volume}}, further...),
 		VirtualizationType:  aws.String("hvm"),
 		EnaSupport:          aws.Bool(true),
 		BootMode:            j.bootMode(),

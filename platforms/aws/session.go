@@ -61,8 +61,12 @@ func (m *machine) dialSession(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	// The token is on no command line, which others of this host could read.
+	endpoint, err := ssm.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, ssm.EndpointParameters{Region: aws.String(m.region)})
+	if err != nil {
+		return nil, fmt.Errorf("find the endpoint of Session Manager: %w", err)
+	}
 	cmd := exec.Command(sessionPlugin, responseVariable, m.region, "StartSession", m.d.options.Profile, string(request),
-		cmp.Or(aws.ToString(c.Options().BaseEndpoint), "https://ssm."+m.region+".amazonaws.com"))
+		cmp.Or(aws.ToString(c.Options().BaseEndpoint), endpoint.URI.String()))
 	cmd.Env = append(cmd.Environ(), responseVariable+"="+string(response))
 	end := func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

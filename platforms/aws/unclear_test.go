@@ -96,6 +96,7 @@ func TestFailedCopy(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	w.cloud.SetFault(nil)
+	w.collect() // the image at home may not be finished
 	if n := len(w.cloud.Images("us-east-1")); n != 0 {
 		t.Errorf("%d failed images are left", n)
 	}

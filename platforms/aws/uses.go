@@ -87,7 +87,7 @@ func (d *driver) templateImage(ctx context.Context, region, text string) (string
 		return text, nil
 	}
 	id, err := d.parameter(ctx, region, name)
-	if hasCode(err, "ParameterNotFound", "ParameterVersionNotFound") {
+	if hasCode(err, "ParameterNotFound", "ParameterVersionNotFound") || errors.Is(err, errNoImage) {
 		return "", nil
 	}
 	return id, err

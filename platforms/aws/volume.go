@@ -3,8 +3,15 @@ package aws
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"bake.build/bake/platforms"
 )
 
 // A volumeKind is what AWS says of a type of volume: see "Amazon EBS volume types" of
@@ -55,4 +62,40 @@ func checkVolume(kind types.VolumeType, gib int64, iops, throughput int) error {
 		return errors.New("throughput: is at most a quarter of iops")
 	}
 	return nil
+}
+
+var deviceName = regexp.MustCompile(`^(/dev/)?(sd|xvd|hd)[a-z]{1,2}$`)
+
+// parseVolumes reads the option volumes: an empty volume for each device.
+func parseVolumes(volumes map[string]string) (list []types.BlockDeviceMapping, err error) {
+	for _, device := range slices.Sorted(maps.Keys(volumes)) {
+		fail := func(why string) ([]types.BlockDeviceMapping, error) {
+			return nil, fmt.Errorf("volumes: %s: %q: %s", device, volumes[device], why)
+		}
+		words := strings.Fields(volumes[device])
+		if !deviceName.MatchString(device) {
+			return fail("the device has no name such as /dev/sdf")
+		}
+		if len(words) == 0 || len(words) > 2 {
+			return fail(`want a size and, if wanted, a type, such as "100G gp3"`)
+		}
+		size, err := platforms.ParseSize(words[0])
+		if err != nil {
+			return fail(err.Error())
+		}
+		if size%(1<<30) != 0 {
+			return fail("want whole GiB")
+		}
+		kind := types.VolumeTypeGp3
+		if len(words) == 2 {
+			kind = types.VolumeType(words[1])
+		}
+		if err := checkVolume(kind, size>>30, 0, 0); err != nil {
+			return fail(err.Error())
+		}
+		list = append(list, types.BlockDeviceMapping{DeviceName: aws.String(device), Ebs: &types.EbsBlockDevice{
+			VolumeSize: aws.Int32(int32(size >> 30)), VolumeType: kind, DeleteOnTermination: aws.Bool(true),
+		}})
+	}
+	return list, nil
 }

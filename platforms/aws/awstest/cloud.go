@@ -292,6 +292,9 @@ func (c *Cloud) wait(n int) {
 // id returns a new id.
 func (c *Cloud) id(prefix string) string {
 	c.made++
+	if c.Number != FirstAccount {
+		return fmt.Sprintf("%s-%s%05x", prefix, c.Number, c.made)
+	}
 	return fmt.Sprintf("%s-%017x", prefix, c.made)
 }
 

@@ -73,6 +73,13 @@ func (c *Cloud) Tags(id string) map[string]string {
 	return maps.Clone(c.tagsOf(id))
 }
 
+// Tag sets a tag of a snapshot or an image.
+func (c *Cloud) Tag(id, key, value string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tagsOf(id)[key] = value
+}
+
 func (c *Cloud) tagsOf(id string) map[string]string {
 	if s := c.snapshots[id]; s != nil {
 		return s.tags

@@ -30,12 +30,13 @@ type Image struct {
 	Deprecated       string   // the time, as it was asked for
 	Protected        bool
 	Form             url.Values
-	Owner            string // "self", or an account
-	Architecture     string // as AWS names it
-	Device           string // the root device
-	ProductCode      string // of AWS Marketplace; "" for none
-	UsageOperation   string // what is billed; "" for instances of Linux alone
-	Failed           bool   // it could not be made
+	Owner            string   // "self", or an account
+	Architecture     string   // as AWS names it
+	Device           string   // the root device
+	ProductCode      string   // of AWS Marketplace; "" for none
+	UsageOperation   string   // what is billed; "" for instances of Linux alone
+	Failed           bool     // it could not be made
+	Volumes          []string // devices of further volumes
 
 	looks int
 }
@@ -229,7 +230,7 @@ func (c *Cloud) describeImages(w http.ResponseWriter, call Call) {
 			"name":                             i.Name, "state": state, "architecture": i.Architecture, "root-device-type": "ebs",
 			"product-code": i.ProductCode, "product-code.type": "marketplace",
 		}
-		if len(ids) > 0 && !slices.Contains(ids, i.ID) || len(owners) > 0 && !slices.Contains(owners, i.Owner) || !fits(call.Form, attributes, i.Tags) {
+		if len(ids) > 0 && !slices.Contains(ids, i.ID) || len(owners) > 0 && !slices.Contains(owners, i.Owner) || !fits(call.Form, attributes, i.Tags) || !c.shows(call, i) {
 			continue
 		}
 		i.looks++
@@ -246,7 +247,7 @@ func (c *Cloud) describeImages(w http.ResponseWriter, call Call) {
 			element("imageOwnerId", i.Owner), element("rootDeviceType", "ebs"), codes, element("usageOperation", cmp.Or(i.UsageOperation, "RunInstances")),
 			deprecation(i), element("creationDate", i.Created.UTC().Format(stamp)), element("rootDeviceName", i.Device),
 			element("blockDeviceMapping", element("item", element("deviceName", i.Device), element("ebs",
-				element("snapshotId", i.Snapshot), element("volumeSize", fmt.Sprint(size)), element("encrypted", fmt.Sprint(encrypted))))),
+				element("snapshotId", i.Snapshot), element("volumeSize", fmt.Sprint(size)), element("encrypted", fmt.Sprint(encrypted)))), further(i)),
 			tagSet(i.Tags)))
 	}
 	if len(ids) > 0 && (len(items) == 0 || !c.knows(ids[0])) {
@@ -254,6 +255,21 @@ func (c *Cloud) describeImages(w http.ResponseWriter, call Call) {
 		return
 	}
 	ok(w, call, element("imagesSet", items...))
+}
+
+// shows reports whether an image is in a list: one that its owner has deprecated is not,
+// unless that is asked for.
+func (c *Cloud) shows(call Call, i *Image) bool {
+	at, err := time.Parse(time.RFC3339, i.Deprecated)
+	return err != nil || i.Owner == "self" || at.After(time.Now()) || call.Form.Get("IncludeDeprecated") == "true"
+}
+
+func further(i *Image) string {
+	all := ""
+	for _, device := range i.Volumes {
+		all += element("item", element("deviceName", device), element("ebs", element("volumeSize", "1")))
+	}
+	return all
 }
 
 func deprecation(i *Image) string {
@@ -302,7 +318,7 @@ func (c *Cloud) copyImage(w http.ResponseWriter, call Call) {
 		refuse(w, call, 412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
 		return
 	}
-	from := c.images[call.Form.Get("SourceImageId")]
+	owner, from := c.source(call.Form.Get("SourceImageId"))
 	if from == nil || from.Region != call.Form.Get("SourceRegion") || from.looks < c.Pending {
 		refuse(w, call, 400, "InvalidRequest", "The image is not there, or not available")
 		return
@@ -311,7 +327,7 @@ func (c *Cloud) copyImage(w http.ResponseWriter, call Call) {
 		ok(w, call, element("imageId", id))
 		return
 	}
-	s := *c.snapshots[from.Snapshot]
+	s := *owner.snapshots[from.Snapshot]
 	s.region, s.tags, s.begun, s.looks = call.Region, tagsFor(call.Form, "snapshot"), time.Now(), 0
 	s.users = nil
 	if asked := call.Form.Get("Encrypted") == "true"; asked || !s.encrypted {
@@ -320,13 +336,34 @@ func (c *Cloud) copyImage(w http.ResponseWriter, call Call) {
 	id := c.id("snap")
 	c.snapshots[id] = &s
 	made := &Image{
-		Name: call.Form.Get("Name"), Snapshot: id, Tags: tagsFor(call.Form, "image"), Architecture: from.Architecture, Device: from.Device, ProductCode: from.ProductCode,
+		Name: call.Form.Get("Name"), Snapshot: id, Tags: tagsFor(call.Form, "image"), Architecture: from.Architecture, Device: from.Device, Volumes: from.Volumes, ProductCode: from.ProductCode,
 	}
 	if c.add(w, call, made); made.ID != "" {
 		c.tokens[call.Form.Get("ClientToken")] = made.ID
 	} else {
 		delete(c.snapshots, id)
 	}
+}
+
+// source returns an image that can be copied, of this account or of another one that
+// shares it and its snapshot.
+func (c *Cloud) source(id string) (*Cloud, *Image) {
+	if c.images[id] != nil && c.images[id].Name != "" {
+		return c, c.images[id]
+	}
+	for _, owner := range c.accounts {
+		if owner == c {
+			continue
+		}
+		owner.mu.Lock()
+		i := owner.images[id]
+		shared := i != nil && slices.Contains(i.Permissions, c.Number) && slices.Contains(owner.snapshots[i.Snapshot].users, c.Number)
+		owner.mu.Unlock()
+		if shared {
+			return owner, i
+		}
+	}
+	return nil, nil
 }
 
 // image returns the image that a request is about, or refuses it.

@@ -466,5 +466,20 @@ func (c *Cloud) createImage(w http.ResponseWriter, call Call) {
 	}
 	c.add(w, call, &Image{
 		Name: call.Form.Get("Name"), Snapshot: id, Tags: tagsFor(call.Form, "image"), ProductCode: c.volumes[i.volume].code,
+		Volumes: devices(i.form, c.images[i.image]),
 	})
+}
+
+// devices returns those of an instance's further volumes.
+func devices(form url.Values, from *Image) []string {
+	var all []string
+	if from != nil {
+		all = slices.Clone(from.Volumes)
+	}
+	for i := 2; form.Has(fmt.Sprintf("BlockDeviceMapping.%d.DeviceName", i)); i++ {
+		if d := form.Get(fmt.Sprintf("BlockDeviceMapping.%d.DeviceName", i)); !slices.Contains(all, d) {
+			all = append(all, d)
+		}
+	}
+	return all
 }
