@@ -155,18 +155,13 @@ func (s *session) ready(ctx context.Context, cfg solve.Config, targets []*plan.N
 		if err != nil {
 			return err
 		}
-		var run []*plan.Node
-		for _, n := range s.def.Plan.Nodes {
-			if schedule.Of(n).State == solve.ToRun {
-				run = append(run, n)
-			}
-		}
+		run := toRun(s.def.Plan, schedule)
 		if moved, err := s.confirm(ctx, run); err != nil {
 			return err
 		} else if moved {
 			continue
 		}
-		return errors.Join(s.checkSecrets(run), s.checkHost(run), s.checkSizes(run, f), s.checkPublications(ctx, run))
+		return errors.Join(s.checkSecrets(run), s.checkHost(run), s.checkSizes(run, f), s.checkOut(run, f), s.checkPublications(ctx, run))
 	}
 }
 

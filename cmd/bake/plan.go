@@ -48,19 +48,19 @@ func (a *app) plan(ctx context.Context, args []string, f *buildFlags) error {
 		if err := s.writePlan(targets, schedule, past); err != nil {
 			return err
 		}
-		return s.warnOfHost(schedule)
+		if err := s.warnOfHost(schedule); err != nil {
+			return err
+		}
+		for _, err := range s.foresee(ctx, schedule, f) {
+			fmt.Fprintf(s.stderr, "the build would fail: %v\n", err)
+		}
+		return nil
 	})
 }
 
 // warnOfHost tells what this host lacks to run what the schedule says.
 func (s *session) warnOfHost(schedule *solve.Schedule) error {
-	var run []*plan.Node
-	for _, n := range s.def.Plan.Nodes {
-		if schedule.Of(n).State == solve.ToRun {
-			run = append(run, n)
-		}
-	}
-	problems, err := s.lacking(run)
+	problems, err := s.lacking(toRun(s.def.Plan, schedule))
 	if len(problems) > 0 {
 		fmt.Fprintln(s.stderr, "the build would not start on this host:")
 		writeProblems(s.stderr, problems)
