@@ -47,7 +47,7 @@ func TestDocumentsAreBounded(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := folderImage(dir, v1.Platform{OS: "linux", Architecture: "amd64"})
+			_, err := folderImage(dir, "", v1.Platform{OS: "linux", Architecture: "amd64"})
 			if err == nil || !strings.Contains(err.Error(), "it is no document of an image") {
 				t.Errorf("error %v", err)
 			}
