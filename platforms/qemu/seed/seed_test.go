@@ -97,9 +97,11 @@ func shell(t *testing.T, dir, script string) string {
 	return string(out)
 }
 
+// inside runs a script in the tree.
 func inside(t *testing.T, root, script string) {
 	t.Helper()
-	cmd := exec.Command("chroot", root, "/bin/sh")
+	// In a namespace of its own: what the script leaves running ends with it.
+	cmd := exec.Command("unshare", "--pid", "--fork", "chroot", root, "/bin/sh")
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
