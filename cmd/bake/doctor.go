@@ -28,7 +28,6 @@ func (a *app) doctor() error {
 	if err != nil {
 		return err
 	}
-	a.writeArchs()
 	if len(problems) == 0 {
 		fmt.Fprintln(a.stdout, "nothing is missing")
 		return nil
@@ -37,22 +36,17 @@ func (a *app) doctor() error {
 	return coded(exitHost, errors.New("this host lacks something; see above"))
 }
 
-// writeArchs tells which other architectures a host runs no programs of: images of
-// these can be made on it with qemu(), or once what is missing is there.
-func (a *app) writeArchs() {
-	for _, spec := range a.specs {
-		d, err := spec.New(nil, nil)
-		if err != nil {
-			continue // it is among the problems
-		}
-		c, ok := d.(platforms.ArchChecker)
-		if !ok {
-			continue
-		}
-		for _, arch := range []string{"amd64", "arm64"} {
-			for _, p := range c.CheckArch(arch) {
-				fmt.Fprintf(a.stdout, "note: %s; for %s: %s\n", p.What, p.Need, p.Fix)
-			}
+// writeArchs tells which architectures the driver d runs no programs of on this
+// host, if that matters to it: images of these can be made with qemu(), or once what
+// is missing is there.
+func (a *app) writeArchs(d platforms.Driver) {
+	c, ok := d.(platforms.ArchChecker)
+	if !ok {
+		return
+	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		for _, p := range c.CheckArch(arch) {
+			fmt.Fprintf(a.stdout, "note: %s; for %s: %s\n", p.What, p.Need, p.Fix)
 		}
 	}
 }

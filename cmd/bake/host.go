@@ -157,7 +157,8 @@ func (s *session) lackingArch(n *plan.Node) []platforms.Problem {
 	return nil
 }
 
-// problems returns what this host lacks for anything that bake can do.
+// problems returns what this host lacks for anything that bake can do, and tells
+// what else is to be known of it.
 func (a *app) problems() ([]platforms.Problem, error) {
 	var all problemSet
 	s, err := a.openStore(func(text string) { fmt.Fprintln(a.stderr, text) })
@@ -171,6 +172,7 @@ func (a *app) problems() ([]platforms.Problem, error) {
 			all.add(platforms.Problem{What: err.Error(), Need: "the platform " + spec.Name})
 			continue
 		}
+		a.writeArchs(d)
 		if checker, ok := d.(platforms.Checker); ok {
 			all.add(checker.Check()...)
 		}

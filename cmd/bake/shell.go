@@ -19,15 +19,24 @@ import (
 func (a *app) shellCommand() *cobra.Command {
 	f := &buildFlags{}
 	cmd := &cobra.Command{
-		Use:   "shell [DEFINITION] LAYER",
+		Use:   "shell [DEFINITION] LAYER [-- COMMAND [ARGUMENT…]]",
 		Short: "open a shell in a throw-away machine on any layer",
 		Long: `Opens an interactive shell in a machine on a layer, which is built first when
 it is missing. What the shell changes is thrown away. A layer is named by the
 artifact or the test that uses it, by the name of its step, by its place
-(images.star:12) or by the beginning of its key. The exit status is the shell's.`,
-		Args: cobra.RangeArgs(1, 2),
+(images.star:12) or by the beginning of its key. The exit status is the shell's.
+
+After "--" stands a command that runs in place of the shell.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			layer, command := atDash(cmd, args)
+			if cmd.ArgsLenAtDash() >= 0 && len(command) == 0 {
+				return errors.New("no command")
+			}
+			return cobra.RangeArgs(1, 2)(cmd, layer)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.shell(cmd.Context(), args, f)
+			layer, command := atDash(cmd, args)
+			return a.shell(cmd.Context(), layer, command, f)
 		},
 	}
 	cmd.ValidArgsFunction = a.completer(addressable)
@@ -35,7 +44,15 @@ artifact or the test that uses it, by the name of its step, by its place
 	return cmd
 }
 
-func (a *app) shell(ctx context.Context, args []string, f *buildFlags) error {
+// atDash splits arguments at "--".
+func atDash(cmd *cobra.Command, args []string) (before, after []string) {
+	if n := cmd.ArgsLenAtDash(); n >= 0 {
+		return args[:n], args[n:]
+	}
+	return args, nil
+}
+
+func (a *app) shell(ctx context.Context, args, command []string, f *buildFlags) error {
 	file, rest := defaultDefinition, args
 	if len(args) == 2 {
 		file, rest = args[0], args[1:]
@@ -45,7 +62,7 @@ func (a *app) shell(ctx context.Context, args []string, f *buildFlags) error {
 		if err != nil {
 			return err
 		}
-		return s.openShell(ctx, layer, key)
+		return s.openShell(ctx, layer, key, command)
 	})
 }
 
@@ -112,8 +129,9 @@ func (s *session) makeLayer(ctx context.Context, n *plan.Node, f *buildFlags) (k
 	return result.Targets[0].Key, nil
 }
 
-// openShell boots a machine on the chain of key and gives it the terminal.
-func (s *session) openShell(ctx context.Context, layer *plan.Node, key plan.Key) (err error) {
+// openShell boots a machine on the chain of key and gives it the terminal, or runs
+// the command in it if there is one.
+func (s *session) openShell(ctx context.Context, layer *plan.Node, key plan.Key, command []string) (err error) {
 	driver, err := s.drivers.get(layer.Platform)
 	if err != nil {
 		return err
@@ -127,6 +145,9 @@ func (s *session) openShell(ctx context.Context, layer *plan.Node, key plan.Key)
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	if len(command) > 0 {
+		return exitOf(m.Run(ctx, platforms.Cmd{Args: command, Stdin: s.stdin, Stdout: printable.Raw(s.stdout), Stderr: printable.Raw(s.stderr)}))
+	}
 	fmt.Fprintf(s.stderr, "a machine on %s (%s); what you change is thrown away\n", layer.Name, key.Short())
 	return s.interactive(ctx, m)
 }
@@ -168,12 +189,16 @@ func (s *session) interactive(ctx context.Context, m platforms.Machine) error {
 	if !ok {
 		return errors.New("this platform has no interactive shell")
 	}
-	err := sheller.Shell(ctx, platforms.Cmd{
+	return exitOf(sheller.Shell(ctx, platforms.Cmd{
 		Args:   []string{"/bin/sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"},
 		Stdin:  s.stdin,
 		Stdout: printable.Raw(s.stdout),
 		Stderr: printable.Raw(s.stderr),
-	})
+	}))
+}
+
+// exitOf turns the exit status of what the user ran into one of bake's own.
+func exitOf(err error) error {
 	var exit *platforms.ExitError
 	if errors.As(err, &exit) && exit.Code > 0 {
 		return &sessionError{exit.Code}
