@@ -97,7 +97,7 @@ var placeholders = []placeholder{
 	{regexp.MustCompile(`https?://\{\{\s*\.HTTPIP\s*\}\}:\{\{\s*\.HTTPPort\s*\}\}/?`), "<http>, which is the whole address with a slash at its end"},
 	{regexp.MustCompile(`\{\{\s*\.HTTP(IP|Port)\s*\}\}`), "<http> for http://{{ .HTTPIP }}:{{ .HTTPPort }}/"},
 	{regexp.MustCompile(`\{\{\s*\.(Vars|Name)\s*\}\}`), "the text itself"},
-	{regexp.MustCompile("\\{\\{\\s*(user|isotime|build|env)\\b[^}]*\\}\\}"), `a parameter, such as "… %s" % param("name")`},
+	{regexp.MustCompile(`\{\{\s*(user|isotime|build|env)\b[^}]*\}\}`), `a parameter, such as "… %s" % param("name")`},
 }
 
 // checkPlaceholders finds words that would be typed as they stand.

@@ -32,6 +32,9 @@ func (c *clock) pause() (resume func()) {
 	return sync.OnceFunc(c.resume)
 }
 
+// stop ends the clock: nothing is late any more.
+func (c *clock) stop() { _ = c.pause() }
+
 func (c *clock) resume() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

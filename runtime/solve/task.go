@@ -125,7 +125,7 @@ func (t *task) once(c *chain, timeout time.Duration, apply func(ctx context.Cont
 		ctx, cancel = context.WithCancelCause(ctx)
 		defer cancel(nil)
 		t.clock = startClock(timeout, func() { cancel(late) })
-		defer t.clock.pause()
+		defer t.clock.stop()
 	}
 	if c != nil {
 		done, ended := make(chan struct{}), make(chan struct{})
