@@ -144,7 +144,7 @@ func TestDiskRefuses(t *testing.T) {
 		}
 	}
 	o := originOf(t, "disk", Options{SHA256: strings.Repeat("0", 64)}, map[string]string{"disk": raw})
-	if _, _, err := importNew(t, o, h); err == nil || !strings.Contains(err.Error(), "wanted 0000") {
+	if _, _, err := importNew(t, o, h); err == nil || !strings.Contains(err.Error(), "wanted sha256:0000") {
 		t.Errorf("got %v", err)
 	}
 	checkNothingLeft(t, h)

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,8 +26,8 @@ import (
 // manifests, so that the pin is the same for every architecture. Local images
 // are inputs of the plan.
 func pinOCI(ctx context.Context, opts Options, o platforms.Origin) (*platforms.Pin, error) {
-	if o.Paths["oci"] != "" {
-		return nil, nil
+	if path := o.Paths["oci"]; path != "" {
+		return nil, checkLayout(path, opts)
 	}
 	ref, err := name.ParseReference(opts.OCI)
 	if err != nil {
@@ -54,6 +55,18 @@ func pinOCI(ctx context.Context, opts Options, o platforms.Origin) (*platforms.P
 		desc = &d.Descriptor
 	}
 	return &platforms.Pin{ID: desc.Digest.String(), Detail: map[string]string{"reference": ref.Name()}}, nil
+}
+
+// checkLayout looks whether the options pick one image of a layout's folder, which
+// is seen before anything runs. Archives are looked at when they are unpacked.
+func checkLayout(path string, opts Options) error {
+	if _, err := os.Stat(filepath.Join(path, "index.json")); err != nil {
+		return nil // no folder, or no layout
+	}
+	if _, err := folderImage(path, strings.TrimPrefix(opts.OCI, ":"), opts.platform()); err != nil {
+		return &platforms.OptionError{Err: fmt.Errorf("oci %s: %w", path, err)}
+	}
+	return nil
 }
 
 func remoteOptions(ctx context.Context) []remote.Option {
@@ -107,11 +120,7 @@ func keepConfig(img v1.Image, dir string) error {
 // ends the use of the image.
 func openImage(ctx context.Context, opts Options, o platforms.Origin, h platforms.Host) (img v1.Image, shown string, done func() error, err error) {
 	done = func() error { return nil }
-	arch := opts.Arch
-	if arch == "" {
-		arch = hostArch()
-	}
-	platform := ociPlatform(arch)
+	platform := opts.platform()
 	if path := o.Paths["oci"]; path != "" {
 		img, done, err = localImage(ctx, path, strings.TrimPrefix(opts.OCI, ":"), platform, h)
 		return img, path, done, err
@@ -190,6 +199,8 @@ func unpackArchive(ctx context.Context, path, dir string) (err error) {
 	return unpack(ctx, dir, f, info.Size(), o)
 }
 
+func (o Options) platform() v1.Platform { return ociPlatform(cmp.Or(o.Arch, hostArch())) }
+
 // ociPlatform translates Debian's name of an architecture.
 func ociPlatform(arch string) v1.Platform {
 	p := v1.Platform{OS: "linux", Architecture: arch}
@@ -213,7 +224,12 @@ func selectImage(index v1.ImageIndex, want v1.Platform) (v1.Image, error) {
 	}
 	var offered []string
 	var fits []v1.Descriptor
+	seen := map[v1.Hash]bool{} // an image with two tags is listed twice
 	for _, d := range m.Manifests {
+		if seen[d.Digest] {
+			continue
+		}
+		seen[d.Digest] = true
 		switch {
 		case d.MediaType.IsIndex():
 			child, err := index.ImageIndex(d.Digest)

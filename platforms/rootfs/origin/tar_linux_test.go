@@ -134,7 +134,7 @@ func TestTarRefuses(t *testing.T) {
 		sha256 string
 		want   string
 	}{
-		"wrong digest": {good, strings.Repeat("ab", 32), "has the SHA-256 " + hexDigest(good) + ", wanted " + strings.Repeat("ab", 32)},
+		"wrong digest": {good, strings.Repeat("ab", 32), "has the digest sha256:" + hexDigest(good) + ", wanted sha256:" + strings.Repeat("ab", 32)},
 		"escape":       {tarOf(t, tar.Header{Name: "../x", Linkname: "hello"}), "", ".."},
 		"no archive":   {[]byte(strings.Repeat("nonsense ", 100)), "", "tar"},
 	} {
@@ -198,7 +198,7 @@ func TestTarURL(t *testing.T) {
 	if err != nil || given.Pin.ID != pinned.Pin.ID {
 		t.Errorf("pin %+v, %v", given.Pin, err)
 	}
-	if _, _, err := importNew(t, given, newHost(t)); err == nil || !strings.Contains(err.Error(), "wanted "+hexDigest(first)) {
+	if _, _, err := importNew(t, given, newHost(t)); err == nil || !strings.Contains(err.Error(), "wanted sha256:"+hexDigest(first)) {
 		t.Errorf("got %v", err)
 	}
 	file := filepath.Join(h.dir, "b.tar")
