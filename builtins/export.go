@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bake.build/bake/internal/spell"
+	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/disk"
 	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/plan"
@@ -30,6 +31,7 @@ type exportArgs struct {
 	Size        Size        `arg:"size,keyword" help:"Size of the disk, such as \"4G\". On platforms whose machines have a disk, it can only grow; the machine's partitions are left as they are." default:"what its files need, with room to spare, or that of the machine's disk"`
 	Boot        string      `arg:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
 	KernelArgs  Words       `arg:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
+	Disk        int         `arg:"disk,keyword" help:"Which of the machine's disks is written: 1 is the one that it boots from; those of the platform's option disks follow." default:"1"`
 	Compression string      `arg:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
 	Config      ImageConfig `arg:"config,keyword" help:"How containers of the image run, for the formats oci and docker: a dict with any of entrypoint, cmd, ports, volumes (lists), env, labels (dicts), user, workdir, stop_signal and tag (strings). What it does not say stays as the image that the layer begins on has it; env, labels, ports and volumes are added to, and entrypoint drops that image's cmd." default:"the imported image's, or cmd /bin/sh; tag latest"`
 	To          Platforms   `arg:"to,keyword" help:"Platforms on which the image is registered, such as [aws()]; no files are written then."`
@@ -66,6 +68,9 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if err != nil {
 		return nil, fmt.Errorf("formats: %w", err)
 	}
+	if err := c.checkDisk(a, formats); err != nil {
+		return nil, err
+	}
 	boot, err := oneOf("boot", a.Boot, disk.Boots())
 	if err != nil {
 		return nil, err
@@ -95,6 +100,7 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 			Size:        int64(a.Size),
 			Boot:        boot,
 			KernelArgs:  strings.Join(a.KernelArgs, " "),
+			Disk:        a.Disk,
 			Compression: compression,
 			Writer:      export.Writer,
 			Config:      json.RawMessage(a.Config),
@@ -144,6 +150,40 @@ func (c *Call) ownDisk(p *Platform) error {
 	for _, option := range []string{"boot", "kernel_args"} {
 		if c.Given(option) {
 			return fmt.Errorf("%s: a layer of %s leaves as the disk that it is: steps say how it boots", option, spec.Name)
+		}
+	}
+	return nil
+}
+
+// checkDisk refuses a further disk where the machine has none, or no format is
+// made from a disk alone.
+func (c *Call) checkDisk(a *exportArgs, formats []string) error {
+	if a.Disk <= 1 {
+		if c.Given("disk") && a.Disk < 1 {
+			return fmt.Errorf("disk: %d: the first one is 1", a.Disk)
+		}
+		a.Disk = 0
+		return nil
+	}
+	a.Boot = disk.BootNone
+	p := a.Layer.platform.plan
+	var options struct{ Disks []string }
+	if err := json.Unmarshal(p.Options, &options); len(p.Options) > 0 && err != nil {
+		return err
+	}
+	spec, err := c.spec(p.Name)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(spec.Options, func(o platforms.Option) bool { return o.Name == "disks" }) {
+		return fmt.Errorf("disk: %d: a layer of %s has one disk", a.Disk, p.Name)
+	}
+	if n := 1 + len(options.Disks); a.Disk > n {
+		return fmt.Errorf("disk: %d: the machine has %d: %s(disks = [\"10G\"]) gives it another one", a.Disk, n, p.Name)
+	}
+	for _, f := range c.Formats {
+		if f.From != export.FromDisk && slices.Contains(formats, f.Name) {
+			return fmt.Errorf("disk: %d: the format %s is made of the files of the disk that the machine boots from", a.Disk, f.Name)
 		}
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 
 // publishLayer is export with to: it adds a node for each platform.
 func publishLayer(c *Call, a *exportArgs) (starlark.Value, error) {
-	for _, option := range []string{"formats", "compression"} {
+	for _, option := range []string{"formats", "compression", "disk"} {
 		if c.Given(option) {
 			return nil, fmt.Errorf("%s: an image that is registered has no files: call export once more, without to, for these", option)
 		}

@@ -168,6 +168,16 @@ type Disker interface {
 	Disk(ctx context.Context, chain []Layer, dst string, out Sink) error
 }
 
+// A FurtherDisker is a Disker whose machines may have more disks than the one that
+// Disk writes.
+type FurtherDisker interface {
+	// FurtherDisks returns how many.
+	FurtherDisks() int
+
+	// FurtherDisk is Disk for one of them, n counted from 1.
+	FurtherDisk(ctx context.Context, chain []Layer, n int, dst string, out Sink) error
+}
+
 // A DiskTreer is a Disker that shows the files of a disk that it wrote.
 type DiskTreer interface {
 	// DiskTree calls use with the absolute path of a read-only directory that

@@ -138,8 +138,41 @@ func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
 			}
 			return treer.DiskTree(ctx, disk, use)
 		}
+		e.furtherDisks(&request, j, op)
 	}
 	return request, nil
+}
+
+// furtherDisks has a disk written that the machine does not boot from where op says
+// so, and warns of those that the artifact leaves out.
+func (e *exporter) furtherDisks(request *export.Request, j solve.Job, op *export.Op) {
+	d, ok := j.Driver.(platforms.FurtherDisker)
+	if !ok || d.FurtherDisks() == 0 {
+		return
+	}
+	if op.Disk > 1 {
+		request.CanLook = false // it has no system
+		request.Disk = func(ctx context.Context, dst string) error {
+			return d.FurtherDisk(ctx, j.Chain, op.Disk-1, dst, j.Out)
+		}
+		return
+	}
+	layer := j.Node.Deps[0]
+	for n := 2; n <= 1+d.FurtherDisks(); n++ {
+		if !e.s.exportsDisk(layer, n) {
+			request.Warn(fmt.Sprintf("the machine's disk %d is not in it: export(…, disk = %d) writes that", n, n))
+		}
+	}
+}
+
+// exportsDisk reports whether the definition has an artifact of the layer's disk n.
+func (s *session) exportsDisk(layer *plan.Node, n int) bool {
+	for _, a := range s.def.Artifacts {
+		if op, ok := a.Node.Op.(*export.Op); ok && op.Disk == n && a.Node.Deps[0].Key == layer.Key {
+			return true
+		}
+	}
+	return false
 }
 
 // files lists an artifact's files; one that is a folder is listed once, with

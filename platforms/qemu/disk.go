@@ -58,6 +58,21 @@ func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, 
 	return convert(ctx, top, "raw", dst)
 }
 
+// FurtherDisks implements platforms.FurtherDisker.
+func (d *driver) FurtherDisks() int { return len(d.settings.disks) }
+
+// FurtherDisk implements platforms.FurtherDisker. Nothing of the build is on such a
+// disk, and its file systems were frozen or synced for the layer: no machine is
+// started for it.
+func (d *driver) FurtherDisk(ctx context.Context, chain []platforms.Layer, n int, dst string, out platforms.Sink) error {
+	top, err := sealed(chain, n)
+	if err != nil {
+		return err
+	}
+	out.Progress(fmt.Sprintf("copy the disk %d", n+1), 0, 0)
+	return convert(ctx, top, "raw", dst)
+}
+
 // shutDown removes what the build has left in the machine, and shuts it down.
 func (m *machine) shutDown(ctx context.Context) error {
 	var said said

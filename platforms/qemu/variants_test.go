@@ -44,15 +44,7 @@ func TestUEFI(t *testing.T) {
 		t.Error("the memory of a machine that was told a password is kept")
 	}
 	raw := filepath.Join(t.TempDir(), "second.raw")
-	top, err := sealed([]platforms.Layer{w.first, layer}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := top.Locator()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := qemuImg(t.Context(), nil, "convert", "-O", "raw", "--", source, raw); err != nil {
+	if err := w.driver.FurtherDisk(t.Context(), []platforms.Layer{w.first, layer}, 1, raw, testSink{t}); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(raw)

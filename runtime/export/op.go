@@ -14,6 +14,7 @@ type Op struct {
 	Size        int64    `key:"size"` // bytes; 0 means as needed
 	Boot        string   `key:"boot"`
 	KernelArgs  string   `key:"kernel_args"`
+	Disk        int      `key:"disk"`        // which of the machine's disks, from 1; 0 means 1
 	Compression string   `key:"compression"` // "zstd", "zlib" or "none"; "" means what suits the format
 	Writer      int      `key:"writer"`      // Writer
 
