@@ -208,7 +208,7 @@ func TestFailingStep(t *testing.T) {
 	key, _, _ = strings.Cut(key, "\n")
 	for _, layer := range []string{strings.TrimSpace(key), "shell: echo base >/etc/base", "source: ami_filter"} {
 		shell := a.command("shell", layer)
-		shell.Stdin = strings.NewReader("test -e /etc/base && echo there is a base; exit\n")
+		shell.Stdin = strings.NewReader("test -e /etc/base && echo there is a base; exit 0\n")
 		text, err := shell.CombinedOutput()
 		if base := strings.Contains(string(text), "there is a base"); err != nil || base != !strings.HasPrefix(layer, "source") {
 			t.Errorf("bake shell %q: %v\n%s", layer, err, text)

@@ -295,10 +295,11 @@ func startMoto(t *testing.T) (address string) {
 	}
 }
 
-// TestAgainstMoto publishes an image on moto.
+// TestAgainstMoto publishes an image on moto, which does not tell what snapshots an
+// image is made of: deltas are tested against the stand-in of this repository.
 func TestAgainstMoto(t *testing.T) {
 	address := startMoto(t)
-	a := newAccount(t, strings.Replace(published, `size = "256M"`, `size = "256M", ssm_parameter = "/images/web", keep = 1`, 1))
+	a := newAccount(t, strings.Replace(published, `size = "256M"`, `size = "256M", ssm_parameter = "/images/web", keep = 1, retire_shared = True`, 1))
 	build := func(args ...string) string {
 		return a.at("http://"+address, append([]string{"build", "--progress=plain"}, args...)...)
 	}
@@ -308,7 +309,7 @@ func TestAgainstMoto(t *testing.T) {
 	if out := build(); !strings.Contains(out, "nothing to do") {
 		t.Errorf("the second build:\n%s", out)
 	}
-	if out := build("-p", "number=1"); !strings.Contains(out, "on top of snap-") || strings.Count(out, ": deregistered web-") != 2 {
+	if out := build("-p", "number=1"); strings.Count(out, ": deregistered web-") != 2 {
 		t.Errorf("a changed image:\n%s", out)
 	}
 }

@@ -243,11 +243,18 @@ func (d *driver) deregister(ctx context.Context, i image, layers bool) error {
 
 // snapshotUser returns an image of the account that is made of a snapshot, or "".
 func (d *driver) snapshotUser(ctx context.Context, region, snapshot string) (string, error) {
-	images, err := d.ownImages(ctx, region, filter("block-device-mapping.snapshot-id", snapshot))
-	if err != nil || len(images) == 0 {
+	images, err := d.ownImages(ctx, region)
+	if err != nil {
 		return "", err
 	}
-	return aws.ToString(images[0].ImageId), nil
+	for _, i := range images {
+		for _, b := range i.BlockDeviceMappings {
+			if b.Ebs != nil && aws.ToString(b.Ebs.SnapshotId) == snapshot {
+				return aws.ToString(i.ImageId), nil
+			}
+		}
+	}
+	return "", nil
 }
 
 // dropPatience is how long a snapshot may count as in use by an image that is gone.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/rootfs/archive"
 	"bake.build/bake/platforms/rootfs/cover"
 	"bake.build/bake/platforms/rootfs/sandbox"
 )
@@ -149,7 +150,7 @@ func (m *machine) makeCover(network bool) (*cover.Cover, error) {
 			return nil, err
 		}
 	}
-	if err := errors.Join(os.RemoveAll(m.cover()), os.Mkdir(m.cover(), 0o755)); err != nil {
+	if err := errors.Join(os.RemoveAll(m.cover()), archive.NewDir(m.cover(), 0o755)); err != nil {
 		return nil, err
 	}
 	below, err := m.layers()
