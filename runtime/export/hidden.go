@@ -3,8 +3,8 @@ package export
 import (
 	"path"
 	"slices"
-	"strings"
 
+	"bake.build/bake/internal/userns"
 	"bake.build/bake/runtime/disk/tree"
 )
 
@@ -64,12 +64,9 @@ func (h *hidden) prune(dir *tree.Entry, at string, oldest bool, marks *hidden) {
 	})
 }
 
-// opaque reports whether a directory hides all that layers below have in it.
+// opaque reports whether a directory hides all that layers below have in it, by the
+// mark that this process's overlays have. A step may set others.
 func opaque(e *tree.Entry) bool {
-	for _, x := range e.Xattrs {
-		if strings.HasSuffix(x.Name, ".overlay.opaque") && string(x.Value) == "y" {
-			return true
-		}
-	}
-	return false
+	mark, ok := e.Xattr(userns.OverlayPrefix() + "opaque")
+	return ok && string(mark) == "y"
 }

@@ -23,6 +23,7 @@ func TestClock(t *testing.T) {
 		time.Sleep(time.Minute)
 		again()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if ended != 2*time.Minute+5*time.Second {
 			t.Errorf("it ended after %v", ended)
 		}
