@@ -111,14 +111,17 @@ type Call struct {
 	*Context
 	Name   string // of the builtin
 	thread *starlark.Thread
-	given  map[string]bool
+	given  map[string]starlark.Value
 }
 
 // Pos returns the call stack of the definition, innermost first.
 func (c *Call) Pos() []plan.Pos { return eval.Stack(c.thread) }
 
 // Given reports whether the caller gave the argument called name.
-func (c *Call) Given(name string) bool { return c.given[name] }
+func (c *Call) Given(name string) bool {
+	_, ok := c.given[name]
+	return ok
+}
 
 // Dir returns the directory that relative paths are relative to: that of the
 // file that calls, or of the nearest caller of a library that is in the

@@ -22,12 +22,12 @@ src is a file, a directory, a pattern, or a list of these. Of a directory the co
 }
 
 type copyArgs struct {
-	Layer   *Layer   `arg:"layer,required" help:"The layer to change."`
-	Src     Paths    `arg:"src,required" help:"What to copy: paths relative to the file that calls, or from the project's root (\"//site\"), which may hold *, **, ? and [a-z]."`
-	Dst     string   `arg:"dst,required" help:"Where it goes, an absolute path in the machine; a directory when it ends in \"/\"."`
-	Owner   string   `arg:"owner,keyword" help:"Who it belongs to: \"user\", \"user:group\" or numbers." default:"root:root"`
-	Mode    Mode     `arg:"mode,keyword" help:"Permissions of files; directories can also be entered where they can be read." default:"those of the project"`
-	Exclude []string `arg:"exclude,keyword" help:"Patterns of what to leave out, relative to the directory that is copied, such as \"**/*.md\"."`
+	Layer   *Layer   `bake:"layer,required" help:"The layer to change."`
+	Src     Paths    `bake:"src,required" help:"What to copy: paths relative to the file that calls, or from the project's root (\"//site\"), which may hold *, **, ? and [a-z]."`
+	Dst     string   `bake:"dst,required" help:"Where it goes, an absolute path in the machine; a directory when it ends in \"/\"."`
+	Owner   string   `bake:"owner,keyword" help:"Who it belongs to: \"user\", \"user:group\" or numbers." default:"root:root"`
+	Mode    Mode     `bake:"mode,keyword" help:"Permissions of files; directories can also be entered where they can be read." default:"those of the project"`
+	Exclude []string `bake:"exclude,keyword" help:"Patterns of what to leave out, relative to the directory that is copied, such as \"**/*.md\"."`
 	StepOptions
 }
 

@@ -25,18 +25,18 @@ The name is how users address the artifact on the command line, and begins the n
 }
 
 type exportArgs struct {
-	Layer       *Layer      `arg:"layer,required" help:"The layer to write."`
-	Name        string      `arg:"name,required" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"."`
-	Formats     Paths       `arg:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"], where to is not given"`
-	Size        Size        `arg:"size,keyword" help:"Size of the disk, such as \"4G\". On platforms whose machines have a disk, it can only grow; the machine's partitions are left as they are." default:"what its files need, with room to spare, or that of the machine's disk"`
-	Boot        string      `arg:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
-	KernelArgs  Words       `arg:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
-	Disk        int         `arg:"disk,keyword" help:"Which of the machine's disks is written: 1 is the one that it boots from; those of the platform's option disks follow." default:"1"`
-	Compression string      `arg:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
-	Config      ImageConfig `arg:"config,keyword" help:"How containers of the image run, for the formats oci and docker: a dict with any of entrypoint, cmd, ports, volumes (lists), env, labels (dicts), user, workdir, stop_signal and tag (strings). What it does not say stays as the image that the layer begins on has it; env, labels, ports and volumes are added to, and entrypoint drops that image's cmd." default:"the imported image's, or cmd /bin/sh; tag latest"`
-	To          Platforms   `arg:"to,keyword" help:"Platforms on which the image is registered, such as [aws()]; no files are written then."`
+	Layer       *Layer      `bake:"layer,required" help:"The layer to write."`
+	Name        string      `bake:"name,required" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"."`
+	Formats     Paths       `bake:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"], where to is not given"`
+	Size        Size        `bake:"size,keyword" help:"Size of the disk, such as \"4G\". On platforms whose machines have a disk, it can only grow; the machine's partitions are left as they are." default:"what its files need, with room to spare, or that of the machine's disk"`
+	Boot        string      `bake:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
+	KernelArgs  Words       `bake:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
+	Disk        int         `bake:"disk,keyword" help:"Which of the machine's disks is written: 1 is the one that it boots from; those of the platform's option disks follow." default:"1"`
+	Compression string      `bake:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
+	Config      ImageConfig `bake:"config,keyword" help:"How containers of the image run, for the formats oci and docker: a dict with any of entrypoint, cmd, ports, volumes (lists), env, labels (dicts), user, workdir, stop_signal and tag (strings). What it does not say stays as the image that the layer begins on has it; env, labels, ports and volumes are added to, and entrypoint drops that image's cmd." default:"the imported image's, or cmd /bin/sh; tag latest"`
+	To          Platforms   `bake:"to,keyword" help:"Platforms on which the image is registered, such as [aws()]; no files are written then."`
 	StepOptions
-	Options []starlark.Tuple `arg:"**"`
+	Options []starlark.Tuple `bake:"**"`
 }
 
 var (

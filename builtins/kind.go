@@ -173,11 +173,10 @@ func (*Count) KindName() string { return "int" }
 
 // Unpack implements starlark.Unpacker.
 func (n *Count) Unpack(v starlark.Value) error {
-	if v.Type() != "int" {
+	i, err := asInt(v)
+	if err == errType {
 		return wrongType(v, n.KindName())
-	}
-	i, ok := asInt(v)
-	if !ok || i < 0 {
+	} else if err != nil || i < 0 {
 		return fmt.Errorf("%s is out of range", v)
 	}
 	*n = Count(i)
@@ -197,11 +196,10 @@ func (n *ExitCodes) Unpack(v starlark.Value) error {
 		return wrongType(v, n.KindName())
 	}
 	for e := range starlark.Elements(seq) {
-		if e.Type() != "int" {
+		code, err := asInt(e)
+		if err == errType {
 			return fmt.Errorf("element %d: %w", len(*n), wrongType(e, "int"))
-		}
-		code, ok := asInt(e)
-		if !ok || code < 0 || code > 255 {
+		} else if err != nil || code < 0 || code > 255 {
 			return fmt.Errorf("%s is not an exit code", e)
 		}
 		*n = append(*n, code)

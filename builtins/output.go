@@ -17,9 +17,9 @@ Version reports, lists of packages, SBOMs, generated keys: what a step left in t
 }
 
 type outputArgs struct {
-	Layer *Layer `arg:"layer,required" help:"The layer to read."`
-	Path  string `arg:"path,required" help:"Absolute path in the machine of the file or directory."`
-	Name  string `arg:"name" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"." default:"the last part of the path"`
+	Layer *Layer `bake:"layer,required" help:"The layer to read."`
+	Path  string `bake:"path,required" help:"Absolute path in the machine of the file or directory."`
+	Name  string `bake:"name" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"." default:"the last part of the path"`
 	StepOptions
 }
 

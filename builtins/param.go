@@ -21,11 +21,11 @@ The value comes from -p name=value, from a file given by --params-file, from the
 }
 
 type paramArgs struct {
-	Name    string         `arg:"name,required" help:"How users call it: letters, digits and \"_\"."`
-	Default starlark.Value `arg:"default" help:"The value when none is given. Without it, a value has to be given."`
-	Help    string         `arg:"help,keyword" help:"One sentence for users."`
-	Type    string         `arg:"type,keyword" help:"One of string, bool, int and list." default:"that of the default, or string"`
-	Choices []string       `arg:"choices,keyword" help:"The values that it may have: of each element, for a list."`
+	Name    string         `bake:"name,required" help:"How users call it: letters, digits and \"_\"."`
+	Default starlark.Value `bake:"default" help:"The value when none is given. Without it, a value has to be given."`
+	Help    string         `bake:"help,keyword" help:"One sentence for users."`
+	Type    string         `bake:"type,keyword" help:"One of string, bool, int and list." default:"that of the default, or string"`
+	Choices []string       `bake:"choices,keyword" help:"The values that it may have: of each element, for a list."`
 }
 
 // A Param is a parameter of a definition.
@@ -122,9 +122,9 @@ func (p *Param) setDefault(v starlark.Value, given bool) error {
 	case starlark.Bool:
 		x, typ = bool(v), "bool"
 	case starlark.Int:
-		n, ok := asInt(v)
-		if !ok {
-			return fmt.Errorf("default: %s is out of range", v)
+		n, err := asInt(v)
+		if err != nil {
+			return fmt.Errorf("default: %w", err)
 		}
 		x, typ = n, "int"
 	default:

@@ -111,6 +111,5 @@ func (c *Call) notOfFiles(name string) error {
 			return fmt.Errorf("%s: belongs to an image that is registered: say where with to = [%s()]", name, spec.Name)
 		}
 	}
-	fields := argFields(reflect.TypeFor[exportArgs](), nil)
-	return unknownKeyword(name, slices.DeleteFunc(fields, func(f argField) bool { return f.Name == "**" }))
+	return unknownKeyword(name, platforms.Fields(reflect.TypeFor[exportArgs]()))
 }

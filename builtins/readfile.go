@@ -14,5 +14,5 @@ func readFileBuiltin() Builtin {
 }
 
 type readFileArgs struct {
-	Path string `arg:"path,required" help:"The file, relative to the file that calls, or from the project's root (\"//motd\")."`
+	Path string `bake:"path,required" help:"The file, relative to the file that calls, or from the project's root (\"//motd\")."`
 }

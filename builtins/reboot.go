@@ -14,7 +14,7 @@ It is for platforms whose machines have a kernel of their own, such as qemu().`,
 }
 
 type rebootArgs struct {
-	Layer *Layer `arg:"layer,required" help:"The layer whose machine restarts."`
+	Layer *Layer `bake:"layer,required" help:"The layer whose machine restarts."`
 	StepOptions
 }
 

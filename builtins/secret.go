@@ -32,8 +32,8 @@ Logs, events and errors have *** in its place, also where a tool writes it in ba
 }
 
 type secretArgs struct {
-	Name string `arg:"name,required" help:"The secret's name."`
-	Env  string `arg:"env,keyword" help:"A variable of the environment of bake that has the value." default:"BAKE_SECRET_ and the name in capitals"`
+	Name string `bake:"name,required" help:"The secret's name."`
+	Env  string `bake:"env,keyword" help:"A variable of the environment of bake that has the value." default:"BAKE_SECRET_ and the name in capitals"`
 }
 
 var secretName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)

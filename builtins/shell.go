@@ -15,9 +15,9 @@ Where the same step ran before on an equal layer, its layer is taken from the ca
 }
 
 type shellArgs struct {
-	Layer *Layer `arg:"layer,required" help:"The layer to change."`
+	Layer *Layer `bake:"layer,required" help:"The layer to change."`
 	commandArgs
-	ExpectDisconnect bool `arg:"expect_disconnect,keyword" help:"The script may end the connection to the machine, as a reboot does. For platforms whose machines have a kernel of their own, such as qemu()." default:"False"`
+	ExpectDisconnect bool `bake:"expect_disconnect,keyword" help:"The script may end the connection to the machine, as a reboot does. For platforms whose machines have a kernel of their own, such as qemu()." default:"False"`
 	StepOptions
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 
 	"bake.build/bake/internal/spell"
@@ -24,16 +23,16 @@ The layer, and each that steps make from it, has the attribute origin, for label
 }
 
 type sourceArgs struct {
-	Platform *Platform `arg:"platform,required" help:"Where machines run, such as rootfs()."`
+	Platform *Platform `bake:"platform,required" help:"Where machines run, such as rootfs()."`
 	SourceOptions
-	Options []starlark.Tuple `arg:"**"`
+	Options []starlark.Tuple `bake:"**"`
 }
 
 // SourceOptions are the options of source that no platform declares.
 type SourceOptions struct {
-	Name    string   `arg:"name,keyword" help:"How the layer is called in displays." default:"made from the origin"`
-	Timeout Duration `arg:"timeout,keyword" help:"How long importing may take." default:"no limit"`
-	Retries Count    `arg:"retries,keyword" help:"How often importing is tried again when it fails." default:"0"`
+	Name    string   `bake:"name,keyword" help:"How the layer is called in displays." default:"made from the origin"`
+	Timeout Duration `bake:"timeout,keyword" help:"How long importing may take." default:"no limit"`
+	Retries Count    `bake:"retries,keyword" help:"How often importing is tried again when it fails." default:"0"`
 }
 
 func source(c *Call, a *sourceArgs) (starlark.Value, error) {
@@ -104,14 +103,8 @@ func originOf(spec platforms.Spec, kwargs []starlark.Tuple) (string, error) {
 	case 1:
 		return given[0], nil
 	case 0:
-		names := make([]string, 0, len(spec.Origin))
-		for _, o := range spec.Origin {
-			names = append(names, o.Name)
-		}
-		for _, kv := range kwargs {
-			if name := string(kv[0].(starlark.String)); !slices.Contains(names, name) {
-				return "", fmt.Errorf("unknown keyword %q%s", name, spell.Hint(name, "keywords", names))
-			}
+		if _, err := bind(spec.Origin, nil, kwargs); err != nil {
+			return "", err
 		}
 		return "", fmt.Errorf("no origin: one of %s says what to start from", spell.List(all))
 	}

@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -43,8 +44,10 @@ func TestFilesOfSources(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		option := platforms.Option{Name: "http", Kind: platforms.FilesOf}
-		got, err := decodeOptions([]platforms.Option{option}, []starlark.Tuple{{starlark.String("http"), v}}, path)
+		options := platforms.Options(reflect.TypeFor[struct {
+			HTTP platforms.Files `bake:"http" json:"http,omitempty" help:"Files."`
+		}]())
+		got, err := decodeOptions(options, []starlark.Tuple{{starlark.String("http"), v}}, path)
 		if c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("%s: %v, want %q", c.files, err, c.err)
 		} else if c.err == "" && (err != nil || string(got) != c.want) {

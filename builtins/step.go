@@ -12,10 +12,10 @@ import (
 // StepOptions are the options that every step takes. None of them is part of a
 // key.
 type StepOptions struct {
-	Name    string   `arg:"name,keyword" help:"How the step is called in displays." default:"made from the step"`
-	Timeout Duration `arg:"timeout,keyword" help:"How long the step may take, such as \"10m\"." default:"no limit"`
-	Retries Count    `arg:"retries,keyword" help:"How often the step is tried again when it fails." default:"0"`
-	Always  bool     `arg:"always,keyword" help:"Run the step even when its layer is in the cache." default:"False"`
+	Name    string   `bake:"name,keyword" help:"How the step is called in displays." default:"made from the step"`
+	Timeout Duration `bake:"timeout,keyword" help:"How long the step may take, such as \"10m\"." default:"no limit"`
+	Retries Count    `bake:"retries,keyword" help:"How often the step is tried again when it fails." default:"0"`
+	Always  bool     `bake:"always,keyword" help:"Run the step even when its layer is in the cache." default:"False"`
 }
 
 // title returns the name of a step for displays: the one that it was given, or

@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"bake.build/bake/platforms"
 	"go.starlark.net/lib/math"
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
@@ -29,19 +30,9 @@ type Builtin struct {
 	Name    string
 	Doc     string // paragraphs for the reference; the first is one sentence
 	Returns string // what the call gives, such as "layer"
-	Args    []Arg
+	Args    []platforms.Option
 	Rest    bool // takes further keywords, which are not in Args
 	call    func(c *Call, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error)
-}
-
-// An Arg is an argument of a Builtin.
-type Arg struct {
-	Name     string
-	Type     string // as shown to users, such as "list of strings"
-	Default  string // as shown to users; "" when there is none to show
-	Help     string // one sentence
-	Required bool
-	Keyword  bool // cannot be given by position
 }
 
 // Predeclared returns the names that a definition sees: the builtins of table,

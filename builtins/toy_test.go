@@ -26,8 +26,8 @@ func (t *touch) Apply(ctx context.Context, m platforms.Machine, _ plan.Env) erro
 
 // The rest is what a newcomer writes in builtins.
 type touchArgs struct {
-	Layer *builtins.Layer `arg:"layer,required" help:"The layer to change."`
-	Paths []string        `arg:"paths,required" help:"The files to make."`
+	Layer *builtins.Layer `bake:"layer,required" help:"The layer to change."`
+	Paths []string        `bake:"paths,required" help:"The files to make."`
 	builtins.StepOptions
 }
 

@@ -21,6 +21,15 @@ var (
 	_ starlark.Comparable = (*Platform)(nil)
 )
 
+// KindName implements platforms.KindNamer, for arguments.
+func (*Layer) KindName() string { return "layer" }
+
+// KindName implements platforms.KindNamer, for arguments.
+func (*Artifact) KindName() string { return "artifact" }
+
+// KindName implements platforms.KindNamer, for arguments.
+func (*Platform) KindName() string { return "platform" }
+
 // A Layer is the immutable state of a machine's disk, as a value.
 type Layer struct {
 	node     *plan.Node

@@ -102,15 +102,7 @@ func (p *page) builtins(table []builtins.Builtin) {
 		p.block("### %s", b.Name)
 		p.block("```python\n%s\n```", signature(b))
 		p.block("%s", b.Doc)
-		var rows [][]string
-		for _, a := range b.Args {
-			def := a.Default
-			if a.Required {
-				def = "required"
-			}
-			rows = append(rows, []string{code(a.Name), a.Type, a.Help, def})
-		}
-		p.table([]string{"argument", "type", "meaning", "default"}, rows)
+		p.options("argument", b.Args)
 	}
 }
 
@@ -161,7 +153,7 @@ func (p *page) platforms(specs []platforms.Spec) {
 		p.block("%s", s.Doc)
 		if len(s.Options) > 0 {
 			p.block("Options of `%s(…)`:", s.Name)
-			p.options(s.Options)
+			p.options("option", s.Options)
 		}
 		var origins, others []platforms.Option
 		for _, o := range s.Origin {
@@ -173,29 +165,34 @@ func (p *page) platforms(specs []platforms.Spec) {
 		}
 		if len(origins) > 0 {
 			p.block("Origins, of which `source(%s(), …)` takes exactly one:", s.Name)
-			p.options(origins)
+			p.options("option", origins)
 		}
 		if len(others) > 0 {
 			p.block("Further options of `source(%s(), …)`:", s.Name)
-			p.options(others)
+			p.options("option", others)
 		}
 		if len(s.Publication) > 0 {
 			p.block("Further options of `export(…, to = [%s()])`:", s.Name)
-			p.options(s.Publication)
+			p.options("option", s.Publication)
 		}
 	}
 }
 
-func (p *page) options(options []platforms.Option) {
+// options writes the table of options, each of which is called what.
+func (p *page) options(what string, options []platforms.Option) {
 	var rows [][]string
 	for _, o := range options {
 		help := o.Help
 		if len(o.Choices) > 0 {
 			help += " One of `" + strings.Join(o.Choices, "`, `") + "`."
 		}
-		rows = append(rows, []string{code(o.Name), string(o.Kind), help, o.Default})
+		def := o.Default
+		if o.Required {
+			def = "required"
+		}
+		rows = append(rows, []string{code(o.Name), string(o.Kind), help, def})
 	}
-	p.table([]string{"option", "type", "meaning", "default"}, rows)
+	p.table([]string{what, "type", "meaning", "default"}, rows)
 }
 
 func (p *page) formats(formats []export.Format) {
