@@ -1,19 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/build"
+	"bake.build/bake/runtime/event"
 	"bake.build/bake/runtime/export"
-	"bake.build/bake/runtime/plan"
 )
 
 // defaultDefinition is the file that verbs read when none is named.
@@ -64,75 +64,75 @@ func (a *app) isFile(path string) bool {
 	return err == nil
 }
 
-// A driverTable opens each platform value of a plan once.
-type driverTable struct {
-	specs []platforms.Spec
-	host  platforms.Host
-
-	mu   sync.Mutex
-	open map[string]platforms.Driver
+// config returns what builds are wired from and given. f may be nil.
+func (a *app) config(f *definitionFlags) build.Config {
+	c := build.Config{
+		Platforms: a.specs,
+		Builtins:  a.builtins,
+		Formats:   a.formats,
+		Version:   version,
+		Dir:       a.dir,
+		Environ:   a.environ(),
+		Rights:    a.enter,
+		Ask:       a.ask(nil),
+		Notify:    a.notify,
+		Printed:   a.stderr,
+	}
+	if f != nil {
+		c.Out, c.Params, c.ParamsFile, c.Secrets, c.Locked = f.out, f.params, f.paramsFile, f.secrets, f.locked
+	}
+	return c
 }
 
-// get returns the driver of p.
-func (t *driverTable) get(p *plan.Platform) (platforms.Driver, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if d, ok := t.open[p.ID()]; ok {
-		return d, nil
+// notify prints what is told while nothing runs.
+func (a *app) notify(e event.Event) {
+	if e.Type == event.Warning {
+		fmt.Fprint(a.stderr, "warning: ")
 	}
-	for _, spec := range t.specs {
-		if spec.Name != p.Name {
-			continue
-		}
-		d, err := spec.New(p.Options, t.host)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.Name, err)
-		}
-		if t.open == nil {
-			t.open = make(map[string]platforms.Driver)
-		}
-		t.open[p.ID()] = d
-		return d, nil
-	}
-	return nil, fmt.Errorf("no platform is called %q", p.Name)
+	fmt.Fprintln(a.stderr, e.Text)
 }
 
-// tellAfter is how long cleaning up may take before the user is told.
-const tellAfter = 2 * time.Second
-
-// fingerprint returns the fingerprint of p's driver.
-func (t *driverTable) fingerprint(p *plan.Platform) (string, error) {
-	d, err := t.get(p)
-	if err != nil {
-		return "", err
-	}
-	return d.Fingerprint(), nil
+// A session is one verb's work on one definition, and the display of it.
+type session struct {
+	*app
+	*build.Build
+	display *display
 }
 
-// Close ends what the drivers hold, such as idle machines. It says that it waits
-// where that takes long.
-func (t *driverTable) Close(said io.Writer) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	told := make(chan struct{})
-	timer := time.AfterFunc(tellAfter, func() {
-		fmt.Fprintln(said, "cleaning up: waiting for machines to end")
-		close(told)
+// withSession runs use with a definition opened, for a verb that starts no machine.
+func (a *app) withSession(ctx context.Context, file string, f *definitionFlags, use func(*session) error) error {
+	c, d := a.config(f), &display{app: a}
+	c.Ask = a.ask(d.suspend)
+	return build.Use(ctx, c, file, func(b *build.Build) error {
+		return use(&session{app: a, Build: b, display: d})
 	})
-	var g sync.WaitGroup
-	errs := make([]error, len(t.open))
-	i := 0
-	for _, d := range t.open {
-		if c, ok := d.(platforms.Closer); ok {
-			err := &errs[i]
-			i++
-			g.Go(func() { *err = c.Close() })
+}
+
+// withMachines is withSession for a verb that starts machines.
+func (a *app) withMachines(ctx context.Context, file string, f *buildFlags, use func(*session) error) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	return a.withSession(ctx, file, &f.definitionFlags, func(s *session) (err error) {
+		if err := s.CheckRights(); err != nil {
+			return err
+		}
+		return use(s)
+	})
+}
+
+// withHost runs use with the user's store open, for a verb that is about no
+// definition.
+func (a *app) withHost(use func(*build.Host) error) (err error) {
+	if a.enter != nil {
+		if err := a.enter(); err != nil {
+			return coded(exitHost, err)
 		}
 	}
-	g.Wait()
-	if !timer.Stop() {
-		<-told
+	h, err := build.OpenHost(a.config(nil))
+	if err != nil {
+		return err
 	}
-	t.open = nil
-	return errors.Join(errs...)
+	defer func() { err = errors.Join(err, h.Close()) }()
+	return use(h)
 }

@@ -62,13 +62,3 @@ func readLine(in io.Reader) (string, error) {
 		return strings.TrimSpace(string(text)), nil
 	}
 }
-
-// suspend takes the live display, if there is one, off the terminal until resume is
-// called.
-func (s *session) suspend() (resume func()) {
-	if s.suspender == nil {
-		return func() {}
-	}
-	s.suspender.Suspend()
-	return s.suspender.Resume
-}

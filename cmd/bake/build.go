@@ -10,8 +10,7 @@ import (
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms"
-	"bake.build/bake/runtime/event"
-	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/solve"
 	"bake.build/bake/runtime/ui"
 )
@@ -19,7 +18,6 @@ import (
 // buildFlags holds the flags of the verbs that run a plan.
 type buildFlags struct {
 	definitionFlags
-	out       string
 	progress  string
 	onError   string
 	jobs      int
@@ -47,13 +45,39 @@ func (f *buildFlags) check() error {
 	if !slices.Contains(choices, solve.OnError(f.onError)) {
 		return coded(exitUsage, fmt.Errorf("--on-error %s: want one of cleanup, keep, shell", f.onError))
 	}
-	if _, err := f.memoryLimit(); err != nil {
+	if _, err := f.memory(); err != nil {
 		return err
 	}
 	if f.jobs < 0 {
 		return coded(exitUsage, fmt.Errorf("--jobs %d: want a positive number", f.jobs))
 	}
 	return nil
+}
+
+// memory returns what --max-memory says in bytes; 0 when it says nothing.
+func (f *buildFlags) memory() (int64, error) {
+	if f.maxMemory == "" {
+		return 0, nil
+	}
+	n, err := platforms.ParseSize(f.maxMemory)
+	if err != nil {
+		return 0, coded(exitUsage, fmt.Errorf("--max-memory: %w", err))
+	}
+	return n, nil
+}
+
+// options returns how the flags want targets to be run. They were checked.
+func (s *session) options(f *buildFlags) (build.Options, error) {
+	memory, err := f.memory()
+	s.display.mode = f.progress
+	return build.Options{
+		Events:    s.display,
+		Jobs:      f.jobs,
+		MaxMemory: memory,
+		KeepGoing: f.keepGoing,
+		OnError:   solve.OnError(f.onError),
+		Shell:     s.failureShell,
+	}, err
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -69,8 +93,8 @@ beside it with .untested behind its name, and where one has failed with .failed.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, patterns := a.splitArgs(args)
 			return a.runTargets(cmd.Context(), file, f, func(d *builtins.Definition) ([]builtins.Target, error) {
-				targets, err := choose(slices.Concat(d.Artifacts, d.Tests), patterns)
-				return withTests(d, targets), err
+				targets, err := build.Choose(build.Targets(d), patterns)
+				return build.WithTests(d, targets), err
 			})
 		},
 	}
@@ -87,7 +111,7 @@ func (a *app) testCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, patterns := a.splitArgs(args)
 			return a.runTargets(cmd.Context(), file, f, func(d *builtins.Definition) ([]builtins.Target, error) {
-				return choose(d.Tests, patterns)
+				return build.Choose(d.Tests, patterns)
 			})
 		},
 	}
@@ -99,12 +123,12 @@ func (a *app) testCommand() *cobra.Command {
 // runTargets builds what pick chooses of a definition.
 func (a *app) runTargets(ctx context.Context, file string, f *buildFlags, pick func(*builtins.Definition) ([]builtins.Target, error)) error {
 	return a.withMachines(ctx, file, f, func(s *session) error {
-		targets, err := pick(s.def)
+		targets, err := pick(s.Definition)
 		if err != nil {
 			return err
 		}
 		if len(targets) == 0 {
-			return coded(exitDefinition, withHint(errors.New("the definition has no targets"), "export(layer, \"name\") makes an artifact, test(layer, \"…\") a test"))
+			return coded(exitDefinition, build.WithHint(errors.New("the definition has no targets"), "export(layer, \"name\") makes an artifact, test(layer, \"…\") a test"))
 		}
 		return s.build(ctx, targets, f)
 	})
@@ -112,25 +136,16 @@ func (a *app) runTargets(ctx context.Context, file string, f *buildFlags, pick f
 
 // build runs the plan for targets and shows how it goes.
 func (s *session) build(ctx context.Context, targets []builtins.Target, f *buildFlags) (err error) {
-	reader, closeUI, err := s.display(f)
+	defer func() { err = errors.Join(err, s.display.close()) }()
+	o, err := s.options(f)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeUI()) }()
-	events := event.NewStream(reader)
-	s.stream(events)
-	defer s.stream(nil)
-
-	cfg := s.solveConfig(f, events)
-	nodes := targetNodes(targets)
-	if err := s.ready(ctx, cfg, nodes, f); err != nil {
-		return err
-	}
-	result, err := solve.Run(ctx, cfg, s.def.Plan, nodes)
+	result, err := s.Run(ctx, targets, o)
 	if err == nil && f.progress != "json" && columnsOf(s.stdout) == 0 {
 		err = s.writePaths(result)
 	}
-	return errors.Join(err, s.remember(targets, result))
+	return err
 }
 
 // writePaths prints the paths of the artifacts that were asked for, one a line,
@@ -144,59 +159,4 @@ func (s *session) writePaths(result *solve.Result) error {
 		}
 	}
 	return nil
-}
-
-// ready makes sure that what targets need can be run here: that the origins to
-// be imported can still be had as they are pinned, and that the tools are
-// there.
-func (s *session) ready(ctx context.Context, cfg solve.Config, targets []*plan.Node, f *buildFlags) error {
-	for {
-		schedule, err := solve.Decide(ctx, cfg, s.def.Plan, targets)
-		if err != nil {
-			return err
-		}
-		run := toRun(s.def.Plan, schedule)
-		if moved, err := s.confirm(ctx, run); err != nil {
-			return err
-		} else if moved {
-			continue
-		}
-		return errors.Join(s.checkSecrets(run), s.checkHost(run), s.checkSizes(run, f), s.checkOut(run, f), s.checkPublications(ctx, run))
-	}
-}
-
-// checkSecrets returns an error with the code exitDefinition for each secret
-// that nodes use and that has no value.
-func (s *session) checkSecrets(nodes []*plan.Node) error {
-	var errs []error
-	told := make(map[string]bool)
-	for _, n := range nodes {
-		for _, name := range solve.SecretNames(n) {
-			if _, err := s.secrets(name); err != nil && !told[name] {
-				told[name] = true
-				errs = append(errs, &plan.Error{Pos: n.Pos, Err: fmt.Errorf("secret %q: %w", name, err)})
-			}
-		}
-	}
-	return coded(exitDefinition, errors.Join(errs...))
-}
-
-// checkHost returns an error with the code exitHost that lists what this host
-// lacks to run nodes.
-func (s *session) checkHost(nodes []*plan.Node) error {
-	problems, err := s.lacking(nodes)
-	if err != nil || len(problems) == 0 {
-		return err
-	}
-	return coded(exitHost, &lackError{problems})
-}
-
-// A lackError lists what the host lacks.
-type lackError struct{ problems []platforms.Problem }
-
-func (e *lackError) Error() string {
-	if len(e.problems) == 1 {
-		return e.problems[0].What
-	}
-	return fmt.Sprintf("this host lacks %d things that the build needs", len(e.problems))
 }

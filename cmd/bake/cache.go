@@ -13,6 +13,7 @@ import (
 
 	"bake.build/bake/internal/printable"
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/store"
 	"bake.build/bake/runtime/ui"
 )
@@ -27,16 +28,8 @@ func (a *app) cacheCommand() *cobra.Command {
 }
 
 // withStore runs use with the user's store open.
-func (a *app) withStore(use func(*store.Store) error) (err error) {
-	if err := a.enterHost(); err != nil {
-		return err
-	}
-	s, err := a.openStore(func(text string) { fmt.Fprintln(a.stderr, text) })
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	return use(s)
+func (a *app) withStore(use func(*store.Store) error) error {
+	return a.withHost(func(h *build.Host) error { return use(h.Store) })
 }
 
 func (a *app) cacheLsCommand() *cobra.Command {
@@ -206,7 +199,7 @@ func (a *app) sure(ctx context.Context, s *store.Store, o store.PruneOptions, ye
 		return ctx.Err()
 	}
 	if err != nil {
-		return coded(exitUsage, withHint(errors.New(what), "add --yes if that is meant, or see with --dry-run which they are"))
+		return coded(exitUsage, build.WithHint(errors.New(what), "add --yes if that is meant, or see with --dry-run which they are"))
 	}
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
 		return coded(exitUsage, errors.New("nothing was removed"))

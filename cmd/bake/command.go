@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bake.build/bake/internal/spell"
+	"bake.build/bake/runtime/build"
 )
 
 // command returns the root of the command line.
@@ -21,7 +22,7 @@ is a cached layer: what did not change is never run again.`,
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return coded(exitUsage, withHint(err, "bake help lists the commands and their flags"))
+		return coded(exitUsage, build.WithHint(err, "bake help lists the commands and their flags"))
 	})
 	root.AddCommand(
 		a.buildCommand(),
@@ -56,7 +57,7 @@ func usageErrors(c *cobra.Command) {
 			return coded(exitUsage, noCommand(cmd, args[0]))
 		case check != nil && check(cmd, args) != nil:
 			err := fmt.Errorf("%s: wrong number of arguments: %d", cmd.CommandPath(), len(args))
-			return coded(exitUsage, withHint(err, "usage: "+cmd.UseLine()))
+			return coded(exitUsage, build.WithHint(err, "usage: "+cmd.UseLine()))
 		}
 		return nil
 	}
@@ -76,28 +77,13 @@ func noCommand(parent *cobra.Command, name string) error {
 	return fmt.Errorf("%s: no command %q%s", parent.CommandPath(), name, spell.Hint(name, "commands", names))
 }
 
-// A hintError has a line that says what to do.
-type hintError struct {
-	err  error
-	hint string
-}
-
-func (e *hintError) Error() string { return e.err.Error() }
-func (e *hintError) Unwrap() error { return e.err }
-
-func withHint(err error, hint string) error {
-	if err == nil || hint == "" {
-		return err
-	}
-	return &hintError{err, hint}
-}
-
 // A definitionFlags holds the flags of every verb that reads a definition.
 type definitionFlags struct {
 	params     []string
 	paramsFile string
 	secrets    []string
 	locked     bool
+	out        string // of verbs that write or look for artifacts; "" elsewhere
 }
 
 func (f *definitionFlags) add(flags *pflag.FlagSet) {

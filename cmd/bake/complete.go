@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -10,6 +9,7 @@ import (
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/internal/spell"
+	"bake.build/bake/runtime/build"
 )
 
 func (a *app) completionCommand() *cobra.Command {
@@ -43,10 +43,10 @@ package bash-completion: bake completion bash > /etc/bash_completion.d/bake`,
 func (a *app) completer(names func(*builtins.Definition) []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 		file, rest := a.splitArgs(args)
-		quiet := *a
-		quiet.stderr = io.Discard
+		c := a.config(nil)
+		c.Printed = nil
 		var offers []string
-		if _, _, def, err := quiet.evaluate(cmd.Context(), file, &definitionFlags{}, nil, io.Discard); err == nil {
+		if def, err := build.Evaluate(cmd.Context(), c, file); err == nil {
 			for _, name := range names(def) {
 				if strings.HasPrefix(name, toComplete) && !slices.Contains(rest, name) {
 					offers = append(offers, name)
@@ -61,7 +61,7 @@ func (a *app) completer(names func(*builtins.Definition) []string) cobra.Complet
 }
 
 func allTargets(d *builtins.Definition) []string {
-	return targetNames(slices.Concat(d.Artifacts, d.Tests))
+	return build.TargetNames(build.Targets(d))
 }
 
-func testTargets(d *builtins.Definition) []string { return targetNames(d.Tests) }
+func testTargets(d *builtins.Definition) []string { return build.TargetNames(d.Tests) }

@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/build"
+	"bake.build/bake/runtime/plan"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -23,11 +25,18 @@ func (a *app) doctorCommand() *cobra.Command {
 }
 
 // doctor prints what is missing and fails with exitHost if anything is.
-func (a *app) doctor() error {
-	problems, err := a.problems()
+func (a *app) doctor() (err error) {
+	h, err := build.OpenHost(a.config(nil))
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	for _, spec := range a.specs {
+		if d, err := h.Driver(&plan.Platform{Name: spec.Name}); err == nil { // otherwise it is one of the problems
+			a.writeArchs(d)
+		}
+	}
+	problems := h.Problems()
 	if len(problems) == 0 {
 		fmt.Fprintln(a.stdout, "nothing is missing")
 		return nil

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"syscall"
+
+	"bake.build/bake/runtime/build"
 )
 
 // The exit codes of bake. They are part of its interface.
@@ -32,6 +34,9 @@ var exitCodes = []struct {
 	{exitDamaged, "the store held damaged layers (`bake cache verify`)"},
 	{exitInterrupted, "stopped by a signal"},
 }
+
+// kindCodes are the exit codes of the kinds of errors.
+var kindCodes = map[build.Kind]int{build.KindUsage: exitUsage, build.KindDefinition: exitDefinition, build.KindHost: exitHost}
 
 // A sessionError is how an interactive session ended: its status is that of bake,
 // and there is nothing to tell.
@@ -63,7 +68,7 @@ func (e *codedError) Unwrap() error { return e.err }
 
 // coded gives err an exit code, unless it has one or is nil.
 func coded(code int, err error) error {
-	if c := (*codedError)(nil); err == nil || errors.As(err, &c) {
+	if c := (*codedError)(nil); err == nil || errors.As(err, &c) || build.KindOf(err) != "" {
 		return err
 	}
 	return &codedError{code, err}
@@ -82,6 +87,8 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.As(err, &c):
 		return c.code
+	case build.KindOf(err) != "":
+		return kindCodes[build.KindOf(err)]
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
 		return exitHost
 	}

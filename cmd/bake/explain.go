@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"bake.build/bake/builtins"
+	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -28,7 +27,7 @@ that it matches.`,
 			return a.explain(cmd.Context(), args, f)
 		},
 	}
-	cmd.ValidArgsFunction = a.completer(addressable)
+	cmd.ValidArgsFunction = a.completer(build.Addressable)
 	f.add(cmd.Flags())
 	return cmd
 }
@@ -36,11 +35,11 @@ that it matches.`,
 func (a *app) explain(ctx context.Context, args []string, f *definitionFlags) error {
 	file, address := a.splitAddress(args)
 	return a.withSession(ctx, file, f, func(s *session) error {
-		nodes, err := findAll(s.def, address)
+		nodes, err := build.FindAll(s.Definition, address)
 		if err != nil {
 			return err
 		}
-		past, err := s.past()
+		past, err := s.Past()
 		if err != nil {
 			return err
 		}
@@ -63,10 +62,10 @@ func (a *app) splitAddress(args []string) (definition, address string) {
 	return defaultDefinition, args[0]
 }
 
-func (s *session) explainNode(past *pastBuild, n *plan.Node) {
+func (s *session) explainNode(past *build.Past, n *plan.Node) {
 	a := s.app
 	fmt.Fprintf(a.stdout, "%s  %s\n", n.Key.Short(), n.Name)
-	changes, known := past.changes(s.def, n)
+	changes, known := past.Changes(n)
 	switch {
 	case !known:
 		fmt.Fprintln(a.stdout, "  has not been built before")
@@ -74,159 +73,42 @@ func (s *session) explainNode(past *pastBuild, n *plan.Node) {
 		fmt.Fprintln(a.stdout, "  nothing changed since the last build")
 	}
 	for _, c := range changes {
-		c.write(a.stdout, a.rel)
+		writeChange(a.stdout, c, a.rel)
 	}
 }
 
-// A change is what became different in one node.
-type change struct {
-	node   *plan.Node
-	was    *pastNode // nil when the node took the place of nothing
-	fields []fieldChange
-}
-
-// A fieldChange is one field of a preimage that became different.
-type fieldChange struct {
-	name     string
-	old, now string // "" when there is none
-}
-
-// changes compares n with its counterpart of the last build, and what it
-// depends on with theirs. The changes come in the order in which the nodes
-// run. known is false when n has no counterpart.
-func (b *pastBuild) changes(d *builtins.Definition, n *plan.Node) (changes []change, known bool) {
-	key, ok := b.counterpart(d, n)
-	if !ok {
-		return nil, false
-	}
-	seen := make(map[*plan.Node]bool)
-	var walk func(n *plan.Node, old plan.Key)
-	walk = func(n *plan.Node, old plan.Key) {
-		if n.Key == old || seen[n] {
-			return
-		}
-		seen[n] = true
-		was := b.Nodes[old]
-		for i, dep := range n.Deps {
-			if was != nil && i < len(was.Deps) {
-				walk(dep, was.Deps[i])
-			}
-		}
-		c := change{node: n, was: was}
-		if was != nil && was.Kind == n.Op.Kind() {
-			if c.fields = compare(was.Preimage, n.Preimage); len(c.fields) == 0 {
-				return
-			}
-		}
-		changes = append(changes, c)
-	}
-	walk(n, key)
-	return changes, true
-}
-
-// counterpart returns the key that n had in the last build: that of the node in
-// the same place of the graph below a target.
-func (b *pastBuild) counterpart(d *builtins.Definition, n *plan.Node) (plan.Key, bool) {
-	if b.Nodes[n.Key] != nil {
-		return n.Key, true
-	}
-	if b.places == nil {
-		b.places = make(map[*plan.Node]plan.Key)
-		for _, t := range slices.Concat(d.Artifacts, d.Tests) {
-			if old, ok := b.Targets[t.Name]; ok {
-				b.align(t.Node, old)
-			}
-		}
-	}
-	key, ok := b.places[n]
-	return key, ok
-}
-
-// align records that n stands where the node of key old stood, and goes on
-// with what both depend on.
-func (b *pastBuild) align(n *plan.Node, old plan.Key) {
-	was := b.Nodes[old]
-	if _, done := b.places[n]; done || was == nil {
-		return
-	}
-	b.places[n] = old
-	for i, dep := range n.Deps {
-		if i < len(was.Deps) {
-			b.align(dep, was.Deps[i])
-		}
-	}
-}
-
-// compare returns the fields that differ, but for those of parents: what
-// changed there is told at the parent.
-func compare(old, now plan.Preimage) []fieldChange {
-	was := make(map[string]string, len(old))
-	for _, f := range old {
-		was[f.Name] = f.Value
-	}
-	var changes []fieldChange
-	for _, f := range now {
-		v, ok := was[f.Name]
-		delete(was, f.Name)
-		if (!ok || v != f.Value) && !strings.HasPrefix(f.Name, "parent[") {
-			changes = append(changes, fieldChange{f.Name, v, f.Value})
-		}
-	}
-	for _, f := range old {
-		if v, left := was[f.Name]; left && !strings.HasPrefix(f.Name, "parent[") {
-			changes = append(changes, fieldChange{f.Name, v, ""})
-		}
-	}
-	return changes
-}
-
-// write prints the change for people; rel writes a path as they know it.
-func (c *change) write(w io.Writer, rel func(string) string) {
+// writeChange prints a change for people; rel writes a path as they know it.
+func writeChange(w io.Writer, c build.Change, rel func(string) string) {
 	place := ""
-	if len(c.node.Pos) > 0 {
-		place = plan.Place(c.node.Pos).String() + ": "
+	if len(c.Node.Pos) > 0 {
+		place = plan.Place(c.Node.Pos).String() + ": "
 	}
-	if c.was == nil || c.was.Kind != c.node.Op.Kind() {
-		fmt.Fprintf(w, "  %s%s\n    is new in this place", place, c.node.Name)
-		if c.was != nil {
-			fmt.Fprintf(w, " (was: %s)", c.was.Name)
+	if c.Was == nil || c.Was.Kind != c.Node.Op.Kind() {
+		fmt.Fprintf(w, "  %s%s\n    is new in this place", place, c.Node.Name)
+		if c.Was != nil {
+			fmt.Fprintf(w, " (was: %s)", c.Was.Name)
 		}
 		fmt.Fprintln(w)
 		return
 	}
-	fmt.Fprintf(w, "  %s%s\n", place, c.node.Name)
-	for _, f := range c.fields {
-		if path := inputOf(c.node, f.now); path != "" {
+	fmt.Fprintf(w, "  %s%s\n", place, c.Node.Name)
+	for _, f := range c.Fields {
+		if path := build.InputOf(c.Node, f.Now); path != "" {
 			fmt.Fprintf(w, "    the content of %s changed\n", rel(path))
 			continue
 		}
-		f.name = plain(f.name)
 		writeField(w, f)
 	}
 }
 
-// inputOf returns the path of n's input that has the digest, or "".
-func inputOf(n *plan.Node, digest string) string {
-	r, ok := n.Op.(plan.Reader)
-	if !ok || digest == "" {
-		return ""
-	}
-	for _, in := range r.Inputs() {
-		if string(in.Digest) == digest {
-			return in.Path
-		}
-	}
-	return ""
-}
-
 // writeField prints the lines that a field lost and got.
-func writeField(w io.Writer, f fieldChange) {
-	if !strings.Contains(f.old+f.now, "\n") {
-		fmt.Fprintf(w, "    %s: %s → %s\n", f.name, quoted(f.old), quoted(f.now))
+func writeField(w io.Writer, f build.FieldChange) {
+	if !strings.Contains(f.Old+f.Now, "\n") {
+		fmt.Fprintf(w, "    %s: %s → %s\n", f.Option(), quoted(f.Old), quoted(f.Now))
 		return
 	}
-	fmt.Fprintf(w, "    %s:\n", f.name)
-	old, now := strings.Split(f.old, "\n"), strings.Split(f.now, "\n")
+	fmt.Fprintf(w, "    %s:\n", f.Option())
+	old, now := strings.Split(f.Old, "\n"), strings.Split(f.Now, "\n")
 	for _, line := range old {
 		if !slices.Contains(now, line) {
 			fmt.Fprintf(w, "      - %s\n", line)
@@ -239,51 +121,9 @@ func writeField(w io.Writer, f fieldChange) {
 	}
 }
 
-// plain returns the name of a field as a definition's author knows it: the name
-// of the option.
-func plain(field string) string {
-	field = strings.TrimPrefix(field, "command.")
-	field, _, _ = strings.Cut(field, "[")
-	switch field = strings.TrimSuffix(field, "#"); field {
-	case "platform":
-		return "the platform's driver (another bake)"
-	case "writer":
-		return "the writer of artifacts (another bake)"
-	case "pin":
-		return "the pin of the origin"
-	}
-	return field
-}
-
 func quoted(s string) string {
 	if s == "" {
 		return "(none)"
 	}
 	return fmt.Sprintf("%q", s)
-}
-
-// reason says in a few words why n has no layer yet, or returns "".
-func (b *pastBuild) reason(d *builtins.Definition, n *plan.Node) string {
-	key, ok := b.counterpart(d, n)
-	was := b.Nodes[key]
-	switch {
-	case !ok || was == nil:
-		return "new"
-	case key == n.Key:
-		return ""
-	case was.Kind != n.Op.Kind():
-		return "new in this place"
-	}
-	var names []string
-	for _, f := range compare(was.Preimage, n.Preimage) {
-		name := plain(f.name)
-		if path := inputOf(n, f.now); path != "" {
-			name = filepath.Base(path)
-		}
-		names = append(names, name)
-	}
-	if len(names) == 0 {
-		return "its parent changed"
-	}
-	return strings.Join(slices.Compact(names), ", ") + " changed"
 }

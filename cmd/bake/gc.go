@@ -11,8 +11,7 @@ import (
 
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
-	"bake.build/bake/runtime/ledger"
-	"bake.build/bake/runtime/store"
+	"bake.build/bake/runtime/build"
 )
 
 // tagAge is how old something has to be that only its tags name before gc takes
@@ -66,25 +65,43 @@ func (a *app) gc(ctx context.Context, f *gcFlags) error {
 			return err
 		}
 	}
-	return a.withStore(func(s *store.Store) error {
-		g := &collector{app: a, f: f, host: s.Host(store.Lent{Ask: a.ask(nil)}), before: time.Now().Add(-age)}
-		err := g.ledger(ctx, s.Dir())
-		if f.platform != "" {
-			if f.age == "" {
-				g.before = time.Now().Add(-tagAge)
-			}
-			err = errors.Join(err, g.tags(ctx, options))
-		}
-		if err == nil && g.told == 0 {
+	now := time.Now()
+	c := build.Collection{Platform: f.platform, Options: options, Before: now.Add(-age), TaggedBefore: now.Add(-age), DryRun: f.dryRun}
+	if f.age == "" {
+		c.TaggedBefore = now.Add(-tagAge)
+	}
+	return a.withHost(func(h *build.Host) error {
+		told := 0
+		err := h.Collect(ctx, c, func(got build.Collected) {
+			told++
+			a.writeCollected(got, f.dryRun)
+		}, func(u *platforms.Unseen) {
+			told++
+			fmt.Fprintf(a.stdout, "left alone what is in %s: %v\n", u.Place, u.Err)
+		})
+		if err == nil && told == 0 {
 			fmt.Fprintln(a.stdout, "nothing is left behind")
 		}
 		return err
 	})
 }
 
+func (a *app) writeCollected(c build.Collected, dryRun bool) {
+	name := build.ResourceName(c.Resource)
+	switch {
+	case c.Left != "":
+		fmt.Fprintf(a.stdout, "left alone %s, %s: %s\n", name, c.Of, c.Left)
+	case dryRun:
+		fmt.Fprintf(a.stdout, "would remove %s, %s\n", name, c.Of)
+	default:
+		fmt.Fprintf(a.stdout, "removed %s, %s\n", name, c.Of)
+	}
+}
+
 // platformOptions returns a platform with the options that flags give it.
 func (a *app) platformOptions(name string, given []string) (platforms.Spec, json.RawMessage, error) {
-	spec := a.spec(name)
+	c := a.config(nil)
+	spec := c.Spec(name)
 	if spec.Name == "" {
 		var names []string
 		for _, s := range a.specs {
@@ -97,136 +114,4 @@ func (a *app) platformOptions(name string, given []string) (platforms.Spec, json
 		return spec, nil, coded(exitUsage, fmt.Errorf("--option: %w", err))
 	}
 	return spec, options, nil
-}
-
-// A collector removes what builds have left.
-type collector struct {
-	*app
-	f      *gcFlags
-	host   platforms.Host
-	before time.Time
-	told   int // of what was removed, or left alone
-}
-
-// driver opens the driver of a resource's platform.
-func (g *collector) driver(name string, options json.RawMessage) (platforms.Collector, error) {
-	spec := g.spec(name)
-	if spec.New == nil {
-		return nil, fmt.Errorf("no platform is called %q", name)
-	}
-	d, err := spec.New(options, g.host)
-	if err != nil {
-		return nil, err
-	}
-	c, ok := d.(platforms.Collector)
-	if !ok {
-		return nil, fmt.Errorf("the platform %s leaves nothing behind outside of this host", name)
-	}
-	return c, nil
-}
-
-// ledger removes what this host's dead builds have left.
-func (g *collector) ledger(ctx context.Context, dir string) error {
-	builds, err := ledger.Dead(dir)
-	errs := []error{err}
-	for _, b := range builds {
-		errs = append(errs, b.Damaged...)
-		for _, r := range b.Records {
-			if g.f.platform != "" && r.Platform != g.f.platform || r.Time.After(g.before) {
-				continue
-			}
-			forget, err := g.record(ctx, r)
-			if err == nil && forget {
-				err = b.Forget(r)
-			}
-			errs = append(errs, err)
-		}
-		errs = append(errs, b.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// record removes what a record is of. forget says that it has not to be looked for
-// any more.
-func (g *collector) record(ctx context.Context, r ledger.Record) (forget bool, err error) {
-	c, err := g.driver(r.Platform, json.RawMessage(r.Data["options"]))
-	if err != nil {
-		return false, err
-	}
-	account, err := c.Account(ctx)
-	if err != nil {
-		return false, err
-	}
-	of := "of build " + r.Build
-	if r.Account != "" && r.Account != account {
-		g.leave(r.Resource, of, fmt.Sprintf("it is in the account %s, and these credentials are those of %s", r.Account, account))
-		return false, nil
-	}
-	got, err := g.remove(ctx, c, r.Resource, of)
-	switch {
-	case err != nil || g.f.dryRun:
-		return false, err
-	case got.Removed || got.Kept != "":
-		return true, nil
-	case time.Since(r.Time) < unseenFor:
-		g.leave(r.Resource, of, fmt.Sprintf("it is not there, or not seen yet: it was asked for %s ago; run bake gc once more in a minute", time.Since(r.Time).Round(time.Second)))
-		return false, nil
-	}
-	return true, nil
-}
-
-// unseenFor is how long what a platform has made may not be seen everywhere there.
-const unseenFor = time.Minute
-
-// tags removes what is found on the platform by tags alone.
-func (g *collector) tags(ctx context.Context, options json.RawMessage) error {
-	c, err := g.driver(g.f.platform, options)
-	if err != nil {
-		return err
-	}
-	found, err := c.Leftovers(ctx, g.before)
-	unseen, err := platforms.SplitUnseen(err)
-	errs := []error{err}
-	for _, r := range found {
-		_, err := g.remove(ctx, c, r, "found by its tags")
-		errs = append(errs, err)
-	}
-	for _, u := range unseen {
-		g.told++
-		fmt.Fprintf(g.stdout, "left alone what is in %s: %v\n", u.Place, u.Err)
-	}
-	return errors.Join(errs...)
-}
-
-func resourceName(r platforms.Resource) string {
-	name := fmt.Sprintf("%s %s %s", r.Platform, r.Kind, r.ID)
-	if at := r.Data["region"]; at != "" {
-		name += " in " + at
-	}
-	return name
-}
-
-// leave tells of what is left alone.
-func (g *collector) leave(r platforms.Resource, of, why string) {
-	g.told++
-	fmt.Fprintf(g.stdout, "left alone %s, %s: %s\n", resourceName(r), of, why)
-}
-
-func (g *collector) remove(ctx context.Context, c platforms.Collector, r platforms.Resource, of string) (platforms.Collected, error) {
-	if g.f.dryRun {
-		g.told++
-		fmt.Fprintf(g.stdout, "would remove %s, %s\n", resourceName(r), of)
-		return platforms.Collected{}, nil
-	}
-	got, err := c.Collect(ctx, r)
-	switch {
-	case err != nil:
-		return got, fmt.Errorf("remove %s: %w", resourceName(r), err)
-	case got.Kept != "":
-		g.leave(r, of, got.Kept)
-	case got.Removed:
-		g.told++
-		fmt.Fprintf(g.stdout, "removed %s, %s\n", resourceName(r), of)
-	}
-	return got, nil
 }

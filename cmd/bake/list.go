@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bake.build/bake/builtins"
+	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/plan"
 )
@@ -41,11 +42,11 @@ func (a *app) list(ctx context.Context, file string, f *definitionFlags) error {
 				fmt.Fprintf(w, "%s:\n  %s\n", title, strings.Join(rows, "\n  "))
 			}
 		}
-		section("parameters", paramRows(s.def.Params))
-		section("artifacts", targetRows(s.def.Artifacts))
-		section("tests", targetRows(s.def.Tests))
-		section("platforms", platformRows(s.def.Plan))
-		section("secrets", secretRows(s.def.Secrets))
+		section("parameters", paramRows(s.Definition.Params))
+		section("artifacts", targetRows(s.Definition.Artifacts))
+		section("tests", targetRows(s.Definition.Tests))
+		section("platforms", platformRows(s.Definition.Plan))
+		section("secrets", secretRows(s.Definition.Secrets))
 		return w.Flush()
 	})
 }
@@ -103,7 +104,7 @@ func secretRows(secrets []builtins.SecretUse) []string {
 	for _, u := range secrets {
 		from := u.Env
 		if from == "" {
-			from = secretEnv + envName(u.Name)
+			from = build.SecretVariable(u.Name)
 		}
 		rows = append(rows, fmt.Sprintf("%s\tfrom %s, or --secret %s=…\t%s", u.Name, from, u.Name, place(u.Pos)))
 	}

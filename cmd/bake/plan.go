@@ -1,47 +1,53 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/internal/printable"
+	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
 )
 
 func (a *app) planCommand() *cobra.Command {
 	f := &buildFlags{}
+	asJSON := false
 	cmd := &cobra.Command{
 		Use:   "plan [DEFINITION] [TARGET…]",
 		Short: "show what a build would do: what is cached, what would run and why",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.plan(cmd.Context(), args, f)
+			return a.plan(cmd.Context(), args, f, asJSON)
 		},
 	}
 	cmd.ValidArgsFunction = a.completer(allTargets)
 	f.add(cmd.Flags())
 	cmd.Flags().StringVarP(&f.out, "out", "o", "out", "the `directory` that artifacts are written to")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write the plan as JSON, as docs/json.md describes it")
 	return cmd
 }
 
-func (a *app) plan(ctx context.Context, args []string, f *buildFlags) error {
+func (a *app) plan(ctx context.Context, args []string, f *buildFlags, asJSON bool) error {
 	file, patterns := a.splitArgs(args)
 	return a.withSession(ctx, file, &f.definitionFlags, func(s *session) error {
-		targets, err := choose(slices.Concat(s.def.Artifacts, s.def.Tests), patterns)
+		targets, err := build.Choose(build.Targets(s.Definition), patterns)
 		if err != nil {
 			return err
 		}
-		targets = withTests(s.def, targets)
-		schedule, err := solve.Decide(ctx, s.solveConfig(f, nil), s.def.Plan, targetNodes(targets))
+		targets = build.WithTests(s.Definition, targets)
+		schedule, err := s.Plan(ctx, targets)
 		if err != nil {
 			return err
 		}
-		past, err := s.past()
+		if asJSON {
+			return s.writeJSON(targets, schedule)
+		}
+		past, err := s.Past()
 		if err != nil {
 			return err
 		}
@@ -51,16 +57,33 @@ func (a *app) plan(ctx context.Context, args []string, f *buildFlags) error {
 		if err := s.warnOfHost(schedule); err != nil {
 			return err
 		}
-		for _, err := range s.foresee(ctx, schedule, f) {
+		for _, err := range s.Foresee(ctx, schedule) {
 			fmt.Fprintf(s.stderr, "the build would fail: %v\n", err)
 		}
 		return nil
 	})
 }
 
+// writeJSON writes the plan for programs.
+func (s *session) writeJSON(targets []builtins.Target, schedule *solve.Schedule) error {
+	d, err := s.Describe(targets, schedule)
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(d); err != nil {
+		return err
+	}
+	_, err = printable.Raw(s.stdout).Write(printable.JSON(text.Bytes()))
+	return err
+}
+
 // warnOfHost tells what this host lacks to run what the schedule says.
 func (s *session) warnOfHost(schedule *solve.Schedule) error {
-	problems, err := s.lacking(toRun(s.def.Plan, schedule))
+	problems, err := s.Lacking(schedule)
 	if len(problems) > 0 {
 		fmt.Fprintln(s.stderr, "the build would not start on this host:")
 		writeProblems(s.stderr, problems)
@@ -74,11 +97,11 @@ type planWriter struct {
 	s        *session
 	table    table
 	schedule *solve.Schedule
-	past     *pastBuild
+	past     *build.Past
 	shown    map[plan.Key]bool
 }
 
-func (s *session) writePlan(targets []builtins.Target, schedule *solve.Schedule, past *pastBuild) error {
+func (s *session) writePlan(targets []builtins.Target, schedule *solve.Schedule, past *build.Past) error {
 	p := &planWriter{
 		s:        s,
 		table:    table{drop: 2, cut: []int{0, 3}, more: "…"},
@@ -128,16 +151,9 @@ func (p *planWriter) line(n *plan.Node, indent string) {
 	what := string(d.State)
 	if d.State == solve.ToRun {
 		what = "run"
-		if why := p.why(n, d); why != "" {
+		if why := p.past.Why(n, d); why != "" {
 			what += ": " + why
 		}
 	}
 	p.table.rows = append(p.table.rows, []string{indent + printable.OneLine(n.Name), place(n.Pos), n.Key.Short(), what})
-}
-
-func (p *planWriter) why(n *plan.Node, d solve.Decision) string {
-	if why := p.past.reason(p.s.def, n); why != "" && !strings.Contains(d.Reason, "always") {
-		return why
-	}
-	return d.Reason
 }

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"bake.build/bake/platforms"
-	"bake.build/bake/runtime/store"
+	"bake.build/bake/runtime/build"
+	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/ui"
 )
 
@@ -26,7 +26,7 @@ const unusedFor = 30 * 24 * time.Hour
 
 // prunePlatform removes layers that a platform keeps.
 func (a *app) prunePlatform(ctx context.Context, p pruneOn) error {
-	spec, options, err := a.platformOptions(p.platform, p.options)
+	_, options, err := a.platformOptions(p.platform, p.options)
 	if err != nil {
 		return err
 	}
@@ -40,17 +40,14 @@ func (a *app) prunePlatform(ctx context.Context, p pruneOn) error {
 	if p.used > 0 {
 		what.UsedBefore = time.Now().Add(-p.used)
 	}
-	return a.withStore(func(s *store.Store) (err error) {
-		d, err := spec.New(options, s.Host(store.Lent{Ask: a.ask(nil)}))
+	return a.withHost(func(h *build.Host) error {
+		d, err := h.Driver(&plan.Platform{Name: p.platform, Options: options})
 		if err != nil {
 			return err
 		}
 		pruner, ok := d.(platforms.Pruner)
 		if !ok {
 			return coded(exitUsage, fmt.Errorf("--platform: the layers of %s are in the store: leave it out", p.platform))
-		}
-		if c, ok := d.(platforms.Closer); ok {
-			defer func() { err = errors.Join(err, c.Close()) }()
 		}
 		pruned, err := pruner.PruneLayers(ctx, what)
 		unseen, err := platforms.SplitUnseen(err)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/term"
 
 	"bake.build/bake/internal/printable"
+	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
 	"bake.build/bake/starlark/diag"
@@ -17,18 +18,18 @@ import (
 // report shows err to the user.
 func (a *app) report(err error) {
 	options := diag.Options{Color: a.color()}
-	var src *sourced
+	var src *build.SourceError
 	definition := ""
-	if errors.As(err, &src) && src.project != nil {
-		options.Source = src.project.Source
-		definition = a.rel(src.project.Definition)
+	if errors.As(err, &src) && src.Project != nil {
+		options.Source = src.Project.Source
+		definition = a.rel(src.Project.Definition)
 	}
 	if rerr := diag.Render(printable.Raw(a.stderr), present(err, definition), options); rerr != nil {
 		fmt.Fprintln(os.Stderr, "bake:", err)
 	}
-	var lack *lackError
+	var lack *build.LackError
 	if errors.As(err, &lack) {
-		writeProblems(a.stderr, lack.problems)
+		writeProblems(a.stderr, lack.Problems)
 	}
 }
 
@@ -47,8 +48,10 @@ func present(err error, definition string) error {
 		return nil
 	case *codedError:
 		return present(e.err, definition)
-	case *sourced:
-		return present(e.err, definition)
+	case *build.Error:
+		return present(e.Err, definition)
+	case *build.SourceError:
+		return present(e.Err, definition)
 	case *solve.NodeError:
 		return &nodeDiag{e, definition}
 	case interface{ Unwrap() []error }:
@@ -92,12 +95,9 @@ func (e *nodeDiag) Hint() string {
 	if !e.Kept.IsZero() {
 		return fmt.Sprintf("the state at the failure was kept; enter it with: bake shell %s %s", e.definition, e.Kept)
 	}
-	var hint *hintError
+	var hint diag.Hinter
 	if errors.As(e.Err, &hint) {
-		return hint.hint
+		return hint.Hint()
 	}
 	return hintFor(e.NodeError)
 }
-
-// Hint implements diag.Hinter.
-func (e *hintError) Hint() string { return e.hint }

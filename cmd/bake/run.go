@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bake.build/bake/runtime/store"
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -21,10 +17,8 @@ import (
 	"bake.build/bake/internal/printable"
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
-	"bake.build/bake/runtime/event"
-	"bake.build/bake/runtime/export"
+	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/plan"
-	"bake.build/bake/runtime/solve"
 )
 
 // runFlags are the flags of bake run.
@@ -87,11 +81,31 @@ func (a *app) runImage(ctx context.Context, args []string, f *runFlags) error {
 		return coded(exitUsage, fmt.Errorf("%s: no such file", name))
 	}
 	return a.withMachines(ctx, file, &f.buildFlags, func(s *session) error {
-		if err := s.artifactImage(ctx, name, &image, f); err != nil {
+		if err := s.image(ctx, name, &image, f); err != nil {
 			return err
 		}
-		return s.launch(ctx, image, f)
+		return a.launch(ctx, s.Host, image, f)
 	})
+}
+
+// runFile boots an image that no definition makes.
+func (a *app) runFile(ctx context.Context, image platforms.Image, f *runFlags) (err error) {
+	h, err := build.OpenHost(a.config(nil))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	return a.launch(ctx, h, image, f)
+}
+
+// image builds the artifact unless it stands, and fills in its file.
+func (s *session) image(ctx context.Context, name string, image *platforms.Image, f *runFlags) (err error) {
+	defer func() { err = errors.Join(err, s.display.close()) }()
+	o, err := s.options(&f.buildFlags)
+	if err != nil {
+		return err
+	}
+	return s.Image(ctx, name, image, o)
 }
 
 // image returns what the flags say of the machine.
@@ -121,120 +135,54 @@ func (f *runFlags) image(a *app) (platforms.Image, error) {
 	return i, nil
 }
 
-// diskFormats are the formats that machines start from, by the ends of names.
-var diskFormats = map[string]string{".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".vmdk": "vmdk", ".vdi": "vdi", ".vhd": "vhd"}
-
 // isImagePath reports whether a name can only be that of an image's file, and
 // not of an artifact.
 func isImagePath(name string) bool {
-	return strings.ContainsAny(name, `/\`) || diskFormats[strings.ToLower(filepath.Ext(name))] != ""
+	return strings.ContainsAny(name, `/\`) || build.DiskFormat(name) != ""
 }
 
 func formatOf(name string) (string, error) {
-	if format := diskFormats[strings.ToLower(filepath.Ext(name))]; format != "" {
+	if format := build.DiskFormat(name); format != "" {
 		return format, nil
 	}
 	return "", fmt.Errorf("%s: the name ends in none of .qcow2, .raw, .img, .vmdk, .vdi and .vhd, which tell what image it is", name)
 }
 
-// runFile boots an image that no definition makes.
-func (a *app) runFile(ctx context.Context, image platforms.Image, f *runFlags) (err error) {
-	s := &session{app: a}
-	if s.store, err = a.openStore(s.note); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	s.drivers = &driverTable{specs: a.specs, host: s.store.Host(store.Lent{Ask: a.ask(s.suspend)})}
-	return s.launch(ctx, image, f)
-}
-
-// artifactImage builds the artifact and fills in its file.
-func (s *session) artifactImage(ctx context.Context, name string, image *platforms.Image, f *runFlags) error {
-	targets, err := choose(s.def.Artifacts, []string{name})
-	if err != nil {
-		return err
-	}
-	if len(targets) != 1 {
-		return coded(exitUsage, fmt.Errorf("%s names %d artifacts, want one", name, len(targets)))
-	}
-	cfg := s.solveConfig(&f.buildFlags, event.NewStream())
-	n := targets[0].Node
-	if _, ok := n.Op.(*export.Publish); ok {
-		return coded(exitDefinition, fmt.Errorf("the artifact %s is an image of %s, and has no disk that a machine starts from", name, n.Platform.Name))
-	}
-	d, err := s.decision(ctx, cfg, n)
-	if err != nil {
-		return err
-	}
-	if d.State != solve.Cached {
-		if err := s.build(ctx, targets, &f.buildFlags); err != nil {
-			return err
-		}
-		if d, err = s.decision(ctx, cfg, n); err != nil {
-			return err
-		}
-	}
-	i := slices.IndexFunc(d.Files, func(file solve.File) bool { return diskFormats["."+kindOf(file.Format)] != "" })
-	if i < 0 {
-		return coded(exitDefinition, fmt.Errorf("the artifact %s has no disk that a machine starts from", name))
-	}
-	image.Path, image.Format = s.abs(d.Files[i].Path), kindOf(d.Files[i].Format)
-	image.Arch = cmp.Or(image.Arch, archOf(n))
-	if op, err := exportOp(n); err == nil && op.Boot == "uefi" {
-		image.UEFI = true
-	}
-	return nil
-}
-
-// kindOf is the format without its variant: vmdk-sparse is vmdk to who reads it.
-func kindOf(format string) string {
-	kind, _, _ := strings.Cut(format, "-")
-	return kind
-}
-
-func (s *session) decision(ctx context.Context, cfg solve.Config, n *plan.Node) (solve.Decision, error) {
-	schedule, err := solve.Decide(ctx, cfg, s.def.Plan, []*plan.Node{n})
-	if err != nil {
-		return solve.Decision{}, err
-	}
-	return schedule.Of(n), nil
-}
-
 // launch boots the image and gives it the terminal.
-func (s *session) launch(ctx context.Context, image platforms.Image, f *runFlags) (err error) {
-	driver, err := s.launchDriver(image, f)
+func (a *app) launch(ctx context.Context, h *build.Host, image platforms.Image, f *runFlags) (err error) {
+	driver, err := a.launchDriver(h, image, f)
 	if err != nil {
 		return err
 	}
 	if c, ok := driver.(platforms.Checker); ok {
 		if problems := c.Check(); len(problems) > 0 {
-			return coded(exitHost, &lackError{problems})
+			return coded(exitHost, &build.LackError{Problems: problems})
 		}
 	}
 	launcher, ok := driver.(platforms.Launcher)
 	if !ok {
 		return coded(exitUsage, fmt.Errorf("--on %s: this platform does not launch images", f.on))
 	}
-	m, err := launcher.Launch(ctx, image, lineSink{s.stderr})
+	m, err := launcher.Launch(ctx, image, lineSink{a.stderr})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	if err := s.showForwards(ctx, m, image.Forward); err != nil {
+	if err := a.showForwards(ctx, m, image.Forward); err != nil {
 		return err
 	}
 	if f.shell {
-		return s.interactive(ctx, m)
+		return a.interactive(ctx, m)
 	}
-	return s.console(ctx, m)
+	return a.console(ctx, m)
 }
 
 // launchDriver makes a driver from the flags.
-func (s *session) launchDriver(image platforms.Image, f *runFlags) (platforms.Driver, error) {
-	spec := s.spec(f.on)
+func (a *app) launchDriver(h *build.Host, image platforms.Image, f *runFlags) (platforms.Driver, error) {
+	spec := h.Spec(f.on)
 	if spec.Name == "" {
 		var names []string
-		for _, p := range s.specs {
+		for _, p := range a.specs {
 			names = append(names, p.Name)
 		}
 		return nil, coded(exitUsage, fmt.Errorf("--on %s: no such platform%s", f.on, spell.Hint(f.on, "platforms", names)))
@@ -250,11 +198,11 @@ func (s *session) launchDriver(image platforms.Image, f *runFlags) (platforms.Dr
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.drivers.get(&plan.Platform{Name: spec.Name, Options: options})
+	d, err := h.Driver(&plan.Platform{Name: spec.Name, Options: options})
 	return d, coded(exitUsage, err)
 }
 
-func (s *session) showForwards(ctx context.Context, m platforms.Machine, forwards []platforms.Forward) error {
+func (a *app) showForwards(ctx context.Context, m platforms.Machine, forwards []platforms.Forward) error {
 	for _, forward := range forwards {
 		w, ok := m.(platforms.Forwarder)
 		if !ok {
@@ -264,33 +212,33 @@ func (s *session) showForwards(ctx context.Context, m platforms.Machine, forward
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(s.stderr, "%s leads to the machine's port %d\n", address, forward.Guest)
+		fmt.Fprintf(a.stderr, "%s leads to the machine's port %d\n", address, forward.Guest)
 	}
 	return nil
 }
 
 // console connects the machine's console with the terminal until the machine
 // stops or the user leaves it.
-func (s *session) console(ctx context.Context, m platforms.Machine) (err error) {
+func (a *app) console(ctx context.Context, m platforms.Machine) (err error) {
 	c, ok := m.(platforms.Consoler)
 	if !ok {
 		return errors.New("this platform's machines have no console")
 	}
-	in, ok := s.stdin.(*os.File)
+	in, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		fmt.Fprintln(s.stderr, "the machine's console; an interrupt (Ctrl-C) ends the machine")
-		return c.AttachConsole(ctx, endless{ctx}, printable.Raw(s.stdout))
+		fmt.Fprintln(a.stderr, "the machine's console; an interrupt (Ctrl-C) ends the machine")
+		return c.AttachConsole(ctx, endless{ctx}, printable.Raw(a.stdout))
 	}
-	fmt.Fprintln(s.stderr, "the machine's console; Ctrl-] ends the machine")
+	fmt.Fprintln(a.stderr, "the machine's console; Ctrl-] ends the machine")
 	state, err := term.MakeRaw(int(in.Fd()))
 	if err != nil {
 		return fmt.Errorf("set the terminal to raw mode: %w", err)
 	}
 	defer func() {
 		err = errors.Join(err, term.Restore(int(in.Fd()), state))
-		fmt.Fprintln(s.stderr)
+		fmt.Fprintln(a.stderr)
 	}()
-	return c.AttachConsole(ctx, &untilEscape{in: in}, printable.Raw(s.stdout))
+	return c.AttachConsole(ctx, &untilEscape{in: in}, printable.Raw(a.stdout))
 }
 
 // endless is an input from which nothing comes.

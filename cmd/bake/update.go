@@ -26,11 +26,11 @@ their pins to bake.lock. The pins of the project's other definitions stay.`,
 
 func (a *app) update(ctx context.Context, file string, f *definitionFlags) error {
 	return a.withSession(ctx, file, f, func(s *session) error {
-		s.resolver.Update = true
-		if err := s.resolve(ctx, s.def.Plan); err != nil {
+		changed, err := s.Update(ctx)
+		if err != nil {
 			return err
 		}
-		if s.repinned.Load() == 0 {
+		if changed == 0 {
 			fmt.Fprintln(a.stdout, "every pin is current")
 		}
 		return nil

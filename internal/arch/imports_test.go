@@ -51,8 +51,8 @@ func under(path, folder string) bool {
 	return path == folder || strings.HasPrefix(path, folder+"/")
 }
 
-// TestImportsGoOneWay holds the direction cmd → builtins → runtime/op →
-// runtime/plan → platforms.
+// TestImportsGoOneWay holds the direction cmd → runtime/build → builtins →
+// runtime/op → runtime/plan → platforms.
 func TestImportsGoOneWay(t *testing.T) {
 	for _, p := range packages(t) {
 		from := strings.TrimPrefix(p.ImportPath, module)
@@ -81,6 +81,12 @@ func forbidden(from, to string) string {
 		return "it is for tests"
 	case under(to, "cmd") && !under(from, "cmd"):
 		return "only cmd wires"
+	case under(to, "runtime/build") && !under(from, "cmd"):
+		return "it is what programs call"
+	case from == "runtime/build":
+		if under(to, "platforms") && to != "platforms" {
+			return "the runtime knows drivers by their interface"
+		}
 	case under(from, "runtime"):
 		if under(to, "starlark") || under(to, "builtins") || under(to, "stdlib") {
 			return "the runtime does not know the language"
@@ -130,6 +136,11 @@ func TestForbidden(t *testing.T) {
 		ok       bool
 	}{
 		{"cmd/bake", "builtins", true},
+		{"cmd/bake", "runtime/build", true},
+		{"runtime/build", "builtins", true},
+		{"runtime/build", "platforms", true},
+		{"runtime/build", "platforms/rootfs", false},
+		{"runtime/solve", "runtime/build", false},
 		{"builtins", "runtime/op", true},
 		{"runtime/op", "runtime/plan", true},
 		{"runtime/plan", "platforms", true},

@@ -1,4 +1,4 @@
-package main
+package build
 
 import (
 	"context"
@@ -73,7 +73,7 @@ func hashFiles(ctx context.Context, l *layerFiles, paths []string) (map[string]p
 	if len(paths) == 0 {
 		return digests, nil
 	}
-	err := l.tree(ctx, func(dir string) error {
+	err := l.Tree(ctx, func(dir string) error {
 		for _, p := range paths {
 			if err := ctx.Err(); err != nil {
 				return err

@@ -1,4 +1,4 @@
-package main
+package build
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ type secretSource func() ([]byte, error)
 // line's name=env:VARIABLE and name=file:PATH, and otherwise the environment
 // variable that the definition names, BAKE_SECRET_NAME by default. Values are read when a step needs
 // them.
-func (a *app) secretSources(flags []string, uses []builtins.SecretUse) (func(name string) ([]byte, error), error) {
+func (c *Config) secretSources(flags []string, uses []builtins.SecretUse) (func(name string) ([]byte, error), error) {
 	given := make(map[string]secretSource)
 	for _, f := range flags {
 		name, from, ok := strings.Cut(f, "=")
@@ -33,9 +33,9 @@ func (a *app) secretSources(flags []string, uses []builtins.SecretUse) (func(nam
 		}
 		switch kind, place, _ := strings.Cut(from, ":"); {
 		case kind == "env" && place != "":
-			given[name] = func() ([]byte, error) { return a.secretFromEnv(place) }
+			given[name] = func() ([]byte, error) { return c.secretFromEnv(place) }
 		case kind == "file" && place != "":
-			given[name] = func() ([]byte, error) { return secretFromFile(a.abs(place)) }
+			given[name] = func() ([]byte, error) { return secretFromFile(c.abs(place)) }
 		default:
 			// The text after the sign may be the secret itself: it is not repeated.
 			return nil, fmt.Errorf("--secret %s=…: want env:VARIABLE or file:PATH, not the value itself", name)
@@ -48,13 +48,13 @@ func (a *app) secretSources(flags []string, uses []builtins.SecretUse) (func(nam
 		if source, ok := given[name]; ok {
 			return source()
 		}
-		variable := secretEnv + envName(name)
+		variable := SecretVariable(name)
 		for _, u := range uses {
 			if u.Name == name && u.Env != "" {
 				variable = u.Env
 			}
 		}
-		v, err := a.secretFromEnv(variable)
+		v, err := c.secretFromEnv(variable)
 		if err != nil {
 			return nil, fmt.Errorf("no value: set %s, or give --secret %s=file:PATH", variable, name)
 		}
@@ -77,8 +77,8 @@ func checkSecretNames(given map[string]secretSource, uses []builtins.SecretUse) 
 	return nil
 }
 
-func (a *app) secretFromEnv(variable string) ([]byte, error) {
-	v := a.getenv(variable)
+func (c *Config) secretFromEnv(variable string) ([]byte, error) {
+	v := c.getenv(variable)
 	if v == "" {
 		return nil, fmt.Errorf("the environment variable %s is not set", variable)
 	}
@@ -107,3 +107,7 @@ func secretFromFile(path string) ([]byte, error) {
 func envName(name string) string {
 	return strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name))
 }
+
+// SecretVariable returns the environment variable that the value of a secret comes
+// from when nothing else is said.
+func SecretVariable(secret string) string { return secretEnv + envName(secret) }

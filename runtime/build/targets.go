@@ -1,4 +1,4 @@
-package main
+package build
 
 import (
 	"fmt"
@@ -12,9 +12,9 @@ import (
 	"bake.build/bake/runtime/plan"
 )
 
-// choose returns the targets that any of the patterns match, in the order of
+// Choose returns the targets that any of the patterns match, in the order of
 // definition; all of them when there are no patterns.
-func choose(all []builtins.Target, patterns []string) ([]builtins.Target, error) {
+func Choose(all []builtins.Target, patterns []string) ([]builtins.Target, error) {
 	if len(patterns) == 0 {
 		return all, nil
 	}
@@ -24,14 +24,14 @@ func choose(all []builtins.Target, patterns []string) ([]builtins.Target, error)
 		for _, t := range all {
 			ok, err := path.Match(pattern, t.Name)
 			if err != nil {
-				return nil, coded(exitUsage, fmt.Errorf("target %q: %w", pattern, err))
+				return nil, of(KindUsage, fmt.Errorf("target %q: %w", pattern, err))
 			}
 			if ok {
 				chosen[t.Name], found = true, true
 			}
 		}
 		if !found {
-			return nil, coded(exitUsage, fmt.Errorf("no target %q%s", pattern, spell.Hint(pattern, "targets", targetNames(all))))
+			return nil, of(KindUsage, fmt.Errorf("no target %q%s", pattern, spell.Hint(pattern, "targets", TargetNames(all))))
 		}
 	}
 	var targets []builtins.Target
@@ -43,9 +43,12 @@ func choose(all []builtins.Target, patterns []string) ([]builtins.Target, error)
 	return targets, nil
 }
 
-// withTests adds the tests of the artifacts among targets: an artifact is good
+// Targets returns the artifacts and the tests of a definition.
+func Targets(d *builtins.Definition) []builtins.Target { return slices.Concat(d.Artifacts, d.Tests) }
+
+// WithTests adds the tests of the artifacts among targets: an artifact is good
 // when they have passed.
-func withTests(d *builtins.Definition, targets []builtins.Target) []builtins.Target {
+func WithTests(d *builtins.Definition, targets []builtins.Target) []builtins.Target {
 	all := slices.Clone(targets)
 	for _, t := range targets {
 		for _, test := range testsOf(d, t.Node) {
@@ -68,7 +71,8 @@ func testsOf(d *builtins.Definition, n *plan.Node) []builtins.Target {
 	return tests
 }
 
-func targetNames(targets []builtins.Target) []string {
+// TargetNames returns the names of targets.
+func TargetNames(targets []builtins.Target) []string {
 	names := make([]string, len(targets))
 	for i, t := range targets {
 		names[i] = t.Name
@@ -84,11 +88,11 @@ func targetNodes(targets []builtins.Target) []*plan.Node {
 	return nodes
 }
 
-// find returns the one node that address names: an artifact or a test by its
+// Find returns the one node that address names: an artifact or a test by its
 // name, a step by its name, any node by the beginning of its key (six hex digits
 // or more) or by its place, as file:line. Names may be patterns.
-func find(d *builtins.Definition, address string) (*plan.Node, error) {
-	found, err := findAll(d, address)
+func Find(d *builtins.Definition, address string) (*plan.Node, error) {
+	found, err := FindAll(d, address)
 	if err != nil {
 		return nil, err
 	}
@@ -99,14 +103,14 @@ func find(d *builtins.Definition, address string) (*plan.Node, error) {
 	for i, n := range found {
 		keys[i] = fmt.Sprintf("%s (%s)", n.Key.Short(), n.Name)
 	}
-	return nil, coded(exitUsage, fmt.Errorf("%q names %d steps: %s; use the key", address, len(found), strings.Join(keys, ", ")))
+	return nil, of(KindUsage, fmt.Errorf("%q names %d steps: %s; use the key", address, len(found), strings.Join(keys, ", ")))
 }
 
-// findAll returns the nodes that address names, one for each key; see find. The
+// FindAll returns the nodes that address names, one for each key; see Find. The
 // name of a target is that of no step.
-func findAll(d *builtins.Definition, address string) ([]*plan.Node, error) {
+func FindAll(d *builtins.Definition, address string) ([]*plan.Node, error) {
 	var found []*plan.Node
-	for _, t := range slices.Concat(d.Artifacts, d.Tests) {
+	for _, t := range Targets(d) {
 		if t.Name == address {
 			return []*plan.Node{t.Node}, nil
 		}
@@ -123,7 +127,7 @@ func findAll(d *builtins.Definition, address string) ([]*plan.Node, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, coded(exitUsage, fmt.Errorf("no artifact, test or step %q%s", address, spell.Hint(address, "there are", addressable(d))))
+		return nil, of(KindUsage, fmt.Errorf("no artifact, test or step %q%s", address, spell.Hint(address, "there are", Addressable(d))))
 	}
 	return found, nil
 }
@@ -157,8 +161,9 @@ func isPlace(p plan.Pos, address string) bool {
 	return p.File == file || strings.HasSuffix(p.File, "/"+strings.TrimLeft(file, "./"))
 }
 
-func addressable(d *builtins.Definition) []string {
-	names := append(targetNames(d.Artifacts), targetNames(d.Tests)...)
+// Addressable returns the names that Find knows, sorted.
+func Addressable(d *builtins.Definition) []string {
+	names := append(TargetNames(d.Artifacts), TargetNames(d.Tests)...)
 	for _, n := range d.Plan.Nodes {
 		names = append(names, n.Name)
 	}

@@ -1,4 +1,4 @@
-package main
+package build
 
 import (
 	"cmp"
@@ -17,8 +17,8 @@ import (
 )
 
 // publisher returns the driver of the platform on which n's image is registered.
-func (s *session) publisher(n *plan.Node) (platforms.Publisher, error) {
-	d, err := s.drivers.get(n.Platform)
+func (b *Build) publisher(n *plan.Node) (platforms.Publisher, error) {
+	d, err := b.Driver(n.Platform)
 	if err != nil {
 		return nil, err
 	}
@@ -30,13 +30,13 @@ func (s *session) publisher(n *plan.Node) (platforms.Publisher, error) {
 }
 
 // publication returns the image that n makes of the layer with the key layer.
-func (s *session) publication(n *plan.Node, op *export.Publish, layer, key plan.Key) (platforms.Publication, error) {
+func (b *Build) publication(n *plan.Node, op *export.Publish, layer, key plan.Key) (platforms.Publication, error) {
 	content, err := op.Content(layer)
 	if err != nil {
 		return platforms.Publication{}, err
 	}
 	p := platforms.Publication{Name: op.Name, Content: content.String(), Key: key.String(), Options: op.Options}
-	from := s.spec(n.Deps[0].Platform.Name)
+	from := b.Spec(n.Deps[0].Platform.Name)
 	if from.Publishes {
 		return p, nil // the layer knows the rest
 	}
@@ -49,18 +49,18 @@ func (s *session) publication(n *plan.Node, op *export.Publish, layer, key plan.
 
 // published returns the images that stand for n, or why they do not. What stands is
 // asked for once.
-func (s *session) published(ctx context.Context, n *plan.Node, op *export.Publish, key plan.Key) ([]solve.File, string, error) {
-	s.mu.Lock()
-	standing := s.standing[key]
-	s.mu.Unlock()
+func (b *Build) published(ctx context.Context, n *plan.Node, op *export.Publish, key plan.Key) ([]solve.File, string, error) {
+	b.mu.Lock()
+	standing := b.standing[key]
+	b.mu.Unlock()
 	if standing != nil {
 		return standing, "", nil
 	}
-	d, err := s.publisher(n)
+	d, err := b.publisher(n)
 	if err != nil {
 		return nil, "", err
 	}
-	p, err := s.publication(n, op, n.Deps[0].Key, key)
+	p, err := b.publication(n, op, n.Deps[0].Key, key)
 	if err != nil {
 		return nil, "", err
 	}
@@ -68,29 +68,29 @@ func (s *session) published(ctx context.Context, n *plan.Node, op *export.Publis
 	if err != nil || why != "" {
 		return nil, why, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.standing == nil {
-		s.standing = map[plan.Key][]solve.File{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.standing == nil {
+		b.standing = map[plan.Key][]solve.File{}
 	}
-	s.standing[key] = images(found)
-	return s.standing[key], "", nil
+	b.standing[key] = images(found)
+	return b.standing[key], "", nil
 }
 
 // checkPublications asks the platforms on which nodes will register images
 // whether they will be able to.
-func (s *session) checkPublications(ctx context.Context, nodes []*plan.Node) error {
+func (b *Build) checkPublications(ctx context.Context, nodes []*plan.Node) error {
 	var errs []error
 	for _, n := range nodes {
 		op, ok := n.Op.(*export.Publish)
 		if !ok {
 			continue
 		}
-		d, err := s.publisher(n)
+		d, err := b.publisher(n)
 		if err != nil {
 			return err
 		}
-		p, err := s.publication(n, op, n.Deps[0].Key, n.Key)
+		p, err := b.publication(n, op, n.Deps[0].Key, n.Key)
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (s *session) checkPublications(ctx context.Context, nodes []*plan.Node) err
 
 // publish registers the image of j.
 func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job) (files []solve.File, err error) {
-	d, err := e.s.publisher(j.Node)
+	d, err := e.b.publisher(j.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 	if err != nil {
 		return nil, err
 	}
-	p, err := e.s.publication(j.Node, op, layer, j.Key)
+	p, err := e.b.publication(j.Node, op, layer, j.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 		}
 		return images(found), nil
 	}
-	dir, remove, err := e.s.drivers.host.TempDir("publish")
+	dir, remove, err := e.b.lent.TempDir("publish")
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
-package main
+package build
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,21 +20,21 @@ import (
 	"bake.build/bake/runtime/solve"
 )
 
-// foresee returns why artifacts that would be written cannot be: what a plan can
+// Foresee returns why artifacts that would be written cannot be: what a plan can
 // see without running anything.
-func (s *session) foresee(ctx context.Context, schedule *solve.Schedule, f *buildFlags) []error {
+func (b *Build) Foresee(ctx context.Context, schedule *solve.Schedule) []error {
 	var errs []error
-	if err := s.checkOut(toRun(s.def.Plan, schedule), f); err != nil {
+	if err := b.checkOut(b.toRun(schedule)); err != nil {
 		errs = append(errs, err)
 	}
-	for _, n := range s.def.Plan.Nodes {
+	for _, n := range b.Definition.Plan.Nodes {
 		e, ok := n.Op.(*export.Op)
 		if !ok || schedule.Of(n).State != solve.ToRun {
 			continue
 		}
-		err := s.foreseeExport(ctx, schedule, n, f)
+		err := b.foreseeExport(ctx, schedule, n)
 		if err == nil {
-			err = s.foreseeKernel(n, e)
+			err = b.foreseeKernel(n, e)
 		}
 		if err != nil {
 			errs = append(errs, &plan.Error{Pos: n.Pos, Err: fmt.Errorf("export: %w", err)})
@@ -42,48 +43,37 @@ func (s *session) foresee(ctx context.Context, schedule *solve.Schedule, f *buil
 	return errs
 }
 
-// checkOut returns an error with the code exitHost where nodes make files and none
+// checkOut returns an error of the kind KindHost where nodes make files and none
 // can be written.
-func (s *session) checkOut(nodes []*plan.Node, f *buildFlags) error {
+func (b *Build) checkOut(nodes []*plan.Node) error {
 	makesFiles := func(n *plan.Node) bool { _, err := artifactName(n); return err == nil }
 	if !slices.ContainsFunc(nodes, makesFiles) {
 		return nil
 	}
-	if err := writable(s.abs(f.out)); err != nil {
-		return coded(exitHost, fmt.Errorf("--out %s: %w", f.out, err))
+	if err := writable(b.out()); err != nil {
+		return of(KindHost, fmt.Errorf("--out %s: %w", cmp.Or(b.Out, "out"), err))
 	}
 	return nil
 }
 
-// toRun returns the nodes of p that have to run.
-func toRun(p *plan.Plan, schedule *solve.Schedule) []*plan.Node {
-	var run []*plan.Node
-	for _, n := range p.Nodes {
-		if schedule.Of(n).State == solve.ToRun {
-			run = append(run, n)
-		}
-	}
-	return run
-}
-
 // foreseeExport looks into the layer of the artifact n, where that stands.
-func (s *session) foreseeExport(ctx context.Context, schedule *solve.Schedule, n *plan.Node, f *buildFlags) error {
+func (b *Build) foreseeExport(ctx context.Context, schedule *solve.Schedule, n *plan.Node) error {
 	layer, err := layerOf(n)
 	if err != nil || schedule.Of(layer).State != solve.Cached {
 		return err
 	}
-	driver, err := s.drivers.get(layer.Platform)
+	driver, err := b.Driver(layer.Platform)
 	if err != nil {
 		return err
 	}
-	if _, ok := driver.(platforms.Treer); !ok || s.enterErr != nil {
+	if _, ok := driver.(platforms.Treer); !ok || b.rightsErr != nil {
 		return nil
 	}
-	chain, err := s.chain(ctx, driver, layer, schedule.Of(layer).Key)
+	chain, err := b.chain(ctx, driver, layer, schedule.Of(layer).Key)
 	if err != nil {
 		return err
 	}
-	exporter := &exporter{s: s, out: s.abs(f.out)}
+	exporter := &exporter{b: b, out: b.out()}
 	request, err := exporter.request(solve.Job{Node: n, Driver: driver, Chain: chain}, n.Op.(*export.Op))
 	if err != nil {
 		return err
@@ -93,8 +83,8 @@ func (s *session) foreseeExport(ctx context.Context, schedule *solve.Schedule, n
 
 // foreseeKernel says that an artifact will have no kernel where nothing but the
 // origin installs packages, and the definition names none.
-func (s *session) foreseeKernel(n *plan.Node, e *export.Op) error {
-	disks := slices.ContainsFunc(s.formats, func(f export.Format) bool {
+func (b *Build) foreseeKernel(n *plan.Node, e *export.Op) error {
+	disks := slices.ContainsFunc(b.Formats, func(f export.Format) bool {
 		return f.From == export.FromDisk && slices.Contains(e.Formats, f.Name)
 	})
 	if !disks || e.Boot == disk.BootNone {

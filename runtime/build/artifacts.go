@@ -1,4 +1,4 @@
-package main
+package build
 
 import (
 	"context"
@@ -14,26 +14,21 @@ import (
 
 // An exporter writes artifacts below a directory, each in its own.
 type exporter struct {
-	s   *session
+	b   *Build
 	out string // absolute
-}
-
-// exporter returns what writes the session's artifacts.
-func (s *session) exporter(f *buildFlags) solve.Exports {
-	return &exporter{s: s, out: s.abs(f.out)}
 }
 
 // Current implements solve.Exports.
 func (e *exporter) Current(ctx context.Context, n *plan.Node, key plan.Key) ([]solve.File, string, error) {
 	if op, ok := n.Op.(*export.Publish); ok {
-		return e.s.published(ctx, n, op, key)
+		return e.b.published(ctx, n, op, key)
 	}
 	name, err := artifactName(n)
 	if err != nil {
 		return nil, "", err
 	}
 	dir := filepath.Join(e.out, name)
-	m, at, why, err := export.Find(dir, key, e.s.store.StatCache())
+	m, at, why, err := export.Find(dir, key, e.b.Store.StatCache())
 	if err != nil || m == nil {
 		return nil, why, err
 	}
@@ -46,7 +41,7 @@ func (e *exporter) Settle(ctx context.Context, n *plan.Node, key plan.Key, passe
 	if err != nil {
 		return nil, err
 	}
-	result, err := export.Settle(ctx, filepath.Join(e.out, name), key, passed, e.s.store.StatCache())
+	result, err := export.Settle(ctx, filepath.Join(e.out, name), key, passed, e.b.Store.StatCache())
 	if err != nil {
 		return nil, err
 	}
@@ -56,8 +51,8 @@ func (e *exporter) Settle(ctx context.Context, n *plan.Node, key plan.Key, passe
 // untested reports whether the definition has a test of the artifact n that has
 // not passed.
 func (e *exporter) untested(n *plan.Node) bool {
-	for _, t := range testsOf(e.s.def, n) {
-		if !solve.Passed(e.s.store, t.Node) {
+	for _, t := range testsOf(e.b.Definition, n) {
+		if !solve.Passed(e.b.Store, t.Node) {
 			return true
 		}
 	}
@@ -94,7 +89,7 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 // output takes files out of the machine of j.
 func (e *exporter) output(ctx context.Context, op *export.Output, j solve.Job) ([]solve.File, error) {
 	result, err := export.RunOutput(ctx, export.OutputRequest{
-		Op: op, Key: j.Key, Machine: j.Machine, OutDir: filepath.Join(e.out, op.Name), About: e.s.about(j.Node), Arch: archOf(j.Node), Sink: j.Out,
+		Op: op, Key: j.Key, Machine: j.Machine, OutDir: filepath.Join(e.out, op.Name), About: e.b.about(j.Node), Arch: archOf(j.Node), Sink: j.Out,
 	})
 	if err != nil {
 		return nil, err
@@ -104,14 +99,14 @@ func (e *exporter) output(ctx context.Context, op *export.Output, j solve.Job) (
 
 // request returns how an artifact of j's layer is written.
 func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
-	cache, err := e.s.store.CacheDir("grub")
+	cache, err := e.b.Store.CacheDir("grub")
 	if err != nil {
 		return export.Request{}, err
 	}
 	request := export.Request{
 		Op:      op,
 		Key:     j.Key,
-		Formats: e.s.formats,
+		Formats: e.b.Formats,
 		Tree: func(ctx context.Context, use func(string) error) error {
 			treer, ok := j.Driver.(platforms.Treer)
 			if !ok {
@@ -122,9 +117,9 @@ func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
 		Layers:   j.Chain,
 		Arch:     archOf(j.Node),
 		CacheDir: cache,
-		About:    e.s.about(j.Node),
+		About:    e.b.about(j.Node),
 		Sink:     j.Out,
-		Warn:     func(text string) { e.s.warn(j.Node.Name + ": " + text) },
+		Warn:     func(text string) { e.b.warn(j.Node.Name + ": " + text) },
 	}
 	if disker, ok := j.Driver.(platforms.Disker); ok {
 		request.Disk = func(ctx context.Context, dst string) error {
@@ -159,15 +154,15 @@ func (e *exporter) furtherDisks(request *export.Request, j solve.Job, op *export
 	}
 	layer := j.Node.Deps[0]
 	for n := 2; n <= 1+d.FurtherDisks(); n++ {
-		if !e.s.exportsDisk(layer, n) {
+		if !e.b.exportsDisk(layer, n) {
 			request.Warn(fmt.Sprintf("the machine's disk %d is not in it: export(…, disk = %d) writes that", n, n))
 		}
 	}
 }
 
 // exportsDisk reports whether the definition has an artifact of the layer's disk n.
-func (s *session) exportsDisk(layer *plan.Node, n int) bool {
-	for _, a := range s.def.Artifacts {
+func (b *Build) exportsDisk(layer *plan.Node, n int) bool {
+	for _, a := range b.Definition.Artifacts {
 		if op, ok := a.Node.Op.(*export.Op); ok && op.Disk == n && a.Node.Deps[0].Key == layer.Key {
 			return true
 		}
@@ -212,14 +207,14 @@ func exportOp(n *plan.Node) (*export.Op, error) {
 }
 
 // about returns what the manifest of n's artifact tells of the definition.
-func (s *session) about(n *plan.Node) export.About {
+func (b *Build) about(n *plan.Node) export.About {
 	a := export.About{
-		Definition: s.project.Show(s.project.Definition),
+		Definition: b.Project.Show(b.Project.Definition),
 		Params:     map[string]string{},
 		Pins:       map[string]*platforms.Pin{},
-		Version:    version,
+		Version:    b.Version,
 	}
-	for _, p := range s.def.Params {
+	for _, p := range b.Definition.Params {
 		a.Params[p.Name] = p.Text()
 	}
 	seen := make(map[*plan.Node]bool)

@@ -1,4 +1,4 @@
-package main
+package build
 
 import (
 	"encoding/json"
@@ -14,17 +14,22 @@ import (
 // recordBuild is the kind of the store's records of last builds.
 const recordBuild = "build"
 
-// A pastBuild is what is kept of the last build of a definition, so that the
+// A Past is what is kept of the last build of a definition, so that the
 // next one can say what changed.
-type pastBuild struct {
+type Past struct {
 	Targets map[string]plan.Key    `json:"targets"`
-	Nodes   map[plan.Key]*pastNode `json:"nodes"`
+	Nodes   map[plan.Key]*PastNode `json:"nodes"`
 
-	places map[*plan.Node]plan.Key // what each node of the plan was; nil before it is asked for
+	definition *builtins.Definition    // as it is now
+	places     map[*plan.Node]plan.Key // what each of its nodes was; nil before it is asked for
 }
 
-// A pastNode is one node of a pastBuild.
-type pastNode struct {
+func newPast(d *builtins.Definition) *Past {
+	return &Past{Targets: map[string]plan.Key{}, Nodes: map[plan.Key]*PastNode{}, definition: d}
+}
+
+// A PastNode is one node of a Past.
+type PastNode struct {
 	Name     string        `json:"name"`
 	Kind     string        `json:"kind"`
 	Pos      string        `json:"pos"`
@@ -32,11 +37,11 @@ type pastNode struct {
 	Deps     []plan.Key    `json:"deps,omitempty"`
 }
 
-// past returns the record of the last build of the session's definition; it is
+// Past returns the record of the last build of the definition; it is
 // empty when there was none.
-func (s *session) past() (*pastBuild, error) {
-	p := &pastBuild{Targets: map[string]plan.Key{}, Nodes: map[plan.Key]*pastNode{}}
-	data, err := s.store.GetRecord(recordBuild, s.project.Definition)
+func (b *Build) Past() (*Past, error) {
+	p := newPast(b.Definition)
+	data, err := b.Store.GetRecord(recordBuild, b.Project.Definition)
 	if errors.Is(err, store.ErrMissing) {
 		return p, nil
 	}
@@ -45,19 +50,19 @@ func (s *session) past() (*pastBuild, error) {
 	}
 	if err := json.Unmarshal(data, p); err != nil {
 		// Another version of bake wrote it: what it knew is lost, no more.
-		return &pastBuild{Targets: map[string]plan.Key{}, Nodes: map[plan.Key]*pastNode{}}, nil
+		return newPast(b.Definition), nil
 	}
 	return p, nil
 }
 
 // remember records the build, unless nothing ran and it is the one recorded.
-func (s *session) remember(targets []builtins.Target, result *solve.Result) error {
-	past, err := s.past()
+func (b *Build) remember(targets []builtins.Target, result *solve.Result) error {
+	past, err := b.Past()
 	if err != nil {
 		return err
 	}
 	changed := false
-	now := &pastBuild{Targets: past.Targets, Nodes: map[plan.Key]*pastNode{}}
+	now := &Past{Targets: past.Targets, Nodes: map[plan.Key]*PastNode{}}
 	for _, t := range targets {
 		changed = changed || past.Targets[t.Name] != t.Node.Key
 		now.Targets[t.Name] = t.Node.Key
@@ -66,7 +71,7 @@ func (s *session) remember(targets []builtins.Target, result *solve.Result) erro
 		return nil
 	}
 	defined := make(map[plan.Key]*plan.Node)
-	for _, n := range s.def.Plan.Nodes {
+	for _, n := range b.Definition.Plan.Nodes {
 		defined[n.Key] = n
 	}
 	for _, key := range now.Targets {
@@ -76,30 +81,30 @@ func (s *session) remember(targets []builtins.Target, result *solve.Result) erro
 	if err != nil {
 		return err
 	}
-	return s.store.PutRecord(recordBuild, s.project.Definition, data)
+	return b.Store.PutRecord(recordBuild, b.Project.Definition, data)
 }
 
 // keep adds the node of key and what it depends on, from the plan or else from
 // an earlier record.
-func (b *pastBuild) keep(key plan.Key, defined map[plan.Key]*plan.Node, past *pastBuild) {
-	if b.Nodes[key] != nil {
+func (p *Past) keep(key plan.Key, defined map[plan.Key]*plan.Node, past *Past) {
+	if p.Nodes[key] != nil {
 		return
 	}
-	p := past.Nodes[key]
+	node := past.Nodes[key]
 	if n := defined[key]; n != nil {
-		p = &pastNode{Name: n.Name, Kind: n.Op.Kind(), Preimage: n.Preimage}
+		node = &PastNode{Name: n.Name, Kind: n.Op.Kind(), Preimage: n.Preimage}
 		if len(n.Pos) > 0 {
-			p.Pos = plan.Place(n.Pos).String()
+			node.Pos = plan.Place(n.Pos).String()
 		}
 		for _, d := range n.Deps {
-			p.Deps = append(p.Deps, d.Key)
+			node.Deps = append(node.Deps, d.Key)
 		}
 	}
-	if p == nil {
+	if node == nil {
 		return
 	}
-	b.Nodes[key] = p
-	for _, d := range p.Deps {
-		b.keep(d, defined, past)
+	p.Nodes[key] = node
+	for _, d := range node.Deps {
+		p.keep(d, defined, past)
 	}
 }

@@ -1,61 +1,37 @@
-package main
+package build
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
-	"strings"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
 )
 
-// memoryShare is how much of the host's memory machines may take together, in
-// hundredths, when --max-memory does not say.
+// memoryShare is how much of the usable memory machines may take together, in
+// hundredths, when nobody says.
 const memoryShare = 80
 
 // memoryLimit returns how many bytes machines may take together; 0 when nobody
 // knows.
-func (f *buildFlags) memoryLimit() (int64, error) {
-	if f.maxMemory != "" {
-		n, err := platforms.ParseSize(f.maxMemory)
-		if err != nil {
-			return 0, coded(exitUsage, fmt.Errorf("--max-memory: %w", err))
-		}
-		return n, nil
+func (o *Options) memoryLimit() (int64, error) {
+	if o.MaxMemory != 0 {
+		return o.MaxMemory, nil
 	}
-	total, err := hostMemory()
+	total, err := usableMemory(os.DirFS("/"))
 	return total / 100 * memoryShare, err
 }
 
-// hostMemory returns the memory of this host in bytes, or 0 where the system does
-// not tell as Linux does.
-func hostMemory() (int64, error) {
-	data, err := os.ReadFile("/proc/meminfo")
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	} else if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "MemTotal:" {
-			kib, err := strconv.ParseInt(f[1], 10, 64)
-			return kib << 10, err
-		}
-	}
-	return 0, nil
-}
-
 // claims returns what machines take of the host beside their number.
-func (s *session) claims(f *buildFlags) func(n *plan.Node) []solve.Claim {
+func (b *Build) claims(o Options) func(n *plan.Node) []solve.Claim {
 	return func(n *plan.Node) []solve.Claim {
-		size, ok := s.machineSize(n)
-		limit, err := f.memoryLimit()
+		size, ok := b.machineSize(n)
+		limit, err := o.memoryLimit()
 		if !ok || err != nil || limit == 0 {
-			return nil // a wrong limit was told before
+			return nil // told by checkSizes
 		}
 		cpus := int64(size.CPUs)
 		return []solve.Claim{
@@ -66,12 +42,12 @@ func (s *session) claims(f *buildFlags) func(n *plan.Node) []solve.Claim {
 }
 
 // machineSize returns what the machine that n runs in takes of this host.
-func (s *session) machineSize(n *plan.Node) (platforms.Resources, bool) {
+func (b *Build) machineSize(n *plan.Node) (platforms.Resources, bool) {
 	p := workPlatform(n)
 	if p == nil {
 		return platforms.Resources{}, false
 	}
-	d, err := s.drivers.get(p)
+	d, err := b.Driver(p)
 	if err != nil {
 		return platforms.Resources{}, false // told where the driver is asked for more
 	}
@@ -83,15 +59,15 @@ func (s *session) machineSize(n *plan.Node) (platforms.Resources, bool) {
 }
 
 // checkSizes refuses machines that do not fit in the limit at all.
-func (s *session) checkSizes(nodes []*plan.Node, f *buildFlags) error {
-	limit, err := f.memoryLimit()
+func (b *Build) checkSizes(nodes []*plan.Node, o Options) error {
+	limit, err := o.memoryLimit()
 	if err != nil || limit == 0 {
 		return err
 	}
 	var errs []error
 	told := map[string]bool{}
 	for _, n := range nodes {
-		size, ok := s.machineSize(n)
+		size, ok := b.machineSize(n)
 		if !ok || size.Memory <= limit || told[workPlatform(n).ID()] {
 			continue
 		}
@@ -101,5 +77,5 @@ func (s *session) checkSizes(nodes []*plan.Node, f *buildFlags) error {
 			"%s: a machine takes %s of memory, and machines may take %s together: give it less, or raise --max-memory",
 			p.Name, platforms.FormatSize(size.Memory>>20<<20), platforms.FormatSize(limit>>20<<20))})
 	}
-	return coded(exitHost, errors.Join(errs...))
+	return of(KindHost, errors.Join(errs...))
 }

@@ -1,4 +1,4 @@
-package main
+package build
 
 import (
 	"fmt"
@@ -13,18 +13,18 @@ const maxParams = 16 << 20
 
 // params collects the values of parameters from the command line, the file of
 // parameters and the environment.
-func (a *app) params(f *definitionFlags) (map[string]builtins.Given, error) {
+func (c *Config) params() (map[string]builtins.Given, error) {
 	var file []byte
-	if f.paramsFile != "" {
+	if c.ParamsFile != "" {
 		var err error
-		if file, err = regular.ReadGiven(a.abs(f.paramsFile), maxParams); err != nil {
+		if file, err = regular.ReadGiven(c.abs(c.ParamsFile), maxParams); err != nil {
 			return nil, err
 		}
 	}
-	for _, p := range f.params {
+	for _, p := range c.Params {
 		if name, _, ok := strings.Cut(p, "="); !ok || name == "" {
-			return nil, coded(exitUsage, fmt.Errorf("-p %s: want name=value", p))
+			return nil, of(KindUsage, fmt.Errorf("-p %s: want name=value", p))
 		}
 	}
-	return builtins.ReadParams(f.params, f.paramsFile, file, a.environ())
+	return builtins.ReadParams(c.Params, c.ParamsFile, file, c.Environ)
 }

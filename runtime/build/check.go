@@ -1,0 +1,140 @@
+package build
+
+import (
+	"errors"
+	"fmt"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/export"
+	"bake.build/bake/runtime/op"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/solve"
+)
+
+// checkSecrets returns an error of the kind KindDefinition for each secret that
+// nodes use and that has no value.
+func (b *Build) checkSecrets(nodes []*plan.Node) error {
+	var errs []error
+	told := make(map[string]bool)
+	for _, n := range nodes {
+		for _, name := range solve.SecretNames(n) {
+			if _, err := b.secrets(name); err != nil && !told[name] {
+				told[name] = true
+				errs = append(errs, &plan.Error{Pos: n.Pos, Err: fmt.Errorf("secret %q: %w", name, err)})
+			}
+		}
+	}
+	return of(KindDefinition, errors.Join(errs...))
+}
+
+// checkHost returns a LackError that lists what this host lacks to run nodes.
+func (b *Build) checkHost(nodes []*plan.Node) error {
+	problems, err := b.lacking(nodes)
+	if err != nil || len(problems) == 0 {
+		return err
+	}
+	return of(KindHost, &LackError{problems})
+}
+
+// Lacking returns what this host lacks to run what the schedule says.
+func (b *Build) Lacking(schedule *solve.Schedule) ([]platforms.Problem, error) {
+	return b.lacking(b.toRun(schedule))
+}
+
+func (b *Build) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
+	var all problemSet
+	checked := make(map[string][]platforms.Problem) // by the ID of the platform
+	for _, n := range nodes {
+		if artifact := diskArtifact(n); artifact != nil {
+			problems, err := b.lackingExport(n, artifact)
+			if err != nil {
+				return nil, err
+			}
+			all.add(problems...)
+			continue
+		}
+		if n.Platform == nil {
+			continue
+		}
+		problems, ok := checked[n.Platform.ID()]
+		if !ok {
+			d, err := b.Driver(n.Platform)
+			if err != nil {
+				return nil, err
+			}
+			if c, ok := d.(platforms.Checker); ok {
+				problems = c.Check()
+			}
+			checked[n.Platform.ID()] = problems
+		}
+		kind := ""
+		if src, ok := n.Op.(plan.Source); ok {
+			kind = src.Origin().Kind
+		}
+		all.add(b.lackingArch(n)...)
+		for _, p := range problems {
+			if !p.Optional && (p.Origin == "" || p.Origin == kind) {
+				all.add(p)
+			}
+		}
+	}
+	return all.list, nil
+}
+
+// diskArtifact returns what n writes of its layer, or nil when it is no export of it.
+func diskArtifact(n *plan.Node) *export.Op {
+	switch o := n.Op.(type) {
+	case *export.Op:
+		return o
+	case *export.Publish:
+		return o.Disk()
+	}
+	return nil
+}
+
+// lackingExport returns what this host lacks to write the artifact n.
+func (b *Build) lackingExport(n *plan.Node, artifact *export.Op) ([]platforms.Problem, error) {
+	d, err := b.Driver(workPlatform(n))
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := d.(platforms.Disker); !ok {
+		return b.Formats.Problems(artifact.Formats, artifact.Boot), nil
+	}
+	problems := b.Formats.ProblemsFromDisk(artifact.Formats)
+	if t, ok := d.(platforms.DiskTreer); ok && b.Formats.FromFiles(artifact.Formats) {
+		problems = append(problems, t.CheckDiskTree()...)
+	}
+	return problems, nil
+}
+
+// lackingArch returns what this host lacks to run programs of the architecture of
+// n's layer, where n runs some.
+func (b *Build) lackingArch(n *plan.Node) []platforms.Problem {
+	switch o := n.Op.(type) {
+	case *op.Shell, *op.Test:
+	case plan.Source:
+		if kind := o.Origin().Kind; kind != "debian" && kind != "ubuntu" {
+			return nil
+		}
+	default:
+		return nil
+	}
+	d, err := b.Driver(n.Platform)
+	if err != nil {
+		return nil // told where the driver is asked for more
+	}
+	if c, ok := d.(platforms.ArchChecker); ok {
+		return c.CheckArch(archOf(n))
+	}
+	return nil
+}
+
+// workPlatform returns the platform whose machines and files n works with, or nil:
+// for an image that is registered elsewhere, that of its layer.
+func workPlatform(n *plan.Node) *plan.Platform {
+	if _, ok := n.Op.(*export.Publish); ok {
+		return n.Deps[0].Platform
+	}
+	return n.Platform
+}

@@ -1,0 +1,82 @@
+package build
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"bake.build/bake/builtins"
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/export"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/solve"
+)
+
+// diskFormats are the formats that machines start from, by the ends of names.
+var diskFormats = map[string]string{".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".vmdk": "vmdk", ".vdi": "vdi", ".vhd": "vhd"}
+
+// DiskFormat returns the format of a disk that a machine starts from, by the end of
+// its file's name, or "".
+func DiskFormat(name string) string { return diskFormats[strings.ToLower(filepath.Ext(name))] }
+
+// Image builds the one artifact that name names, unless it stands, and fills its
+// file into the image: its path and format, and its architecture and boot mode where
+// image does not say them.
+func (b *Build) Image(ctx context.Context, name string, image *platforms.Image, o Options) error {
+	targets, err := Choose(b.Definition.Artifacts, []string{name})
+	if err != nil {
+		return err
+	}
+	if len(targets) != 1 {
+		return of(KindUsage, fmt.Errorf("%s names %d artifacts, want one", name, len(targets)))
+	}
+	n := targets[0].Node
+	if _, ok := n.Op.(*export.Publish); ok {
+		return of(KindDefinition, fmt.Errorf("the artifact %s is an image of %s, and has no disk that a machine starts from", name, n.Platform.Name))
+	}
+	files, err := b.artifactFiles(ctx, targets[0], o)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(files, func(f solve.File) bool { return diskFormats["."+kindOf(f.Format)] != "" })
+	if i < 0 {
+		return of(KindDefinition, fmt.Errorf("the artifact %s has no disk that a machine starts from", name))
+	}
+	image.Path, image.Format = b.abs(files[i].Path), kindOf(files[i].Format)
+	image.Arch = cmp.Or(image.Arch, archOf(n))
+	if op, ok := n.Op.(*export.Op); ok && op.Boot == "uefi" {
+		image.UEFI = true
+	}
+	return nil
+}
+
+// artifactFiles returns the files of an artifact, which is built unless it stands.
+func (b *Build) artifactFiles(ctx context.Context, target builtins.Target, o Options) ([]solve.File, error) {
+	targets := []builtins.Target{target}
+	d, err := b.decision(ctx, target.Node)
+	if err != nil || d.State == solve.Cached {
+		return d.Files, err
+	}
+	if _, err := b.Run(ctx, targets, o); err != nil {
+		return nil, err
+	}
+	d, err = b.decision(ctx, target.Node)
+	return d.Files, err
+}
+
+func (b *Build) decision(ctx context.Context, n *plan.Node) (solve.Decision, error) {
+	schedule, err := b.decide(ctx, []*plan.Node{n})
+	if err != nil {
+		return solve.Decision{}, err
+	}
+	return schedule.Of(n), nil
+}
+
+// kindOf is the format without its variant: vmdk-sparse is vmdk to who reads it.
+func kindOf(format string) string {
+	kind, _, _ := strings.Cut(format, "-")
+	return kind
+}
