@@ -143,7 +143,7 @@ func (c *Cover) Settle(upper string) error {
 			return fmt.Errorf("settle %s: %w", c.files[i].name, err)
 		}
 	}
-	return nil
+	return c.settleCopies(upper)
 }
 
 func (f *file) settle(r *image) error {

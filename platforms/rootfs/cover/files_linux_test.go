@@ -94,3 +94,62 @@ func TestSettleFollowsNoLink(t *testing.T) {
 		}
 	}
 }
+
+// TestSettleCopies keeps what a step copies of the cover's files as the image's own.
+func TestSettleCopies(t *testing.T) {
+	for name, tt := range map[string]struct{ had, want string }{
+		"image has one":  {"nameserver 192.0.2.1\n", "nameserver 192.0.2.1\n"},
+		"image has none": {"", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, dir := t.TempDir(), t.TempDir()
+			etc := filepath.Join(root, "etc")
+			if err := os.MkdirAll(filepath.Join(etc, "resolvconf/resolv.conf.d"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if tt.had != "" {
+				if err := os.WriteFile(filepath.Join(etc, "resolv.conf"), []byte(tt.had), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := Make(root, dir, Options{Hostname: "bake", Resolv: []byte("nameserver 198.51.100.1\n")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := os.ReadFile(filepath.Join(dir, "etc/resolv.conf"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			outside := filepath.Join(t.TempDir(), "victim")
+			copies := []string{filepath.Join(etc, ".resolv.conf.systemd-resolved.bak"), filepath.Join(etc, "resolvconf/resolv.conf.d/original")}
+			for _, name := range append(copies, outside) {
+				if err := os.WriteFile(name, found, 0o640); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Symlink(outside, filepath.Join(etc, "link")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(etc, "other"), []byte(strings.Repeat("x", len(found))), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Settle(root); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range copies {
+				if b, err := os.ReadFile(name); err != nil || string(b) != tt.want {
+					t.Errorf("%s: %q, %v, want %q", name, b, err, tt.want)
+				}
+				if fi, err := os.Stat(name); err != nil || fi.Mode() != 0o640 {
+					t.Errorf("%s: %v, %v", name, fi.Mode(), err)
+				}
+			}
+			if b, err := os.ReadFile(outside); err != nil || string(b) != string(found) {
+				t.Errorf("a file outside is %q, %v", b, err)
+			}
+			if b, err := os.ReadFile(filepath.Join(etc, "other")); err != nil || len(b) != len(found) {
+				t.Errorf("another file of that size is %q, %v", b, err)
+			}
+		})
+	}
+}

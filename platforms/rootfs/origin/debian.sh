@@ -130,6 +130,12 @@ customize() {
 		: >"$1/etc/resolv.conf"
 		chmod 644 "$1/etc/resolv.conf"
 	fi
+	# Packages keep a copy of what they found there.
+	find "$1/etc" -type f -size "$(wc -c </etc/resolv.conf)c" -exec cmp -s {} /etc/resolv.conf \; -print |
+		while read -r copy; do
+			: >"$copy"
+			chmod 644 "$copy"
+		done
 	rm -f "$1/etc/hostname"
 	echo localhost >"$1/etc/hostname"
 	chmod 644 "$1/etc/hostname"
