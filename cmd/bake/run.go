@@ -78,6 +78,9 @@ func (a *app) runImage(ctx context.Context, args []string, f *runFlags) error {
 		return a.runFile(ctx, image, f)
 	}
 	if len(args) == 1 && isImagePath(name) {
+		if _, err := os.Stat(a.abs(name)); err == nil {
+			return coded(exitUsage, fmt.Errorf("%s: not a regular file", name))
+		}
 		return coded(exitUsage, fmt.Errorf("%s: no such file", name))
 	}
 	return a.withMachines(ctx, file, &f.buildFlags, func(s *session) error {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,6 +85,8 @@ func TestHostileArchives(t *testing.T) {
 		{"opaque through a link", archive.Options{NoOwners: true, Whiteouts: archive.WhiteoutDelete, Links: archive.LinksBeneath},
 			[]tar.Header{link("l", "../outside"), file("l/.wh..wh..opq")}, "entry escapes"},
 		{"unknown type", unowned, []tar.Header{{Typeflag: 'Z', Name: "z"}}, "unknown type"},
+		{"owner that chown leaves", archive.Options{}, []tar.Header{{Typeflag: tar.TypeReg, Name: "f", Uid: math.MaxUint32}}, "no such number"},
+		{"owner whose low bits are root's", archive.Options{}, []tar.Header{{Typeflag: tar.TypeReg, Name: "f", Gid: 1 << 32}}, "no such number"},
 		{"file as top", unowned, []tar.Header{{Typeflag: tar.TypeSymlink, Name: ".", Linkname: "/"}}, "not a directory"},
 		{"file as parent", unowned, []tar.Header{file("f"), file("f/g")}, "not a directory"},
 	} {

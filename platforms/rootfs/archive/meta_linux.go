@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path"
 	"slices"
@@ -31,8 +32,16 @@ func (u *unpacker) meta(dir int, base string, h *tar.Header) error {
 	return setTimes(dir, base, times(h))
 }
 
+// isID reports whether n is the number of a user or a group. The highest of 32
+// bits means "leave it as it is" to the kernel, and of a larger number it would take
+// the lowest bits: both could be those of root.
+func isID(n int) bool { return n >= 0 && int64(n) < math.MaxUint32 }
+
 func (u *unpacker) ownerAndMode(dir int, base string, h *tar.Header) error {
 	if !u.NoOwners {
+		if !isID(h.Uid) || !isID(h.Gid) {
+			return fmt.Errorf("change owner to %d:%d: no such number: they end at %d", h.Uid, h.Gid, uint32(math.MaxUint32-1))
+		}
 		if err := unix.Fchownat(dir, base, h.Uid, h.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return fmt.Errorf("change owner to %d:%d: %w", h.Uid, h.Gid, err)
 		}

@@ -72,11 +72,25 @@ func checkDocuments(dir string) (err error) {
 	return check("index.json")
 }
 
-// checkConfigSize fails for a manifest whose configuration is too large to be
-// read into memory, before it is asked for.
-func checkConfigSize(m *v1.Manifest) error {
+// maxLayers is how many layers an image has at most. Docker and podman, which mount
+// them, take 128.
+const maxLayers = 500
+
+// checkManifest fails for a manifest whose configuration is too large to be read
+// into memory, before it is asked for, or which names layers without end.
+func checkManifest(m *v1.Manifest) error {
+	if err := checkLayers(len(m.Layers)); err != nil {
+		return err
+	}
 	if m.Config.Size > maxDocument {
 		return fmt.Errorf("its configuration has %d bytes, more than %d", m.Config.Size, maxDocument)
+	}
+	return nil
+}
+
+func checkLayers(n int) error {
+	if n > maxLayers {
+		return fmt.Errorf("it has %d layers, more than %d", n, maxLayers)
 	}
 	return nil
 }

@@ -55,6 +55,36 @@ func TestDocumentsAreBounded(t *testing.T) {
 	}
 }
 
+// TestLayersAreBounded has images that name one layer again and again.
+func TestLayersAreBounded(t *testing.T) {
+	layer := `{"mediaType": "application/vnd.oci.image.layer.v1.tar", "size": 1, "digest": "sha256:` + strings.Repeat("a", 64) + `"}`
+	config := []byte(`{"os": "linux"}`)
+	many := fmt.Appendf(nil, `{"schemaVersion": 2, "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": 2, "digest": "sha256:%s"}, "layers": [%s]}`,
+		hexDigest(config), strings.TrimSuffix(strings.Repeat(layer+",", maxLayers+1), ","))
+	blob := func(b []byte) string { return "blobs/sha256/" + hexDigest(b) }
+	for what, files := range map[string]map[string][]byte{
+		"docker": {"manifest.json": []byte(`[{"Config": "c.json", "Layers": [` + strings.TrimSuffix(strings.Repeat(`"l",`, maxLayers+1), ",") + `]}]`), "c.json": config},
+		"layout": {"index.json": fmt.Appendf(nil, `{"schemaVersion": 2, "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 2, "digest": "sha256:%s"}]}`, hexDigest(many)),
+			blob(many): many, blob(config): config},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, data := range files {
+				if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := folderImage(dir, "", v1.Platform{OS: "linux", Architecture: "amd64"})
+			if err == nil || !strings.Contains(err.Error(), "it has 501 layers, more than 500") {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
 // TestGrowth holds that what an archive unpacks to is bounded by its size, and
 // that an archive of zeros, as of a disk image, is well within.
 func TestGrowth(t *testing.T) {

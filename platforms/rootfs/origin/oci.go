@@ -148,7 +148,7 @@ func openImage(ctx context.Context, opts Options, o platforms.Origin, h platform
 	if err == nil {
 		var m *v1.Manifest
 		if m, err = img.Manifest(); err == nil {
-			err = checkConfigSize(m)
+			err = checkManifest(m)
 		}
 	}
 	if err == nil {
@@ -270,7 +270,7 @@ func selectImage(index v1.ImageIndex, want v1.Platform) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkConfigSize(manifest); err != nil {
+	if err := checkManifest(manifest); err != nil {
 		return nil, err
 	}
 	if err := checkDigest(img.RawConfigFile, manifest.Config.Digest); err != nil {

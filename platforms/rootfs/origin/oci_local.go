@@ -147,6 +147,9 @@ func dockerImage(root *os.Root, tag string) (v1.Image, error) {
 	if len(manifests) != 1 {
 		return nil, fmt.Errorf("holds %d images (%s), of which one must be chosen: name it after a colon, as in ./images.tar:latest", len(manifests), strings.Join(tags, ", "))
 	}
+	if err := checkLayers(len(manifests[0].Layers)); err != nil {
+		return nil, err
+	}
 	f := &dockerFolder{root: root, layers: manifests[0].Layers}
 	if f.config, err = readDocument(root, path.Clean(manifests[0].Config)); err != nil {
 		return nil, err
