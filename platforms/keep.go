@@ -5,30 +5,6 @@ import (
 	"time"
 )
 
-// A Keeper is a Driver that keeps the layers of its steps on the platform, where
-// others find them, and not in the store. Such a layer holds all of the layers
-// below it: Boot and Disk use the last one of a chain alone. The first layer of a
-// chain is in the store as on other platforms. The driver's machines are Savers.
-type Keeper interface {
-	// Kept returns the references of those of the layers that the platform has, by
-	// their keys.
-	Kept(ctx context.Context, keys []string) (refs map[string]string, err error)
-}
-
-// A Saver is a Machine that chooses which of its states become layers.
-type Saver interface {
-	// Save is Commit for a layer that the platform keeps. The reference is "" when
-	// the state was not worth a layer.
-	Save(ctx context.Context, s State) (ref string, err error)
-}
-
-// A State is a state of a machine that could become a layer.
-type State struct {
-	Key    string // of the layer
-	Name   string // of its step, for users
-	Needed bool   // something else than the next step in this machine needs the layer
-}
-
 // A LayerPublisher is a Publisher that registers its own layers as images, without
 // their disks coming to this host.
 type LayerPublisher interface {

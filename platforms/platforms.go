@@ -22,10 +22,10 @@ type Driver interface {
 	// content is an input of the plan) is returned as it is.
 	Pin(ctx context.Context, o Origin) (Origin, error)
 
-	// Import fills the empty directory dir with the first layer of a chain and
-	// returns the driver's own reference to it, which may be empty. It fails
-	// rather than import anything else than what o.Pin names.
-	Import(ctx context.Context, o Origin, dir string, out Sink) (ref string, err error)
+	// Import fills the empty directory dir with the first layer of a chain and says
+	// what it has made, which is never dropped. It fails rather than import anything
+	// else than what o.Pin names.
+	Import(ctx context.Context, o Origin, dir string, out Sink) (Made, error)
 
 	// Boot opens a machine whose disk is the last layer of chain. The chain
 	// runs from the oldest layer to the newest and is never empty.
@@ -50,19 +50,12 @@ type Machine interface {
 	// stream are relative to the directory that holds src.
 	Read(ctx context.Context, src string, tar io.Writer) error
 
-	// Commit freezes the state so far as a layer in the empty directory dir,
-	// which lies on the store's file system. The machine goes on from there.
-	Commit(ctx context.Context, dir string) (ref string, err error)
+	// Commit freezes the state so far as the layer that s names, in its directory or
+	// on the platform, and says what it has made. The machine goes on from there.
+	Commit(ctx context.Context, s State) (Made, error)
 
 	// Close ends the machine and drops what was not committed.
 	Close() error
-}
-
-// A Layer is one committed state of a machine's disk.
-type Layer struct {
-	Key string // hex; unique in the store
-	Dir string // absolute path of what Import or Commit filled; read-only
-	Ref string // what Import or Commit returned
 }
 
 // A Cmd is one command for a Machine.
@@ -283,7 +276,8 @@ type Limiter interface {
 	MaxMachines() int
 }
 
-// A Sizer says what one of the driver's machines takes of this host.
+// A Sizer says what one of the driver's machines takes of this host: nothing, where it
+// runs elsewhere.
 type Sizer interface {
 	MachineSize() Resources
 }

@@ -54,7 +54,7 @@ func (a *app) plan(ctx context.Context, args []string, f *buildFlags, asJSON boo
 		if err := s.writePlan(targets, schedule, past); err != nil {
 			return err
 		}
-		if err := s.warnOfHost(schedule); err != nil {
+		if err := s.warnOfHost(ctx, schedule); err != nil {
 			return err
 		}
 		for _, err := range s.Foresee(ctx, schedule) {
@@ -82,8 +82,8 @@ func (s *session) writeJSON(targets []builtins.Target, schedule *solve.Schedule)
 }
 
 // warnOfHost tells what this host lacks to run what the schedule says.
-func (s *session) warnOfHost(schedule *solve.Schedule) error {
-	problems, err := s.Lacking(schedule)
+func (s *session) warnOfHost(ctx context.Context, schedule *solve.Schedule) error {
+	problems, err := s.Lacking(ctx, schedule)
 	if len(problems) > 0 {
 		fmt.Fprintln(s.stderr, "the build would not start on this host:")
 		writeProblems(s.stderr, problems)

@@ -58,6 +58,25 @@ func parseFacts(text string) facts {
 	return facts{arch: values["arch"], boot: values["boot"], device: values["device"], origin: values["origin"], user: values["user"]}
 }
 
+// traits are what layers are that the facts hold for.
+func (f facts) traits() platforms.Traits {
+	t := platforms.Traits{Arch: f.arch}
+	if f.arch == string(types.ArchitectureValuesX8664) {
+		t.Arch = "amd64"
+	}
+	switch types.BootModeValues(f.boot) {
+	case types.BootModeValuesUefi:
+		t.Boot = "uefi"
+	case types.BootModeValuesUefiPreferred:
+		t.Boot = "bios+uefi"
+	default: // as AWS starts what nobody said otherwise of
+		if t.Boot = "bios"; t.Arch == "arm64" {
+			t.Boot = "uefi"
+		}
+	}
+	return t
+}
+
 // users are the users of distributions, by the beginning of their AMIs' names.
 var users = []struct{ prefix, user string }{
 	{"debian-", "admin"}, {"ubuntu", "ubuntu"}, {"fedora", "fedora"}, {"rocky", "rocky"}, {"bitnami", "bitnami"},
@@ -112,6 +131,21 @@ func (d *driver) imageBase(ctx context.Context, region, id string) (*base, error
 	if ami == nil {
 		return nil, fmt.Errorf("%s: there is no AMI %s any more, or this account may not use it", region, id)
 	}
+	b := baseOf(region, ami)
+	if b.tags[tagKey] == "" {
+		return b, nil
+	}
+	f := parseFacts(b.tags[tagFacts])
+	b.user, b.origin = f.user, f.origin
+	if _, err := d.waitImage(ctx, region, id); err != nil {
+		return nil, err
+	}
+	return b, d.used(ctx, b)
+}
+
+// baseOf returns what an AMI is.
+func baseOf(region string, ami *types.Image) *base {
+	id := aws.ToString(ami.ImageId)
 	b := &base{region: region, ami: id, tags: tagsOf(ami.Tags), facts: facts{
 		arch: cmp.Or(string(ami.Architecture), string(types.ArchitectureValuesX8664)), boot: string(ami.BootMode), device: cmp.Or(aws.ToString(ami.RootDeviceName), "/dev/xvda"),
 		origin: id, user: userOf(aws.ToString(ami.Name)),
@@ -126,15 +160,7 @@ func (d *driver) imageBase(ctx context.Context, region, id string) (*base, error
 			b.volumes = append(b.volumes, aws.ToString(m.DeviceName))
 		}
 	}
-	if b.tags[tagKey] == "" {
-		return b, nil
-	}
-	f := parseFacts(b.tags[tagFacts])
-	b.user, b.origin = f.user, f.origin
-	if _, err := d.waitImage(ctx, region, id); err != nil {
-		return nil, err
-	}
-	return b, d.used(ctx, b)
+	return b
 }
 
 // plainLinux is the operation of instances whose system costs nothing.
@@ -167,9 +193,10 @@ func now() string { return time.Now().UTC().Format(time.RFC3339) }
 // keysAtOnce is how many values a filter may have.
 const keysAtOnce = 200
 
-// Kept implements platforms.Keeper: layers are found by their tags, whoever of the
-// account has made them. Where two builds have made one at once, the first counts.
-func (d *driver) Kept(ctx context.Context, keys []string) (map[string]string, error) {
+// FindLayers implements platforms.RemoteLayers: layers are found by their tags, whoever
+// of the account has made them. Where two builds have made one at once, the first
+// counts.
+func (d *driver) FindLayers(ctx context.Context, keys []string) (map[string]platforms.Layer, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
@@ -177,10 +204,10 @@ func (d *driver) Kept(ctx context.Context, keys []string) (map[string]string, er
 	if err != nil {
 		return nil, err
 	}
-	refs, begun := map[string]string{}, map[string]string{}
+	found, begun := map[string]platforms.Layer{}, map[string]string{}
 	add := func(tags map[string]string, ref, at string) {
 		if key := tags[tagKey]; key != "" && (begun[key] == "" || at < begun[key]) {
-			refs[key], begun[key] = ref, at
+			found[key], begun[key] = platforms.Layer{Key: key, Ref: ref, Traits: parseFacts(tags[tagFacts]).traits()}, at
 		}
 	}
 	for chunk := range slices.Chunk(keys, keysAtOnce) {
@@ -205,7 +232,7 @@ func (d *driver) Kept(ctx context.Context, keys []string) (map[string]string, er
 			add(tagsOf(i.Tags), aws.ToString(i.ImageId), aws.ToString(i.CreationDate))
 		}
 	}
-	return refs, nil
+	return found, nil
 }
 
 // PruneLayers implements platforms.Pruner, in all regions.

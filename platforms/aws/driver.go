@@ -51,9 +51,11 @@ type driver struct {
 
 var (
 	_ platforms.Driver         = (*driver)(nil)
-	_ platforms.Keeper         = (*driver)(nil)
+	_ platforms.RemoteLayers   = (*driver)(nil)
+	_ platforms.Describer      = (*driver)(nil)
 	_ platforms.PinNamer       = (*driver)(nil)
 	_ platforms.Limiter        = (*driver)(nil)
+	_ platforms.Sizer          = (*driver)(nil)
 	_ platforms.Disker         = (*driver)(nil)
 	_ platforms.Publisher      = (*driver)(nil)
 	_ platforms.LayerPublisher = (*driver)(nil)
@@ -112,6 +114,9 @@ func (d *driver) MaxMachines() int {
 	}
 	return cmp.Or(d.options.MaxInstances, defaultInstances)
 }
+
+// MachineSize implements platforms.Sizer: instances take nothing of this host.
+func (d *driver) MachineSize() platforms.Resources { return platforms.Resources{} }
 
 // firstCost is what a snapshot is held to cost before one was made.
 const firstCost = 30 * time.Second

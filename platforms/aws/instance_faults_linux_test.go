@@ -163,8 +163,8 @@ func TestFailedSnapshot(t *testing.T) {
 	if slices.Contains(w.cloud.Snapshots(), ref) {
 		t.Error("the failed snapshot is there")
 	}
-	if refs, err := d.Kept(t.Context(), []string{"0a"}); err != nil || len(refs) != 0 {
-		t.Errorf("kept %v, %v", refs, err)
+	if found, err := d.FindLayers(t.Context(), []string{"0a"}); err != nil || len(found) != 0 {
+		t.Errorf("found %v, %v", found, err)
 	}
 }
 
@@ -201,8 +201,9 @@ func (w *world) whole(ctx context.Context, d *driver, ami string) error {
 	m, err := d.Boot(ctx, []platforms.Layer{{Ref: ami}}, &sink{})
 	ref := ""
 	if err == nil {
-		ref, err = m.(*machine).Save(ctx, platforms.State{Key: "0a", Name: "one", Needed: true})
-		err = errors.Join(err, m.Close())
+		var made platforms.Made
+		made, err = m.Commit(ctx, platforms.State{Key: "0a", Name: "one", Needed: true})
+		ref, err = made.Ref, errors.Join(err, m.Close())
 	}
 	if err == nil {
 		m, err = d.Boot(ctx, []platforms.Layer{{Ref: ref}}, &sink{})

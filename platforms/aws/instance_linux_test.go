@@ -78,11 +78,14 @@ func (w *world) sh(m platforms.Machine, script string) string {
 
 func (w *world) save(m *machine, key string, needed bool) string {
 	w.Helper()
-	ref, err := m.Save(w.Context(), platforms.State{Key: key, Name: "step " + key, Needed: needed})
+	made, err := m.Commit(w.Context(), platforms.State{Key: key, Name: "step " + key, Needed: needed})
 	if err != nil {
 		w.Fatal(err)
 	}
-	return ref
+	if made.Dropped != (made.Ref == "") {
+		w.Errorf("made %+v", made)
+	}
+	return made.Ref
 }
 
 // TestInstance goes the way of a build: an instance on an AMI, a layer of it, another
@@ -138,9 +141,9 @@ test -s /etc/machine-id; test -s /var/lib/systemd/random-seed; test -s /etc/ssh/
 
 	// A colleague finds the layer by its key and begins on it.
 	other := w.launching()
-	refs, err := other.Kept(t.Context(), []string{"0a", "0b"})
-	if err != nil || len(refs) != 1 || refs["0a"] != ref {
-		t.Fatalf("kept: %v, %v", refs, err)
+	layers, err := other.FindLayers(t.Context(), []string{"0a", "0b"})
+	if want := (platforms.Layer{Key: "0a", Ref: ref, Traits: platforms.Traits{Arch: "amd64", Boot: "bios"}}); err != nil || len(layers) != 1 || layers["0a"] != want {
+		t.Fatalf("found %v, %v; want %v", layers, err, want)
 	}
 	m2 := w.boot(other, ref)
 	if got := w.sh(m2, "cat /etc/layer"); got != "layer one\n" {
@@ -371,9 +374,9 @@ func TestProductCodes(t *testing.T) {
 	if _, err := d.PublishLayer(t.Context(), layerPublication(Publication{VolumeSize: "9G"}), platforms.Layer{Ref: ref}, &sink{}); err == nil || !strings.Contains(err.Error(), "volume_size: the image is a copy of "+ref) {
 		t.Errorf("got %v", err)
 	}
-	refs, err := d.Kept(t.Context(), []string{"0a"})
-	if err != nil || refs["0a"] != ref {
-		t.Errorf("kept: %v, %v", refs, err)
+	layers, err := d.FindLayers(t.Context(), []string{"0a"})
+	if err != nil || layers["0a"].Ref != ref {
+		t.Errorf("found %v, %v", layers, err)
 	}
 }
 

@@ -49,7 +49,6 @@ type machine struct {
 
 var (
 	_ platforms.Machine    = (*machine)(nil)
-	_ platforms.Saver      = (*machine)(nil)
 	_ platforms.Rebooter   = (*machine)(nil)
 	_ platforms.Sheller    = (*machine)(nil)
 	_ platforms.PortWaiter = (*machine)(nil)
@@ -208,14 +207,6 @@ func (m *machine) WaitPort(ctx context.Context, port int) error {
 
 const portPause = 100 * time.Millisecond
 
-// Commit implements platforms.Machine. Layers are kept on AWS, by Save.
-func (m *machine) Commit(ctx context.Context, _ string) (string, error) {
-	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
-	}
-	return "", errors.New("layers of aws are kept on AWS")
-}
-
 // worth reports whether a state is worth a layer.
 func (m *machine) worth(s platforms.State) bool {
 	switch m.d.options.Checkpoint {
@@ -227,12 +218,31 @@ func (m *machine) worth(s platforms.State) bool {
 	return s.Needed || time.Since(m.since) > m.d.snapshotCost()
 }
 
-// Save implements platforms.Saver. The instance goes on while AWS makes the
-// snapshot.
-func (m *machine) Save(ctx context.Context, s platforms.State) (ref string, err error) {
-	if !m.worth(s) {
-		return "", nil
+// Commit implements platforms.Machine. Layers are kept on AWS. The instance goes on
+// while AWS makes the snapshot.
+func (m *machine) Commit(ctx context.Context, s platforms.State) (platforms.Made, error) {
+	if ctx.Err() != nil {
+		return platforms.Made{}, context.Cause(ctx)
 	}
+	if m.isClosed() {
+		return platforms.Made{}, fmt.Errorf("commit: the machine of %s is closed", m.id)
+	}
+	if !m.worth(s) {
+		return platforms.Made{Dropped: true}, nil
+	}
+	ref, err := m.save(ctx, s)
+	return platforms.Made{Ref: ref, Traits: m.traits(), Dropped: ref == ""}, err
+}
+
+func (m *machine) isClosed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.closed
+}
+
+// save makes the snapshot or the image that is the layer. The reference is "" where
+// AWS asks to wait and nobody needs it.
+func (m *machine) save(ctx context.Context, s platforms.State) (ref string, err error) {
 	if err := m.explain(ctx, m.hide(ctx)); err != nil {
 		return "", fmt.Errorf("take away what was put there for the build: %w", err)
 	}

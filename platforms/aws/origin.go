@@ -214,21 +214,39 @@ func (d *driver) ami(ctx context.Context, region, id string) (*types.Image, erro
 }
 
 // Import implements platforms.Driver: nothing but the AMI's id is kept.
-func (d *driver) Import(ctx context.Context, o platforms.Origin, _ string, out platforms.Sink) (string, error) {
+func (d *driver) Import(ctx context.Context, o platforms.Origin, _ string, out platforms.Sink) (platforms.Made, error) {
+	b, name, err := d.origin(ctx, o)
+	if err != nil {
+		return platforms.Made{}, err
+	}
+	_, err = fmt.Fprintf(out, "%s: %s (%s)\n", b.region, b.ami, name)
+	return platforms.Made{Ref: b.ami, Traits: b.traits()}, err
+}
+
+// Describe implements platforms.Describer. It asks AWS for the AMI.
+func (d *driver) Describe(ctx context.Context, o platforms.Origin) (platforms.Traits, error) {
+	b, _, err := d.origin(ctx, o)
+	if err != nil {
+		return platforms.Traits{}, err
+	}
+	return b.traits(), nil
+}
+
+// origin returns the AMI that o is pinned to, and its name.
+func (d *driver) origin(ctx context.Context, o platforms.Origin) (b *base, name string, err error) {
 	region, err := d.clients.region(ctx)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if o.Pin == nil {
-		return "", errors.New("the origin has no pin")
+		return nil, "", errors.New("the origin has no pin")
 	}
 	ami, err := d.ami(ctx, region, o.Pin.ID)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if ami == nil {
-		return "", fmt.Errorf("%s: there is no AMI %s any more, or this account may not use it: bake update finds another one", region, o.Pin.ID)
+		return nil, "", fmt.Errorf("%s: there is no AMI %s any more, or this account may not use it: bake update finds another one", region, o.Pin.ID)
 	}
-	_, err = fmt.Fprintf(out, "%s: %s (%s)\n", region, o.Pin.ID, aws.ToString(ami.Name))
-	return o.Pin.ID, err
+	return baseOf(region, ami), aws.ToString(ami.Name), nil
 }

@@ -135,17 +135,17 @@ func (d *Driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 
 // Import implements platforms.Driver. The layer is Base with the option text
 // in /origin.
-func (d *Driver) Import(ctx context.Context, o platforms.Origin, dir string, _ platforms.Sink) (string, error) {
+func (d *Driver) Import(ctx context.Context, o platforms.Origin, dir string, _ platforms.Sink) (platforms.Made, error) {
 	if err := d.call(ctx, Import, o.Kind); err != nil {
-		return "", err
+		return platforms.Made{}, err
 	}
 	var options Origin
 	if err := o.Decode(&options); err != nil {
-		return "", fmt.Errorf("import: %w", err)
+		return platforms.Made{}, fmt.Errorf("import: %w", err)
 	}
 	t := Base()
 	t["/origin"] = &Node{Mode: 0o644, Data: []byte(options.Text)}
-	return "fake", t.save(dir)
+	return platforms.Made{Ref: "fake"}, t.save(dir)
 }
 
 // Boot implements platforms.Driver.

@@ -81,9 +81,11 @@ func TestSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := platforms.Layer{Key: "1", Dir: t.TempDir()}
-	if l.Ref, err = d.Import(t.Context(), o, l.Dir, nil); err != nil {
+	made, err := d.Import(t.Context(), o, l.Dir, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
+	l.Ref = made.Ref
 	m, err := d.Boot(t.Context(), []platforms.Layer{l}, nil)
 	if err != nil {
 		t.Fatal(err)

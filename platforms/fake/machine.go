@@ -196,13 +196,13 @@ func (m *machine) Read(ctx context.Context, src string, tar io.Writer) error {
 }
 
 // Commit implements platforms.Machine.
-func (m *machine) Commit(ctx context.Context, dir string) (string, error) {
-	_, done, err := m.begin(ctx, Commit, dir)
+func (m *machine) Commit(ctx context.Context, s platforms.State) (platforms.Made, error) {
+	_, done, err := m.begin(ctx, Commit, s.Dir)
 	if err != nil {
-		return "", err
+		return platforms.Made{}, err
 	}
 	defer done()
-	return "fake", m.tree.save(dir)
+	return platforms.Made{Ref: "fake"}, m.tree.save(s.Dir)
 }
 
 // Close implements platforms.Machine. Only the first call is counted.

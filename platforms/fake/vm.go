@@ -109,11 +109,11 @@ type vm struct {
 const consolePath = "/dev/console"
 
 // Commit implements platforms.Machine.
-func (m *vm) Commit(ctx context.Context, dir string) (string, error) {
+func (m *vm) Commit(ctx context.Context, s platforms.State) (platforms.Made, error) {
 	if m.launched {
-		return "", errors.New("commit: the machine of an image makes no layers")
+		return platforms.Made{}, errors.New("commit: the machine of an image makes no layers")
 	}
-	return m.machine.Commit(ctx, dir)
+	return m.machine.Commit(ctx, s)
 }
 
 // Reboot implements platforms.Rebooter.

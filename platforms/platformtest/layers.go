@@ -158,9 +158,9 @@ func testBranches(t *testing.T, s *suite) {
 	expect(t, m, "cat /f", "trunk\n")
 }
 
-// testKept finds layers by their keys, and opens one without those below it.
-func testKept(t *testing.T, s *suite) {
-	keeper, ok := s.Driver.(platforms.Keeper)
+// testRemote finds layers by their keys, and opens one without those below it.
+func testRemote(t *testing.T, s *suite) {
+	remote, ok := s.Driver.(platforms.RemoteLayers)
 	if !ok {
 		t.Skip("this platform's layers are in the store")
 	}
@@ -169,11 +169,11 @@ func testKept(t *testing.T, s *suite) {
 	below := s.commit(t, m, "ca11ab1e")
 	sh(t, m, "echo top > /top")
 	top := s.commit(t, m, "ca11ab1f")
-	refs, err := keeper.Kept(t.Context(), []string{below.Key, top.Key, "0123456789"})
-	if err != nil || len(refs) != 2 || refs[below.Key] != below.Ref || refs[top.Key] != top.Ref {
-		t.Errorf("Kept: %v, %v; want %v and %v", refs, err, below, top)
+	found, err := remote.FindLayers(t.Context(), []string{below.Key, top.Key, "0123456789"})
+	if err != nil || len(found) != 2 || found[below.Key] != below || found[top.Key] != top {
+		t.Errorf("FindLayers: %v, %v; want %v and %v", found, err, below, top)
 	}
-	alone, err := s.Driver.Boot(t.Context(), []platforms.Layer{{Key: top.Key, Ref: refs[top.Key]}}, sink{t})
+	alone, err := s.Driver.Boot(t.Context(), []platforms.Layer{found[top.Key]}, sink{t})
 	if err != nil {
 		t.Fatalf("Boot: %v", err)
 	}
@@ -205,7 +205,7 @@ func testClosed(t *testing.T, s *suite) {
 	if err := m.Write(t.Context(), "/tmp", pack(t)); err == nil {
 		t.Error("Write on a closed machine gives no error")
 	}
-	if _, err := m.Commit(t.Context(), s.Dir(t)); err == nil {
+	if _, err := m.Commit(t.Context(), platforms.State{Key: "c105ed", Dir: s.Dir(t), Needed: true}); err == nil {
 		t.Error("Commit on a closed machine gives no error")
 	}
 }

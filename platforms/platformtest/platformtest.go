@@ -70,7 +70,7 @@ func Run(t *testing.T, h Harness) {
 		{"files in memory", testFiles},
 		{"commit and go on", testCommit},
 		{"branches", testBranches},
-		{"kept layers", testKept},
+		{"remote layers", testRemote},
 		{"close drops", testCloseDrops},
 		{"closed", testClosed},
 		{"concurrent machines", testConcurrent},
@@ -128,19 +128,18 @@ func (s *suite) boot(t *testing.T, layers ...platforms.Layer) platforms.Machine 
 
 func (s *suite) commit(t *testing.T, m platforms.Machine, key string) platforms.Layer {
 	t.Helper()
-	dir := s.Dir(t)
-	if saver, ok := m.(platforms.Saver); ok {
-		ref, err := saver.Save(t.Context(), platforms.State{Key: key, Name: "step " + key, Needed: true})
-		if err != nil || ref == "" {
-			t.Fatalf("Save: %q, %v", ref, err)
-		}
-		return platforms.Layer{Key: key, Dir: dir, Ref: ref}
+	state := platforms.State{Key: key, Name: "step " + key, Needed: true}
+	if _, remote := s.Driver.(platforms.RemoteLayers); !remote {
+		state.Dir = s.Dir(t)
 	}
-	ref, err := m.Commit(t.Context(), dir)
+	made, err := m.Commit(t.Context(), state)
 	if err != nil {
 		t.Fatalf("Commit: %v", err)
 	}
-	return platforms.Layer{Key: key, Dir: dir, Ref: ref}
+	if made.Dropped {
+		t.Fatal("Commit: a layer that is needed was not kept")
+	}
+	return platforms.Layer{Key: key, Dir: state.Dir, Ref: made.Ref, Traits: made.Traits}
 }
 
 // sh runs a script that must succeed and returns its standard output.

@@ -149,7 +149,7 @@ func testCanceledBefore(t *testing.T, s *suite) {
 	if err := m.Write(ctx, "/tmp", pack(t, file("f", "x", 0o644))); !errors.Is(err, context.Canceled) {
 		t.Errorf("Write: %v", err)
 	}
-	if _, err := m.Commit(ctx, s.Dir(t)); !errors.Is(err, context.Canceled) {
+	if _, err := m.Commit(ctx, platforms.State{Key: "1a", Dir: s.Dir(t), Needed: true}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Commit: %v", err)
 	}
 	if _, err := s.Driver.Boot(ctx, []platforms.Layer{s.First}, sink{t}); !errors.Is(err, context.Canceled) {

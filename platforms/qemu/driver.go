@@ -42,6 +42,7 @@ var (
 	_ platforms.Checker   = (*driver)(nil)
 	_ platforms.Sizer     = (*driver)(nil)
 	_ platforms.Closer    = (*driver)(nil)
+	_ platforms.Describer = (*driver)(nil)
 )
 
 // Spec declares the platform.

@@ -92,7 +92,7 @@ func TestMishaps(t *testing.T) {
 		{"QEMU is killed", func(t *testing.T, m *machine) {
 			time.AfterFunc(time.Second, func() { _ = m.vm.process.Process.Kill() })
 			fails(t, m, "sleep 60", "QEMU was ended by a signal: killed")
-			if _, err := m.Commit(t.Context(), w.layerDir()); err == nil {
+			if _, err := m.Commit(t.Context(), platforms.State{Dir: w.layerDir(), Needed: true}); err == nil {
 				t.Error("a dead machine was committed")
 			}
 		}},

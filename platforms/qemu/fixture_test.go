@@ -89,11 +89,11 @@ func (w *world) layerDir() string {
 func (w *world) imported(disk string) platforms.Layer {
 	w.t.Helper()
 	dir := w.layerDir()
-	ref, err := w.driver.Import(w.t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": disk}}, dir, testSink{w.t})
+	made, err := w.driver.Import(w.t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": disk}}, dir, testSink{w.t})
 	if err != nil {
 		w.t.Fatalf("Import: %v", err)
 	}
-	return platforms.Layer{Key: "first", Dir: dir, Ref: ref}
+	return platforms.Layer{Key: "first", Dir: dir, Ref: made.Ref, Traits: made.Traits}
 }
 
 func (w *world) boot(d *driver, chain ...platforms.Layer) *machine {
@@ -116,12 +116,12 @@ func (w *world) commit(m *machine, key string) platforms.Layer {
 	w.t.Helper()
 	dir := w.layerDir()
 	begin := time.Now()
-	ref, err := m.Commit(w.t.Context(), dir)
+	made, err := m.Commit(w.t.Context(), platforms.State{Key: key, Name: key, Dir: dir, Needed: true})
 	if err != nil {
 		w.t.Fatalf("Commit: %v", err)
 	}
 	w.t.Logf("committed in %v", time.Since(begin).Round(time.Millisecond))
-	return platforms.Layer{Key: key, Dir: dir, Ref: ref}
+	return platforms.Layer{Key: key, Dir: dir, Ref: made.Ref, Traits: made.Traits}
 }
 
 // sh runs a script that must succeed and returns its output.

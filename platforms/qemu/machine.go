@@ -271,52 +271,52 @@ func (m *machine) Reboot(ctx context.Context) error {
 }
 
 // Commit implements platforms.Machine.
-func (m *machine) Commit(ctx context.Context, dir string) (ref string, err error) {
+func (m *machine) Commit(ctx context.Context, s platforms.State) (platforms.Made, error) {
 	if err := m.use(true); err != nil {
-		return "", err
+		return platforms.Made{}, err
 	}
 	if m.launched {
-		return "", errors.New("a machine of a finished image cannot be committed")
+		return platforms.Made{}, errors.New("a machine of a finished image cannot be committed")
 	}
 	if err := ctx.Err(); err != nil {
-		return "", context.Cause(ctx)
+		return platforms.Made{}, context.Cause(ctx)
 	}
 	var next []*node
 	for i, size := range m.sizes {
 		n, err := m.newOverlay(ctx, i, nil)
 		if err != nil {
-			return "", fmt.Errorf("%w (disk of %d bytes)", err, size)
+			return platforms.Made{}, fmt.Errorf("%w (disk of %d bytes)", err, size)
 		}
 		next = append(next, n)
 	}
-	ref = newRef()
+	ref := newRef()
 	memory, err := m.seal(ctx, next, ref)
 	if err != nil {
-		return "", err
+		return platforms.Made{}, err
 	}
 	for i, n := range m.hw.overlays {
-		if err := os.Rename(n.File.Path, filepath.Join(dir, diskName(i))); err != nil {
-			return "", err
+		if err := os.Rename(n.File.Path, filepath.Join(s.Dir, diskName(i))); err != nil {
+			return platforms.Made{}, err
 		}
 	}
 	m.hw.overlays = next
 	if m.hw.firmware.uefi {
-		if err := os.Rename(m.vm.path(varsName+".sealed"), filepath.Join(dir, varsName)); err != nil {
-			return "", err
+		if err := os.Rename(m.vm.path(varsName+".sealed"), filepath.Join(s.Dir, varsName)); err != nil {
+			return platforms.Made{}, err
 		}
 	}
 	if memory != "" {
 		if err := m.keepMemory(memory, ref); err != nil {
-			return "", fmt.Errorf("keep the machine's memory: %w", err)
+			return platforms.Made{}, fmt.Errorf("keep the machine's memory: %w", err)
 		}
 		if err := m.startSpare(); err != nil {
-			return "", fmt.Errorf("keep the machine's memory: %w", err)
+			return platforms.Made{}, fmt.Errorf("keep the machine's memory: %w", err)
 		}
 	}
 	m.mu.Lock()
 	m.at = ref
 	m.mu.Unlock()
-	return ref, nil
+	return platforms.Made{Ref: ref, Traits: m.d.settings.traits()}, nil
 }
 
 // seal puts the overlays next on top of the present ones, at a moment at which

@@ -66,6 +66,14 @@ type settings struct {
 	args                   []string
 }
 
+// traits are what all layers of such machines are.
+func (s settings) traits() platforms.Traits {
+	if s.firmware.uefi {
+		return platforms.Traits{Arch: s.arch, Boot: "uefi"}
+	}
+	return platforms.Traits{Arch: s.arch, Boot: "bios"}
+}
+
 func (o Options) settings() (settings, error) {
 	s := settings{
 		memory: 1 << 30, cpus: o.CPUs, arch: cmp.Or(o.Arch, runtime.GOARCH), accel: cmp.Or(o.Accel, "auto"),

@@ -111,17 +111,17 @@ func (d *driver) PinName(o platforms.Origin) string {
 }
 
 // Import implements platforms.Driver.
-func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (ref string, err error) {
+func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (platforms.Made, error) {
 	opts, f, err := decode(o)
 	if err != nil {
-		return "", err
+		return platforms.Made{}, err
 	}
 	path, err := f.Local(ctx, d.host, out)
 	if err != nil {
-		return "", err
+		return platforms.Made{}, err
 	}
 	if err := f.Verify(ctx, path); err != nil {
-		return "", err
+		return platforms.Made{}, err
 	}
 	if o.Kind == "iso" {
 		err = d.install(ctx, opts, o, path, dir, out)
@@ -129,9 +129,15 @@ func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out
 		err = os.WriteFile(filepath.Join(dir, untouchedName), nil, 0o644)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w", o.Kind, f.Name, err)
+		return platforms.Made{}, fmt.Errorf("%s %s: %w", o.Kind, f.Name, err)
 	}
-	return newRef(), nil
+	return platforms.Made{Ref: newRef(), Traits: d.settings.traits()}, nil
+}
+
+// Describe implements platforms.Describer: whatever it begins with, a machine is what
+// the options say.
+func (d *driver) Describe(context.Context, platforms.Origin) (platforms.Traits, error) {
+	return d.settings.traits(), nil
 }
 
 // importFile is importDisk for a file that may be compressed.

@@ -27,11 +27,12 @@ type driver struct {
 }
 
 var (
-	_ platforms.Driver  = (*driver)(nil)
-	_ platforms.Treer   = (*driver)(nil)
-	_ platforms.Checker = (*driver)(nil)
-	_ platforms.Machine = (*machine)(nil)
-	_ platforms.Sheller = (*machine)(nil)
+	_ platforms.Driver    = (*driver)(nil)
+	_ platforms.Treer     = (*driver)(nil)
+	_ platforms.Checker   = (*driver)(nil)
+	_ platforms.Describer = (*driver)(nil)
+	_ platforms.Machine   = (*machine)(nil)
+	_ platforms.Sheller   = (*machine)(nil)
 )
 
 func open(o Options, h platforms.Host) (platforms.Driver, error) {
@@ -78,8 +79,18 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 func (d *driver) PinName(o platforms.Origin) string { return origin.PinName(o) }
 
 // Import implements platforms.Driver.
-func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (string, error) {
-	return "", origin.Import(ctx, o, dir, d.host, out)
+func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (platforms.Made, error) {
+	if err := origin.Import(ctx, o, dir, d.host, out); err != nil {
+		return platforms.Made{}, err
+	}
+	traits, err := d.Describe(ctx, o)
+	return platforms.Made{Traits: traits}, err
+}
+
+// Describe implements platforms.Describer. A tree has no boot mode.
+func (d *driver) Describe(_ context.Context, o platforms.Origin) (platforms.Traits, error) {
+	arch, err := origin.Arch(o)
+	return platforms.Traits{Arch: arch}, err
 }
 
 // Boot implements platforms.Driver.
@@ -96,6 +107,7 @@ func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, _ platforms.
 		return nil, fmt.Errorf("boot: %w", err)
 	}
 	m := newMachine(d, dir, remove, layers)
+	m.traits = chain[len(chain)-1].Traits
 	m.env, err = imageEnv(chain[0])
 	if err == nil {
 		err = m.prepare()

@@ -162,7 +162,7 @@ func (f *fixture) commit(t testing.TB, m platforms.Machine, name string) platfor
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Commit(context.Background(), dir); err != nil {
+	if _, err := m.Commit(context.Background(), platforms.State{Dir: dir, Needed: true}); err != nil {
 		t.Fatal(err)
 	}
 	return platforms.Layer{Key: name, Dir: dir}

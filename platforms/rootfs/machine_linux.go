@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/rootfs/archive"
 	"bake.build/bake/platforms/rootfs/overlay"
 )
@@ -23,8 +24,9 @@ type machine struct {
 	driver *driver
 	dir    string // holds upper, work and base
 	remove func() error
-	env    []string        // of the image that the first layer comes from
-	closed context.Context // done when Close was called
+	traits platforms.Traits // of its layers
+	env    []string         // of the image that the first layer comes from
+	closed context.Context  // done when Close was called
 	end    context.CancelFunc
 
 	mu        sync.Mutex // held by the one method that runs
@@ -179,35 +181,35 @@ func (m *machine) Read(ctx context.Context, src string, tar io.Writer) error {
 }
 
 // Commit implements platforms.Machine.
-func (m *machine) Commit(ctx context.Context, dir string) (string, error) {
+func (m *machine) Commit(ctx context.Context, s platforms.State) (platforms.Made, error) {
 	_, unlock, err := m.lock(ctx)
 	if err != nil {
-		return "", fmt.Errorf("commit: %w", err)
+		return platforms.Made{}, fmt.Errorf("commit: %w", err)
 	}
 	defer unlock()
 	if err := ctx.Err(); err != nil {
-		return "", fmt.Errorf("commit: %w", err)
+		return platforms.Made{}, fmt.Errorf("commit: %w", err)
 	}
 	o, err := m.layers()
 	if err != nil {
-		return "", fmt.Errorf("commit: %w", err)
+		return platforms.Made{}, fmt.Errorf("commit: %w", err)
 	}
 	if err := o.Settle(m.base()); err != nil {
-		return "", fmt.Errorf("commit: %w", err)
+		return platforms.Made{}, fmt.Errorf("commit: %w", err)
 	}
-	fs := filepath.Join(dir, fsName)
+	fs := filepath.Join(s.Dir, fsName)
 	if err := os.Rename(m.upper(), fs); err != nil {
-		return "", fmt.Errorf("commit: %w", err)
+		return platforms.Made{}, fmt.Errorf("commit: %w", err)
 	}
 	fd, err := unix.Open(fs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", fmt.Errorf("commit: open %s: %w", fs, err)
+		return platforms.Made{}, fmt.Errorf("commit: open %s: %w", fs, err)
 	}
 	m.committed = append(m.committed, os.NewFile(uintptr(fd), fs))
 	if err := m.newUpper(fs); err != nil {
-		return "", fmt.Errorf("commit: %w", err)
+		return platforms.Made{}, fmt.Errorf("commit: %w", err)
 	}
-	return "", nil
+	return platforms.Made{Traits: m.traits}, nil
 }
 
 // Close implements platforms.Machine. A command that runs is killed.

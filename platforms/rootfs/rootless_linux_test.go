@@ -42,7 +42,7 @@ func rootless() error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	if _, err := m.Commit(context.Background(), dir); err != nil {
+	if _, err := m.Commit(context.Background(), platforms.State{Dir: dir, Needed: true}); err != nil {
 		return err
 	}
 	out, err = sh(m, "stat -c '%u:%g %a' /srv/data/f; ls /srv; su ann -c 'id -u'")

@@ -126,8 +126,8 @@ func (d driver) Fingerprint() string { return "ssh-test/1" }
 
 func (d driver) Pin(_ context.Context, o platforms.Origin) (platforms.Origin, error) { return o, nil }
 
-func (d driver) Import(context.Context, platforms.Origin, string, platforms.Sink) (string, error) {
-	return "", errors.New("this platform imports nothing")
+func (d driver) Import(context.Context, platforms.Origin, string, platforms.Sink) (platforms.Made, error) {
+	return platforms.Made{}, errors.New("this platform imports nothing")
 }
 
 func (d driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
@@ -163,11 +163,11 @@ type onLink interface {
 }
 
 // Commit copies the upper directory.
-func (m *machine) Commit(ctx context.Context, dir string) (string, error) {
+func (m *machine) Commit(ctx context.Context, s platforms.State) (platforms.Made, error) {
 	if err := m.Run(ctx, platforms.Cmd{Args: []string{"sync"}}); err != nil {
-		return "", err
+		return platforms.Made{}, err
 	}
-	return "", m.s.Save(filepath.Join(dir, "up"))
+	return platforms.Made{}, m.s.Save(filepath.Join(s.Dir, "up"))
 }
 
 // killConnections ends the server's processes that serve connections.

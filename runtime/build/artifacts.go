@@ -89,7 +89,7 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 // output takes files out of the machine of j.
 func (e *exporter) output(ctx context.Context, op *export.Output, j solve.Job) ([]solve.File, error) {
 	result, err := export.RunOutput(ctx, export.OutputRequest{
-		Op: op, Key: j.Key, Machine: j.Machine, OutDir: filepath.Join(e.out, op.Name), About: e.b.about(j.Node), Arch: archOf(j.Node), Sink: j.Out,
+		Op: op, Key: j.Key, Machine: j.Machine, OutDir: filepath.Join(e.out, op.Name), About: e.b.about(j.Node), Arch: j.Traits.Arch, Sink: j.Out,
 	})
 	if err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
 			return treer.Tree(ctx, j.Chain, use)
 		},
 		Layers:   j.Chain,
-		Arch:     archOf(j.Node),
+		Arch:     j.Traits.Arch,
 		CacheDir: cache,
 		About:    e.b.about(j.Node),
 		Sink:     j.Out,

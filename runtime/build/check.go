@@ -1,6 +1,7 @@
 package build
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -28,8 +29,8 @@ func (b *Build) checkSecrets(nodes []*plan.Node) error {
 }
 
 // checkHost returns a LackError that lists what this host lacks to run nodes.
-func (b *Build) checkHost(nodes []*plan.Node) error {
-	problems, err := b.lacking(nodes)
+func (b *Build) checkHost(ctx context.Context, nodes []*plan.Node) error {
+	problems, err := b.lacking(ctx, nodes)
 	if err != nil || len(problems) == 0 {
 		return err
 	}
@@ -37,11 +38,11 @@ func (b *Build) checkHost(nodes []*plan.Node) error {
 }
 
 // Lacking returns what this host lacks to run what the schedule says.
-func (b *Build) Lacking(schedule *solve.Schedule) ([]platforms.Problem, error) {
-	return b.lacking(b.toRun(schedule))
+func (b *Build) Lacking(ctx context.Context, schedule *solve.Schedule) ([]platforms.Problem, error) {
+	return b.lacking(ctx, b.toRun(schedule))
 }
 
-func (b *Build) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
+func (b *Build) lacking(ctx context.Context, nodes []*plan.Node) ([]platforms.Problem, error) {
 	var all problemSet
 	checked := make(map[string][]platforms.Problem) // by the ID of the platform
 	for _, n := range nodes {
@@ -71,7 +72,11 @@ func (b *Build) lacking(nodes []*plan.Node) ([]platforms.Problem, error) {
 		if src, ok := n.Op.(plan.Source); ok {
 			kind = src.Origin().Kind
 		}
-		all.add(b.lackingArch(n)...)
+		archs, err := b.lackingArch(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		all.add(archs...)
 		for _, p := range problems {
 			if !p.Optional && (p.Origin == "" || p.Origin == kind) {
 				all.add(p)
@@ -110,24 +115,29 @@ func (b *Build) lackingExport(n *plan.Node, artifact *export.Op) ([]platforms.Pr
 
 // lackingArch returns what this host lacks to run programs of the architecture of
 // n's layer, where n runs some.
-func (b *Build) lackingArch(n *plan.Node) []platforms.Problem {
+func (b *Build) lackingArch(ctx context.Context, n *plan.Node) ([]platforms.Problem, error) {
 	switch o := n.Op.(type) {
 	case *op.Shell, *op.Test:
 	case plan.Source:
 		if kind := o.Origin().Kind; kind != "debian" && kind != "ubuntu" {
-			return nil
+			return nil, nil
 		}
 	default:
-		return nil
+		return nil, nil
 	}
 	d, err := b.Driver(n.Platform)
 	if err != nil {
-		return nil // told where the driver is asked for more
+		return nil, nil // told where the driver is asked for more
 	}
-	if c, ok := d.(platforms.ArchChecker); ok {
-		return c.CheckArch(archOf(n))
+	c, ok := d.(platforms.ArchChecker)
+	if !ok {
+		return nil, nil
 	}
-	return nil
+	traits, err := b.layers().Describe(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return c.CheckArch(traits.Arch), nil
 }
 
 // workPlatform returns the platform whose machines and files n works with, or nil:

@@ -69,12 +69,17 @@ func (b *Build) foreseeExport(ctx context.Context, schedule *solve.Schedule, n *
 	if _, ok := driver.(platforms.Treer); !ok || b.rightsErr != nil {
 		return nil
 	}
-	chain, err := b.chain(ctx, driver, layer, schedule.Of(layer).Key)
+	chain, err := b.layers().Chain(ctx, layer.Platform, schedule.Of(layer).Key)
 	if err != nil {
 		return err
 	}
+	traits, err := b.layers().Describe(ctx, layer)
+	if err != nil {
+		return err
+	}
+	traits = chain[len(chain)-1].Traits.Or(traits)
 	exporter := &exporter{b: b, out: b.out()}
-	request, err := exporter.request(solve.Job{Node: n, Driver: driver, Chain: chain}, n.Op.(*export.Op))
+	request, err := exporter.request(solve.Job{Node: n, Driver: driver, Chain: chain, Traits: traits}, n.Op.(*export.Op))
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/disk"
 	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
@@ -46,8 +47,12 @@ func (b *Build) Image(ctx context.Context, name string, image *platforms.Image, 
 		return of(KindDefinition, fmt.Errorf("the artifact %s has no disk that a machine starts from", name))
 	}
 	image.Path, image.Format = b.abs(files[i].Path), kindOf(files[i].Format)
-	image.Arch = cmp.Or(image.Arch, archOf(n))
-	if op, ok := n.Op.(*export.Op); ok && op.Boot == "uefi" {
+	traits, err := b.layers().Describe(ctx, n)
+	if err != nil {
+		return err
+	}
+	image.Arch = cmp.Or(image.Arch, traits.Arch)
+	if op, ok := n.Op.(*export.Op); traits.Boot == disk.BootUEFI || ok && op.Boot == disk.BootUEFI {
 		image.UEFI = true
 	}
 	return nil

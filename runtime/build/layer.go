@@ -7,6 +7,7 @@ import (
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/layers"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/store"
 )
@@ -27,9 +28,11 @@ func (b *Build) Layer(ctx context.Context, address string, o Options) (*Layer, e
 	if err := b.CheckRights(); err != nil {
 		return nil, err
 	}
-	n, key, ok := b.leftLayer(address)
-	if !ok {
-		var err error
+	n, key, err := b.leftLayer(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	if n == nil {
 		if n, err = Find(b.Definition, address); err != nil {
 			return nil, err
 		}
@@ -44,7 +47,7 @@ func (b *Build) Layer(ctx context.Context, address string, o Options) (*Layer, e
 	if err != nil {
 		return nil, err
 	}
-	chain, err := b.chain(ctx, d, n, key)
+	chain, err := b.layers().Chain(ctx, n.Platform, key)
 	if err != nil {
 		return nil, err
 	}
@@ -66,23 +69,30 @@ func (l *Layer) Tree(ctx context.Context, use func(dir string) error) error {
 	return treer.Tree(ctx, l.chain, use)
 }
 
-// leftLayer finds a layer that a failed step left in the store, which is no
-// node of the plan, by its key.
-func (b *Build) leftLayer(address string) (*plan.Node, plan.Key, bool) {
+// layers returns where layers are found and kept.
+func (b *Build) layers() *layers.Source { return &layers.Source{Store: b.Store, Drivers: b.Driver} }
+
+// leftLayer finds a layer that a failed step left, which is no node of the plan, by
+// its key. It returns a node of its platform, or nil where there is none.
+func (b *Build) leftLayer(ctx context.Context, address string) (*plan.Node, plan.Key, error) {
 	key, err := plan.ParseKey(address)
-	if err != nil || !b.Store.Has(key) {
-		return nil, key, false
-	}
-	entry, err := b.Store.Get(key)
 	if err != nil {
-		return nil, key, false
+		return nil, key, nil // not a whole key
 	}
+	asked := map[string]bool{}
 	for _, n := range b.Definition.Plan.Nodes {
-		if n.Platform != nil && n.Platform.Name == entry.Platform {
-			return n, key, true
+		if n.Platform == nil || asked[n.Platform.ID()] {
+			continue
+		}
+		asked[n.Platform.ID()] = true
+		_, err := b.layers().Chain(ctx, n.Platform, key)
+		if err == nil {
+			return n, key, nil
+		} else if !errors.Is(err, store.ErrMissing) {
+			return nil, key, err
 		}
 	}
-	return nil, key, false
+	return nil, key, nil
 }
 
 // makeLayer builds the layer n, without an event when it is there.
@@ -99,34 +109,4 @@ func (b *Build) makeLayer(ctx context.Context, n *plan.Node, o Options) (key pla
 		return key, err
 	}
 	return result.Targets[0].Key, nil
-}
-
-// chain returns the layers that a machine on key is opened with. Where the platform
-// keeps its layers, that is the one alone.
-func (b *Build) chain(ctx context.Context, d platforms.Driver, layer *plan.Node, key plan.Key) ([]platforms.Layer, error) {
-	if k, ok := d.(platforms.Keeper); ok {
-		if entry, err := b.Store.Get(key); err == nil {
-			return []platforms.Layer{entry.Layer()}, nil // an origin, or what a failed step left
-		} else if !errors.Is(err, store.ErrMissing) {
-			return nil, err
-		}
-		refs, err := k.Kept(ctx, []string{key.String()})
-		if err != nil {
-			return nil, err
-		}
-		ref := refs[key.String()]
-		if ref == "" {
-			return nil, fmt.Errorf("the layer %s is not there any more", layer.Name)
-		}
-		return []platforms.Layer{{Key: key.String(), Ref: ref}}, nil
-	}
-	entries, err := b.Store.Chain(key)
-	if err != nil {
-		return nil, err
-	}
-	chain := make([]platforms.Layer, len(entries))
-	for i, e := range entries {
-		chain[i] = e.Layer()
-	}
-	return chain, nil
 }

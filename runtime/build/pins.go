@@ -60,14 +60,14 @@ func (b *Build) pin(ctx context.Context, p *plan.Plan) error {
 
 func (b *Build) resolve(ctx context.Context, p *plan.Plan) error {
 	if err := b.resolver.Pin(ctx, p); err != nil {
-		return b.notPinned(p, err)
+		return b.notPinned(ctx, p, err)
 	}
 	return nil
 }
 
 // notPinned gives err, of resolving the origins of p, its kind. Where the cause may
 // be a tool that is missing, all that is missing is told at once.
-func (b *Build) notPinned(p *plan.Plan, err error) error {
+func (b *Build) notPinned(ctx context.Context, p *plan.Plan, err error) error {
 	var option *platforms.OptionError
 	if errors.Is(err, lock.ErrLocked) || errors.As(err, &option) {
 		return of(KindDefinition, err)
@@ -78,7 +78,7 @@ func (b *Build) notPinned(p *plan.Plan, err error) error {
 			sources = append(sources, n)
 		}
 	}
-	if lack := b.checkHost(sources); lack != nil {
+	if lack := b.checkHost(ctx, sources); lack != nil {
 		return lack
 	}
 	return err

@@ -29,21 +29,40 @@ func (b *Build) publisher(n *plan.Node) (platforms.Publisher, error) {
 	return p, nil
 }
 
-// publication returns the image that n makes of the layer with the key layer.
-func (b *Build) publication(n *plan.Node, op *export.Publish, layer, key plan.Key) (platforms.Publication, error) {
+// planned returns the image that n is going to make of its layer.
+func (b *Build) planned(ctx context.Context, n *plan.Node, op *export.Publish, key plan.Key) (p platforms.Publication, err error) {
+	var traits platforms.Traits
+	if !ownLayer(n) { // of which the platform knows the rest
+		if traits, err = b.layers().Describe(ctx, n.Deps[0]); err != nil {
+			return p, err
+		}
+	}
+	return b.publication(n, op, n.Deps[0].Key, key, traits)
+}
+
+// ownLayer reports whether n registers a layer of the very platform that it is
+// registered on.
+func ownLayer(n *plan.Node) bool { return n.Platform.ID() == n.Deps[0].Platform.ID() }
+
+// publication returns the image that n makes of the layer with the key layer, which is
+// what traits say.
+func (b *Build) publication(n *plan.Node, op *export.Publish, layer, key plan.Key, traits platforms.Traits) (platforms.Publication, error) {
 	content, err := op.Content(layer)
 	if err != nil {
 		return platforms.Publication{}, err
 	}
 	p := platforms.Publication{Name: op.Name, Content: content.String(), Key: key.String(), Options: op.Options}
-	from := b.Spec(n.Deps[0].Platform.Name)
-	if from.Publishes {
-		return p, nil // the layer knows the rest
+	if ownLayer(n) {
+		return p, nil // the platform knows the rest
 	}
-	if p.Arch = archOf(n); !from.Boots {
+	p.Arch = cmp.Or(traits.Arch, runtime.GOARCH)
+	if !b.Spec(n.Deps[0].Platform.Name).Boots {
 		p.Boot = export.BootOf(op.Disk(), p.Arch)
+	} else if traits.Boot != disk.BootBIOS {
+		// A disk that BIOS has started may start by UEFI as well, and platforms start
+		// by BIOS what nobody says otherwise of.
+		p.Boot = traits.Boot
 	}
-	p.Arch = cmp.Or(p.Arch, runtime.GOARCH)
 	return p, nil
 }
 
@@ -60,7 +79,7 @@ func (b *Build) published(ctx context.Context, n *plan.Node, op *export.Publish,
 	if err != nil {
 		return nil, "", err
 	}
-	p, err := b.publication(n, op, n.Deps[0].Key, key)
+	p, err := b.planned(ctx, n, op, key)
 	if err != nil {
 		return nil, "", err
 	}
@@ -90,7 +109,7 @@ func (b *Build) checkPublications(ctx context.Context, nodes []*plan.Node) error
 		if err != nil {
 			return err
 		}
-		p, err := b.publication(n, op, n.Deps[0].Key, n.Key)
+		p, err := b.planned(ctx, n, op, n.Key)
 		if err != nil {
 			return err
 		}
@@ -111,11 +130,11 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 	if err != nil {
 		return nil, err
 	}
-	p, err := e.b.publication(j.Node, op, layer, j.Key)
+	p, err := e.b.publication(j.Node, op, layer, j.Key, j.Traits)
 	if err != nil {
 		return nil, err
 	}
-	if own, ok := j.Driver.(platforms.LayerPublisher); ok && j.Node.Platform.ID() == j.Node.Deps[0].Platform.ID() {
+	if own, ok := j.Driver.(platforms.LayerPublisher); ok && ownLayer(j.Node) {
 		found, err := own.PublishLayer(ctx, p, j.Chain[len(j.Chain)-1], j.Out)
 		if err != nil {
 			return nil, err

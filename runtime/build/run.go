@@ -55,6 +55,7 @@ func (b *Build) solveConfig(o Options, events *event.Stream) solve.Config {
 	}
 	return solve.Config{
 		Store:     b.Store,
+		Layers:    b.layers(),
 		Exports:   &exporter{b: b, out: b.out()},
 		Drivers:   b.Driver,
 		Events:    events,
@@ -70,7 +71,7 @@ func (b *Build) solveConfig(o Options, events *event.Stream) solve.Config {
 	}
 }
 
-// why returns what explains a layer that is not in the store. The record of
+// why returns what explains a layer that is not there. The record of
 // the last build is read when it is first asked.
 func (b *Build) why() func(*plan.Node) string {
 	var past *Past
@@ -100,7 +101,7 @@ func (b *Build) ready(ctx context.Context, cfg solve.Config, nodes []*plan.Node,
 		} else if moved {
 			continue
 		}
-		return errors.Join(b.checkSecrets(run), b.checkHost(run), b.checkSizes(run, o), b.checkOut(run), b.checkPublications(ctx, run))
+		return errors.Join(b.checkSecrets(run), b.checkHost(ctx, run), b.checkSizes(run, o), b.checkOut(run), b.checkPublications(ctx, run))
 	}
 }
 

@@ -10,7 +10,8 @@ type Type string
 
 // The types of events. Each node of a build has either one Cached, or one
 // Started followed by any number of Output and Progress and by one Done,
-// Failed or Canceled, or one Skipped.
+// Failed or Canceled, or one Skipped. A step whose layer was not kept may have to
+// run again: after its Done come another Started and what follows one.
 const (
 	Planned  Type = "planned"  // the build's nodes are known; Total is their number, those of one key counted once
 	Waiting  Type = "waiting"  // Text says what the node waits for

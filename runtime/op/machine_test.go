@@ -74,8 +74,10 @@ func (m *machine) Read(_ context.Context, src string, w io.Writer) error {
 	return tw.Close()
 }
 
-func (m *machine) Commit(context.Context, string) (string, error) { return "", errors.New("not here") }
-func (m *machine) Close() error                                   { return nil }
+func (m *machine) Commit(context.Context, platforms.State) (platforms.Made, error) {
+	return platforms.Made{}, errors.New("not here")
+}
+func (m *machine) Close() error { return nil }
 
 type sink struct{ bytes.Buffer }
 

@@ -65,7 +65,9 @@ func (r *run) export(t *task) error {
 	}
 	if !fromMachine(n) {
 		return t.tries(nil, func() (err error) {
-			job.Chain, err = r.layers(layer)
+			if job.Chain, err = r.chainOf(layer); err == nil {
+				job.Traits, err = r.complete(layer, job.Chain[len(job.Chain)-1].Traits)
+			}
 			return err
 		}, write)
 	}
@@ -73,7 +75,13 @@ func (r *run) export(t *task) error {
 	defer c.drop()
 	return t.tries(c, func() error {
 		err := c.open(t, d, layer)
-		job.Machine = c.m
+		if job.Machine = c.m; err != nil {
+			return err
+		}
+		l, err := r.layer(layer)
+		if err == nil {
+			job.Traits, err = r.complete(layer, l.Traits)
+		}
 		return err
 	}, write)
 }

@@ -2,15 +2,12 @@ package solve
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
 	"bake.build/bake/runtime/plan"
-	"bake.build/bake/runtime/store"
 )
 
 // A chain is a machine that goes along the units of a chain of steps.
@@ -45,151 +42,87 @@ func (r *run) chain(u *unit) {
 // layer makes the layer of t unless another process has made it meanwhile.
 func (c *chain) layer(t *task) error {
 	n := t.u.node()
-	d, p, err := c.r.driver(n)
+	d, _, err := c.r.driver(n)
 	if err != nil {
 		return err
 	}
-	meta := c.r.meta(t.u, p)
-	waited := false
 	waiting := func() {
-		waited = true
 		t.send(event.Event{Type: event.Waiting, Text: "another build that makes this layer"})
 	}
-	keeper, err := keeperOf(c.r.c.Drivers, n)
-	if err != nil {
-		return err
-	}
 	var failure error
-	e, filled, err := c.r.c.Store.Put(c.r.ctx, meta, waiting, func(dir string) (ref string, err error) {
+	l, made, err := c.r.c.Layers.Make(c.r.ctx, c.r.sched.spec(n), waiting, func(dir string) (m platforms.Made, err error) {
 		defer func() { failure = err }()
 		defer catch(&err)
-		if keeper != nil {
-			return "", c.saved(t, d, keeper, waited)
-		}
 		t.start()
 		if op, ok := n.Op.(plan.Source); ok {
-			return t.importTo(op, d, dir)
+			m, err = t.importTo(op, d, dir)
+		} else {
+			m, err = c.step(t, d, dir)
 		}
-		return c.step(t, d, dir)
+		if err == nil && !m.Dropped {
+			m.Traits, err = c.r.complete(n, m.Traits)
+		}
+		return m, err
 	})
-	if errors.Is(failure, errSaved) {
-		return nil
-	}
 	if failure != nil {
 		err = failure // without what the store adds to it
 	} else if err != nil {
 		err = fmt.Errorf("keep layer: %w", err)
 	}
-	if err != nil || !filled {
+	if err != nil || !made {
 		c.drop() // its state is not that of the layer
 	}
 	if err != nil {
 		return err
 	}
-	t.elsewhere = !filled
+	t.elsewhere = !made
 	c.r.mu.Lock()
-	c.r.entries[t.u.id.key] = e
-	c.r.mu.Unlock()
+	defer c.r.mu.Unlock()
+	if t.u.dropped = l == nil; l != nil {
+		c.r.have[t.u.id.key] = *l
+	}
 	return nil
-}
-
-// errSaved ends the filling of a layer that is not to be in the store.
-var errSaved = errors.New("the platform keeps the layer")
-
-// saved runs the step of t and has its platform keep the layer. Where another build
-// of this host was waited for, that may have made it. The error is never nil.
-func (c *chain) saved(t *task, d platforms.Driver, keeper platforms.Keeper, waited bool) error {
-	n, key := t.u.node(), t.u.id.key.String()
-	if waited {
-		refs, err := keeper.Kept(c.r.ctx, []string{key})
-		if err != nil {
-			return err
-		}
-		if ref := refs[key]; ref != "" {
-			c.drop() // its state is not that of the layer
-			t.elsewhere = true
-			c.r.remember(n, ref)
-			return errSaved
-		}
-	}
-	t.start()
-	ref, err := c.step(t, d, "")
-	if err != nil {
-		c.drop()
-		return err
-	}
-	c.r.remember(n, ref)
-	return errSaved
-}
-
-// remember notes where the platform keeps the layer n. It forgets it for "".
-func (r *run) remember(n *plan.Node, ref string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	k := r.sched.ids[n].key
-	delete(r.entries, k)
-	if ref != "" {
-		r.entries[k] = &store.Entry{Meta: store.Meta{Key: k, Kind: n.Op.Kind(), Name: n.Name, Platform: n.Platform.Name, Ref: ref}}
-	}
 }
 
 // needed reports whether something else than the next step in the machine needs the
 // layer u.
 func (r *run) needed(u *unit) bool { return len(u.dependents) != 1 || !r.goesOn(u) }
 
-func (r *run) meta(u *unit, p *plan.Platform) store.Meta {
-	n := u.node()
-	m := store.Meta{Key: u.id.key, Kind: n.Op.Kind(), Name: n.Name, Platform: p.Name, Preimage: u.id.preimage}
-	if up := parent(n); up != nil {
-		m.Parent = r.sched.ids[up].key.String()
+// step runs the step of t in the machine and commits it, to dir if that is given.
+func (c *chain) step(t *task, d platforms.Driver, dir string) (platforms.Made, error) {
+	n := t.u.node()
+	if err := c.apply(t, d); err != nil {
+		return platforms.Made{}, err
 	}
-	return m
+	m, err := c.m.Commit(c.r.ctx, platforms.State{Key: t.u.id.key.String(), Name: n.Name, Dir: dir, Needed: c.r.needed(t.u)})
+	if err != nil {
+		return m, fmt.Errorf("commit: %w", err)
+	}
+	return m, nil
 }
 
-// step runs the step of t in the machine and commits it to dir.
-func (c *chain) step(t *task, d platforms.Driver, dir string) (ref string, err error) {
+// apply runs the step of t in the machine, which is opened on its parent's layer if it
+// has to be.
+func (c *chain) apply(t *task, d platforms.Driver) error {
 	n := t.u.node()
 	op := n.Op.(plan.Step)
-	err = t.tries(c, func() error {
+	return t.tries(c, func() error {
 		return c.open(t, d, parent(n))
 	}, func(ctx context.Context) error {
 		return op.Apply(ctx, c.m, t.env())
 	})
-	if err != nil {
-		return "", err
-	}
-	if s, ok := c.m.(platforms.Saver); ok {
-		ref, err = s.Save(c.r.ctx, platforms.State{Key: t.u.id.key.String(), Name: n.Name, Needed: c.r.needed(t.u)})
-	} else {
-		ref, err = c.m.Commit(c.r.ctx, dir)
-	}
-	if err != nil {
-		return "", fmt.Errorf("commit: %w", err)
-	}
-	return ref, nil
 }
 
-// open boots a machine on the layer n unless there is one. Steps whose layers were
-// not worth keeping are run again.
+// open boots a machine on the layer n unless there is one. Where that was not worth
+// keeping, the steps that lead to it run again.
 func (c *chain) open(t *task, d platforms.Driver, n *plan.Node) error {
 	if c.m != nil {
 		return nil
 	}
-	var again []*plan.Node
-	for ; ; n = parent(n) {
-		keeper, err := keeperOf(c.r.c.Drivers, n)
-		if err != nil {
-			return err
-		}
-		c.r.mu.Lock()
-		e := c.r.entries[c.r.sched.ids[n].key]
-		c.r.mu.Unlock()
-		if keeper == nil || e != nil {
-			break
-		}
-		again = append(again, n)
+	if u := c.r.droppedUnit(n); u != nil {
+		return c.again(u, d)
 	}
-	layers, err := c.r.layers(n)
+	layers, err := c.r.chainOf(n)
 	if err != nil {
 		return err
 	}
@@ -198,14 +131,39 @@ func (c *chain) open(t *task, d platforms.Driver, n *plan.Node) error {
 		return fmt.Errorf("open machine: %w", err)
 	}
 	c.m, c.killed, c.err = m, false, nil
-	for _, n := range slices.Backward(again) {
-		if err := n.Op.(plan.Step).Apply(c.r.ctx, m, t.env()); err != nil {
-			c.drop()
-			return fmt.Errorf("run %s again: %w", n.Name, err)
-		}
+	return nil
+}
+
+// droppedUnit returns the unit that has made the layer n if that was not kept, or nil.
+func (r *run) droppedUnit(n *plan.Node) *unit {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if u := r.units[r.sched.ids[n].key]; u != nil && u.dropped {
+		return u
 	}
 	return nil
 }
+
+// again runs a step once more whose layer was not kept, as the node that it is: by its
+// own timeout and retries, and with a failure of its own.
+func (c *chain) again(u *unit, d platforms.Driver) error {
+	t := c.r.newTask(u)
+	t.again = true
+	err := protect(func() error {
+		t.start()
+		return c.apply(t, d)
+	})
+	if t.tell(err) == Failed {
+		return &againError{u.node()}
+	}
+	return err
+}
+
+// An againError says that a step whose layer was not kept has failed when it ran once
+// more, which was told.
+type againError struct{ node *plan.Node }
+
+func (e *againError) Error() string { return "needs " + e.node.Name + ", which failed" }
 
 // kill closes the machine under a call that does not heed its context.
 func (c *chain) kill() {

@@ -11,16 +11,26 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/layers"
 	"bake.build/bake/runtime/plan"
-	"bake.build/bake/runtime/store"
 )
 
-// A Store is what solve needs of the layer store; *store.Store is one.
-type Store interface {
-	Get(k plan.Key) (*store.Entry, error)
-	Has(k plan.Key) bool
-	Put(ctx context.Context, meta store.Meta, waiting func(), fill func(dir string) (ref string, err error)) (e *store.Entry, filled bool, err error)
-	Records
+// Layers are the layers that there are, wherever they are kept; *layers.Source is one.
+type Layers interface {
+	// Find returns those of the layers of the platform p that there are, by their keys.
+	Find(ctx context.Context, p *plan.Platform, want []layers.Spec) (map[plan.Key]platforms.Layer, error)
+
+	// Check returns a layer that was found once it is known to be whole, or
+	// store.ErrMissing.
+	Check(ctx context.Context, l platforms.Layer) (platforms.Layer, error)
+
+	// Make returns a layer that fill makes, unless another build has done so, for
+	// which it calls waiting. It is nil when fill has dropped it.
+	Make(ctx context.Context, l layers.Spec, waiting func(), fill func(dir string) (platforms.Made, error)) (layer *platforms.Layer, made bool, err error)
+
+	// Describe returns what the layer n is, or the one that n is made from, as its
+	// driver knows without it.
+	Describe(ctx context.Context, n *plan.Node) (platforms.Traits, error)
 }
 
 // Records are small values kept beside the layers.
@@ -29,14 +39,14 @@ type Records interface {
 	GetRecord(kind, name string) ([]byte, error)
 }
 
-// A Leaser is a Store that other processes may remove layers from.
+// A Leaser is a Store of layers that other processes may remove layers from.
 type Leaser interface {
 	// Lease keeps layers, whether they are in the store yet or not, until
 	// release.
 	Lease(keys ...plan.Key) (release func() error, err error)
 }
 
-// A Syncer is a Store that writes layers to the disk in the background. It is
+// A Syncer is a Store of layers that writes them to the disk in the background. It is
 // waited for at the end of a run.
 type Syncer interface {
 	Sync() error
@@ -72,6 +82,7 @@ type Job struct {
 	Key    plan.Key          // the identity of the artifact in this run
 	Driver platforms.Driver  // of the layer
 	Chain  []platforms.Layer // the layer, from the oldest to the newest
+	Traits platforms.Traits  // what the layer is
 	Out    platforms.Sink
 
 	// Machine is open on the layer, for a plan.MachineExport; nil for others.
@@ -105,9 +116,10 @@ type Claim struct {
 	shown string // in place of Resource, when that is not for users
 }
 
-// A Config is what a run is made with. Store, Drivers and Events are required.
+// A Config is what a run is made with. Store, Layers, Drivers and Events are required.
 type Config struct {
-	Store   Store
+	Store   Records // may be a Leaser and a Syncer, too
+	Layers  Layers
 	Exports Exports // required when the plan has artifacts
 	Drivers func(p *plan.Platform) (platforms.Driver, error)
 	Events  *event.Stream
@@ -146,7 +158,7 @@ type Config struct {
 	// machine is closed under it; 0 means a few seconds.
 	grace time.Duration
 
-	// Why explains a layer that is not in the store, such as "script changed",
+	// Why explains a layer that is not there, such as "script changed",
 	// or returns "". It may be nil.
 	Why func(n *plan.Node) string
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/layers"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/store"
 )
@@ -47,8 +49,8 @@ type Schedule struct {
 
 	ids     map[*plan.Node]identity
 	nodes   map[*plan.Node]*Decision
-	reached []*plan.Node        // what is not NotNeeded, in the order of definition
-	kept    map[plan.Key]string // references of the layers that platforms keep
+	reached []*plan.Node                 // what is not NotNeeded, in the order of definition
+	found   map[plan.Key]platforms.Layer // the layers that there are, of those that were looked for
 }
 
 // Of returns the decision on n.
@@ -87,6 +89,7 @@ func decide(ctx context.Context, c *Config, p *plan.Plan, targets []*plan.Node, 
 		ctx:   ctx,
 		c:     c,
 		gone:  gone,
+		asked: map[plan.Key]bool{},
 		whole: map[plan.Key]bool{},
 		byKey: map[plan.Key]*plan.Node{},
 		s: &Schedule{
@@ -94,13 +97,29 @@ func decide(ctx context.Context, c *Config, p *plan.Plan, targets []*plan.Node, 
 			Targets: targets,
 			ids:     ids,
 			nodes:   map[*plan.Node]*Decision{},
-			kept:    map[plan.Key]string{},
+			found:   map[plan.Key]platforms.Layer{},
 		},
-		asked: map[string]bool{},
 	}
-	for _, n := range targets {
-		if err := d.visit(n); err != nil {
+	if err := d.visitAll(targets); err != nil {
+		return nil, err
+	}
+	for len(d.open) > 0 {
+		round := d.open
+		d.open = nil
+		if err := d.look(round); err != nil {
 			return nil, err
+		}
+		for _, n := range round {
+			if err := d.judgeLayer(n); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, n := range d.s.reached {
+		if dec := d.s.nodes[n]; dec.Same != nil {
+			same := dec.Same
+			*dec = *d.s.nodes[same]
+			dec.Same = same
 		}
 	}
 	d.showBelow()
@@ -111,9 +130,10 @@ type decider struct {
 	ctx   context.Context
 	c     *Config
 	gone  map[plan.Key]bool
+	asked map[plan.Key]bool       // the layers that were looked for
 	whole map[plan.Key]bool       // whether a layer is there with all below it
 	byKey map[plan.Key]*plan.Node // the node that stands for all with its key
-	asked map[string]bool         // the platforms that told which layers they keep
+	open  []*plan.Node            // layers that are yet to be looked for, all at once
 	s     *Schedule
 }
 
@@ -128,19 +148,14 @@ func (d *decider) visit(n *plan.Node) error {
 	if !ok {
 		return fmt.Errorf("decide %s: not a node of the plan", n.Name)
 	}
-	dec := &Decision{Key: id.key}
-	if first, ok := d.byKey[id.key]; ok {
-		*dec = *d.s.nodes[first]
-		dec.Same = first
-	} else if err := d.judge(n, id, dec); err != nil {
-		return err
-	} else {
-		d.byKey[id.key] = n
-	}
+	dec := &Decision{Key: id.key, Same: d.byKey[id.key]}
 	d.s.nodes[n] = dec
 	d.s.reached = append(d.s.reached, n)
-	if dec.State == ToRun && dec.Same == nil {
-		if err := d.visitAll(needs(n)); err != nil {
+	if dec.Same == nil {
+		d.byKey[id.key] = n
+		if isLayer(n) && id.fresh == nil {
+			d.open = append(d.open, n)
+		} else if err := d.judge(n, id, dec); err != nil {
 			return err
 		}
 	}
@@ -156,19 +171,16 @@ func (d *decider) visitAll(nodes []*plan.Node) error {
 	return nil
 }
 
-// judge sets the state of n and the reason for it.
+// judge sets the state of n, which is no layer unless it always runs, and the reason
+// for it, and visits what n needs.
 func (d *decider) judge(n *plan.Node, id identity, dec *Decision) error {
 	dec.State = ToRun
-	switch {
+	switch role := roleOf(n); {
 	case id.fresh == n:
 		dec.Reason = "always runs"
-		return nil
 	case id.fresh != nil:
 		dec.Reason = fmt.Sprintf("follows %s, which always runs", id.fresh.Name)
-		return nil
-	}
-	switch roleOf(n) {
-	case roleExport:
+	case role == roleExport:
 		if d.c.Exports == nil {
 			return fmt.Errorf("decide %s: %s is no source, step or test", n.Name, n.Op.Kind())
 		}
@@ -179,27 +191,34 @@ func (d *decider) judge(n *plan.Node, id identity, dec *Decision) error {
 		if dec.Reason = why; why == "" {
 			dec.State, dec.Files = Cached, files
 		}
-	case roleCheck:
+	case role == roleCheck:
 		_, err := d.c.Store.GetRecord(passedRecord, id.key.String())
 		if err == nil {
 			dec.State = Cached
 		} else if dec.Reason = "not passed yet"; !errors.Is(err, store.ErrMissing) {
 			return &NodeError{Node: n, Err: err}
 		}
-	default:
-		stands, err := d.stands(n)
-		switch {
-		case err != nil:
-			return &NodeError{Node: n, Err: err}
-		case stands:
-			dec.State = Cached
-		case d.has(id.key):
-			dec.Reason = "a layer below it is missing"
-		default:
-			dec.Reason = d.why(n)
-		}
 	}
-	return nil
+	if dec.State != ToRun {
+		return nil
+	}
+	return d.visitAll(needs(n))
+}
+
+// judgeLayer is judge for a layer that was looked for.
+func (d *decider) judgeLayer(n *plan.Node) error {
+	dec := d.s.nodes[n]
+	switch {
+	case d.stands(n):
+		dec.State = Cached
+		return nil
+	case d.has(dec.Key):
+		dec.Reason = "a layer below it is missing"
+	default:
+		dec.Reason = d.why(n)
+	}
+	dec.State = ToRun
+	return d.visitAll(needs(n))
 }
 
 func (d *decider) why(n *plan.Node) string {
@@ -211,18 +230,52 @@ func (d *decider) why(n *plan.Node) string {
 	return "no layer yet"
 }
 
-func (d *decider) has(k plan.Key) bool { return !d.gone[k] && d.c.Store.Has(k) }
+// look asks for the layers and all below them that were not asked for yet, once for
+// each platform.
+func (d *decider) look(nodes []*plan.Node) error {
+	var first []*plan.Node // of each platform
+	want := map[string][]layers.Spec{}
+	for _, n := range nodes {
+		for m := n; m != nil && !d.asked[d.s.ids[m].key]; m = parent(m) {
+			if m.Platform == nil {
+				return &NodeError{Node: m, Err: errNoPlatform}
+			}
+			d.asked[d.s.ids[m].key] = true
+			id := m.Platform.ID()
+			if want[id] == nil {
+				first = append(first, m)
+			}
+			want[id] = append(want[id], d.s.spec(m))
+		}
+	}
+	for _, n := range first {
+		found, err := d.c.Layers.Find(d.ctx, n.Platform, want[n.Platform.ID()])
+		if err != nil {
+			return &NodeError{Node: n, Err: err}
+		}
+		maps.Copy(d.s.found, found)
+	}
+	return nil
+}
 
-// stands reports whether there is the layer n: on its platform where that keeps
-// its layers, and otherwise in the store with all that are below it.
-func (d *decider) stands(n *plan.Node) (bool, error) {
-	keeper, err := keeperOf(d.c.Drivers, n)
-	if err != nil {
-		return false, err
+// spec describes the layer n to who keeps it.
+func (s *Schedule) spec(n *plan.Node) layers.Spec {
+	id := s.ids[n]
+	l := layers.Spec{Key: id.key, Kind: n.Op.Kind(), Name: n.Name, Platform: n.Platform, Preimage: id.preimage}
+	if up := parent(n); up != nil {
+		l.Parent = s.ids[up].key
 	}
-	if keeper != nil {
-		return d.keeps(keeper, n)
-	}
+	return l
+}
+
+func (d *decider) has(k plan.Key) bool {
+	_, ok := d.s.found[k]
+	return ok && !d.gone[k]
+}
+
+// stands reports whether there is the layer n with all below it. A remote layer holds
+// those.
+func (d *decider) stands(n *plan.Node) bool {
 	var way []*plan.Node
 	ok := true
 	for ; n != nil; n = parent(n) {
@@ -233,55 +286,14 @@ func (d *decider) stands(n *plan.Node) (bool, error) {
 			break
 		}
 		way = append(way, n)
-		if !d.has(k) {
-			ok = false
+		if ok = d.has(k); !ok || d.s.found[k].Remote() {
 			break
 		}
 	}
 	for _, n := range way {
 		d.whole[d.s.ids[n].key] = ok
 	}
-	return ok, nil
-}
-
-// keeperOf returns the driver of the layer n if it keeps that on its platform, or
-// nil.
-func keeperOf(drivers func(*plan.Platform) (platforms.Driver, error), n *plan.Node) (platforms.Keeper, error) {
-	if roleOf(n) != roleStep || n.Platform == nil {
-		return nil, nil
-	}
-	d, err := drivers(n.Platform)
-	if err != nil {
-		return nil, err
-	}
-	k, _ := d.(platforms.Keeper)
-	return k, nil
-}
-
-// keeps reports whether the platform keeps the layer n. It is asked once for all
-// layers of the plan.
-func (d *decider) keeps(keeper platforms.Keeper, n *plan.Node) (bool, error) {
-	if id := n.Platform.ID(); !d.asked[id] {
-		d.asked[id] = true
-		var keys []string
-		for _, m := range d.s.Plan.Nodes {
-			if roleOf(m) == roleStep && m.Platform != nil && m.Platform.ID() == id && d.s.ids[m].fresh == nil {
-				keys = append(keys, d.s.ids[m].key.String())
-			}
-		}
-		refs, err := keeper.Kept(d.ctx, keys)
-		if err != nil {
-			return false, fmt.Errorf("look for layers on %s: %w", n.Platform.Name, err)
-		}
-		for text, ref := range refs {
-			k, err := plan.ParseKey(text)
-			if err != nil {
-				return false, err
-			}
-			d.s.kept[k] = ref
-		}
-	}
-	return d.s.kept[d.s.ids[n].key] != "", nil
+	return ok
 }
 
 // parent returns the layer that the layer n was made from, or nil for a source.

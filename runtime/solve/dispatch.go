@@ -124,6 +124,8 @@ func (r *run) finish(u *unit, s State, inChain bool) (next *unit) {
 	why := r.whyStopped()
 	if s == Failed {
 		why = fmt.Sprintf("needs %s, which failed", u.node().Name)
+	} else if r.ctx.Err() == nil { // what it needs has failed
+		why = fmt.Sprintf("needs %s, which did not come to its end", u.node().Name)
 	}
 	for _, d := range skipped {
 		r.sendAll(d, event.Event{Type: event.Skipped, Text: why})
@@ -151,6 +153,8 @@ func skipDependents(u *unit, skipped []*unit) []*unit {
 	return skipped
 }
 
+var errNoPlatform = errors.New("its layer has no platform")
+
 // driver returns the driver of the machine that n runs in: that of the layer
 // which n is or acts on, unless n says otherwise.
 func (r *run) driver(n *plan.Node) (platforms.Driver, *plan.Platform, error) {
@@ -162,7 +166,7 @@ func (r *run) driver(n *plan.Node) (platforms.Driver, *plan.Platform, error) {
 	}
 	p := n.Platform
 	if p == nil {
-		return nil, nil, errors.New("its layer has no platform")
+		return nil, nil, errNoPlatform
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -177,39 +181,50 @@ func (r *run) driver(n *plan.Node) (platforms.Driver, *plan.Platform, error) {
 	return d, p, nil
 }
 
-// layers returns the chain that ends with the layer n; of one that its platform
-// keeps, the layer alone.
-func (r *run) layers(n *plan.Node) ([]platforms.Layer, error) {
-	keeper, err := keeperOf(r.c.Drivers, n)
-	if err != nil {
-		return nil, err
-	}
-	if keeper != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		e := r.entries[r.sched.ids[n].key]
-		if e == nil {
-			return nil, fmt.Errorf("layer %s: %w", n.Name, store.ErrMissing)
-		}
-		return []platforms.Layer{e.Layer()}, nil
-	}
+// chainOf returns the layers that a machine on the layer n is opened with, from the
+// oldest to the newest. A remote layer comes alone.
+func (r *run) chainOf(n *plan.Node) ([]platforms.Layer, error) {
 	var chain []platforms.Layer
 	for m := n; m != nil; m = parent(m) {
-		k := r.sched.ids[m].key
-		r.mu.Lock()
-		e := r.entries[k]
-		r.mu.Unlock()
-		if e == nil {
-			var err error
-			if e, err = r.c.Store.Get(k); err != nil {
-				return nil, fmt.Errorf("layer %s: %w", m.Name, err)
-			}
-			r.mu.Lock()
-			r.entries[k] = e
-			r.mu.Unlock()
+		l, err := r.layer(m)
+		if err != nil {
+			return nil, fmt.Errorf("layer %s: %w", m.Name, err)
 		}
-		chain = append(chain, e.Layer())
+		if chain = append(chain, l); l.Remote() {
+			break
+		}
 	}
 	slices.Reverse(chain)
 	return chain, nil
+}
+
+// layer returns the layer n itself.
+func (r *run) layer(n *plan.Node) (platforms.Layer, error) {
+	k := r.sched.ids[n].key
+	r.mu.Lock()
+	l, ok := r.have[k]
+	r.mu.Unlock()
+	if ok {
+		return l, nil
+	}
+	if l, ok = r.sched.found[k]; !ok {
+		return l, store.ErrMissing
+	}
+	l, err := r.c.Layers.Check(r.ctx, l)
+	if err == nil {
+		r.mu.Lock()
+		r.have[k] = l
+		r.mu.Unlock()
+	}
+	return l, err
+}
+
+// complete adds to the traits of the layer n what its driver did not say when it was
+// made.
+func (r *run) complete(n *plan.Node, t platforms.Traits) (platforms.Traits, error) {
+	if t.Arch != "" {
+		return t, nil
+	}
+	origin, err := r.c.Layers.Describe(r.ctx, n)
+	return t.Or(origin), err
 }

@@ -81,7 +81,7 @@ func TestOnErrorKeep(t *testing.T) {
 	if !errors.As(err, &ne) || ne.Kept.IsZero() {
 		t.Fatalf("error %v", err)
 	}
-	e, err := w.store.Get(ne.Kept)
+	e, err := w.store.Peek(ne.Kept)
 	if err != nil || e.Ref != `"base"/a/b` || e.Kind != "failed shell" || e.Parent == "" {
 		t.Errorf("kept %+v, %v", e, err)
 	}
@@ -155,7 +155,7 @@ func TestDecide(t *testing.T) {
 	always := w.step(b, "always")
 	always.Run.Always = true
 	after := w.step(always, "after")
-	s, err := Decide(context.Background(), w.config, w.seal(), []*plan.Node{c, after})
+	s, err := Decide(context.Background(), w.withLayers(), w.seal(), []*plan.Node{c, after})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestNodeThatWaitsForItself(t *testing.T) {
 	disk.After = []*plan.Node{w.check(disk, "t")}
 	gates := disk.After
 	w.events = newRecorder()
-	c := w.config
+	c := w.withLayers()
 	c.Events = event.NewStream(w.events)
 	p := w.seal()
 	disk.After = gates

@@ -39,7 +39,7 @@ func newStore(t interface{ TempDir() string }) *memStore {
 	}
 }
 
-func (s *memStore) Get(k plan.Key) (*store.Entry, error) {
+func (s *memStore) Get(_ context.Context, k plan.Key) (*store.Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bad[k] {
@@ -52,18 +52,25 @@ func (s *memStore) Get(k plan.Key) (*store.Entry, error) {
 	return nil, store.ErrMissing
 }
 
-func (s *memStore) Has(k plan.Key) bool {
+func (s *memStore) Peek(k plan.Key) (*store.Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.layers[k] != nil
+	if e := s.layers[k]; e != nil {
+		return e, nil
+	}
+	return nil, store.ErrMissing
 }
 
-func (s *memStore) Put(ctx context.Context, meta store.Meta, waiting func(), fill func(dir string) (string, error)) (*store.Entry, bool, error) {
+func (s *memStore) Chain(context.Context, plan.Key) ([]*store.Entry, error) {
+	return nil, errors.New("no run asks for that")
+}
+
+func (s *memStore) Lock(ctx context.Context, k plan.Key, waiting func()) (unlock func() error, err error) {
 	s.mu.Lock()
-	lock := s.locks[meta.Key]
+	lock := s.locks[k]
 	if lock == nil {
 		lock = make(chan struct{}, 1)
-		s.locks[meta.Key] = lock
+		s.locks[k] = lock
 	}
 	s.mu.Unlock()
 	select {
@@ -73,11 +80,19 @@ func (s *memStore) Put(ctx context.Context, meta store.Meta, waiting func(), fil
 		select {
 		case lock <- struct{}{}:
 		case <-ctx.Done():
-			return nil, false, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
-	defer func() { <-lock }()
-	if e, err := s.Get(meta.Key); err == nil {
+	return func() error { <-lock; return nil }, nil
+}
+
+func (s *memStore) Put(ctx context.Context, meta store.Meta, waiting func(), fill func(dir string) (platforms.Made, error)) (*store.Entry, bool, error) {
+	unlock, err := s.Lock(ctx, meta.Key, waiting)
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() { _ = unlock() }() // never fails
+	if e, err := s.Get(ctx, meta.Key); err == nil {
 		return e, false, nil
 	}
 	if meta.Preimage.Key() != meta.Key {
@@ -87,9 +102,13 @@ func (s *memStore) Put(ctx context.Context, meta store.Meta, waiting func(), fil
 	if err != nil {
 		return nil, false, err
 	}
-	if meta.Ref, err = fill(dir); err != nil {
+	made, err := fill(dir)
+	if err != nil {
 		return nil, true, fmt.Errorf("put layer: %w", err)
+	} else if made.Dropped {
+		return nil, true, nil
 	}
+	meta.Ref, meta.Traits = made.Ref, made.Traits
 	e := &store.Entry{Meta: meta, Dir: dir}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,19 +160,19 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 	return o, nil
 }
 
-func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (string, error) {
+func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (platforms.Made, error) {
 	d.imports.Add(1)
 	ref := string(o.Options)
 	for _, option := range []string{"layer", "disk"} {
 		if p := o.Paths[option]; p != "" {
 			b, err := os.ReadFile(p)
 			if err != nil {
-				return "", err
+				return platforms.Made{}, err
 			}
 			ref += "(" + string(b) + ")"
 		}
 	}
-	return ref, ctx.Err()
+	return platforms.Made{Ref: ref}, ctx.Err()
 }
 
 func (d *driver) Tree(ctx context.Context, chain []platforms.Layer, use func(dir string) error) error {
@@ -199,9 +218,11 @@ func (m *machine) Run(ctx context.Context, c platforms.Cmd) error {
 	m.state += "/" + strings.Join(c.Args, " ")
 	return ctx.Err()
 }
-func (m *machine) Write(context.Context, string, io.Reader) error         { return nil }
-func (m *machine) Read(context.Context, string, io.Writer) error          { return nil }
-func (m *machine) Commit(ctx context.Context, dir string) (string, error) { return m.state, nil }
+func (m *machine) Write(context.Context, string, io.Reader) error { return nil }
+func (m *machine) Read(context.Context, string, io.Writer) error  { return nil }
+func (m *machine) Commit(context.Context, platforms.State) (platforms.Made, error) {
+	return platforms.Made{Ref: m.state}, nil
+}
 func (m *machine) Close() error {
 	m.once.Do(func() {
 		m.d.open.Add(-1)

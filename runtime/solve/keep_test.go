@@ -8,8 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/layers"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -30,17 +32,17 @@ func newCloud(t *testing.T) (*world, *cloud) {
 	return w, c
 }
 
-func (c *cloud) Kept(_ context.Context, keys []string) (map[string]string, error) {
+func (c *cloud) FindLayers(_ context.Context, keys []string) (map[string]platforms.Layer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked++
-	refs := map[string]string{}
+	found := map[string]platforms.Layer{}
 	for _, k := range keys {
 		if ref := c.kept[k]; ref != "" {
-			refs[k] = ref
+			found[k] = platforms.Layer{Key: k, Ref: ref}
 		}
 	}
-	return refs, nil
+	return found, nil
 }
 
 func (c *cloud) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
@@ -66,18 +68,17 @@ type instance struct {
 	c *cloud
 }
 
-func (m *instance) Commit(context.Context, string) (string, error) {
-	return "", errors.New("a machine of a cloud is saved")
-}
-
-func (m *instance) Save(_ context.Context, s platforms.State) (string, error) {
+func (m *instance) Commit(_ context.Context, s platforms.State) (platforms.Made, error) {
+	if s.Dir != "" {
+		return platforms.Made{}, errors.New("a layer of a cloud has no directory")
+	}
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
 	if !s.Needed && !m.c.worth(s.Name) {
-		return "", nil
+		return platforms.Made{Dropped: true}, nil
 	}
 	m.c.kept[s.Key], m.c.names[s.Key] = m.state, s.Name
-	return m.state, nil
+	return platforms.Made{Ref: m.state}, nil
 }
 
 // TestKeptLayers runs chains whose platform keeps what is worth it.
@@ -168,6 +169,91 @@ func TestKeptRetry(t *testing.T) {
 		t.Errorf("the artifact is %s, want %s", got, want)
 	}
 	if got := c.steps(); got != "flaky" {
+		t.Errorf("kept %q", got)
+	}
+}
+
+// flaky returns what fails at the runs that bad says, counted from 1, or does not end
+// where late says so.
+func flaky(bad, late func(run int) bool) func(context.Context, platforms.Machine, plan.Env) error {
+	runs := 0
+	return func(ctx context.Context, _ platforms.Machine, _ plan.Env) error {
+		runs++
+		if late(runs) {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		if bad(runs) {
+			return errors.New("no luck")
+		}
+		return nil
+	}
+}
+
+func never(int) bool { return false }
+
+// TestStepsRunAgainAsThemselves has a step that runs again, since its layer was not
+// kept, fail then: it has tries of its own, and the next one begins in a new machine.
+func TestStepsRunAgainAsThemselves(t *testing.T) {
+	w, _ := newCloud(t)
+	a := w.step(w.source("base"), "a", flaky(func(run int) bool { return run == 2 }, never))
+	b := w.step(a, "b", flaky(func(run int) bool { return run == 1 }, never))
+	a.Run.Retries, b.Run.Retries = 1, 1
+	w.must(w.export(b, "web"))
+	w.ran("a=3 b=2")
+	if got, want := w.content("web"), `"base"/a/b`; got != want {
+		t.Errorf("the artifact is %s, want %s", got, want)
+	}
+	for name, want := range map[string]string{"a": "started done started retry done", "b": "started retry done"} {
+		if got := w.events.types(name); got != want {
+			t.Errorf("events of %s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+// TestStepsRunAgainFailOnTheirOwn has a step that runs again take too long: it fails by
+// its own timeout, as the node that it is, and the one that needed it is not tried
+// again. What does not depend on it goes on.
+func TestStepsRunAgainFailOnTheirOwn(t *testing.T) {
+	w, _ := newCloud(t)
+	w.config.KeepGoing = true
+	a := w.step(w.source("base"), "a", flaky(never, func(run int) bool { return run > 1 }))
+	b := w.step(a, "b", flaky(func(int) bool { return true }, never))
+	a.Run.Timeout, b.Run.Retries = 50*time.Millisecond, 5
+	res, err := w.run(t.Context(), w.export(b, "web"), w.export(w.step(w.source("base"), "other"), "rest"))
+	var failed *NodeError
+	if !errors.As(err, &failed) || failed.Node != a || !strings.Contains(err.Error(), "timed out after") {
+		t.Errorf("error %v", err)
+	}
+	w.ran("a=2 b=1 web=0 other=1 rest=1")
+	for name, want := range map[string]string{"a": "started done started failed", "b": "started retry canceled", "web": "skipped"} {
+		if got := w.events.types(name); got != want {
+			t.Errorf("events of %s: %s, want %s", name, got, want)
+		}
+	}
+	if got := w.events.nodes["web"]; len(got) != 1 || got[0] != "skipped needs b, which did not come to its end" {
+		t.Errorf("events of web: %q", got)
+	}
+	if res.Failed != 1 || res.Stopped != 2 || res.Ran != 3 {
+		t.Errorf("%+v", res)
+	}
+}
+
+// TestKeptFailure keeps the state of a failed step where the platform keeps its layers.
+func TestKeptFailure(t *testing.T) {
+	w, c := newCloud(t)
+	w.config.OnError = Keep
+	bad := w.step(w.step(w.source("base"), "a"), "bad", flaky(func(int) bool { return true }, never))
+	_, err := w.run(t.Context(), bad)
+	var failed *NodeError
+	if !errors.As(err, &failed) || failed.Kept.IsZero() {
+		t.Fatalf("error %v", err)
+	}
+	chain, err := w.withLayers().Layers.(*layers.Source).Chain(t.Context(), fakePlatform, failed.Kept)
+	if err != nil || len(chain) != 1 || chain[0].Ref != `"base"/a/bad` {
+		t.Errorf("the chain is %v, %v", chain, err)
+	}
+	if got := c.steps(); got != "failed: bad" {
 		t.Errorf("kept %q", got)
 	}
 }

@@ -15,24 +15,24 @@ import (
 )
 
 // importTo fills dir with the first layer of a chain.
-func (t *task) importTo(op plan.Source, d platforms.Driver, dir string) (ref string, err error) {
+func (t *task) importTo(op plan.Source, d platforms.Driver, dir string) (made platforms.Made, err error) {
 	n := t.u.node()
 	o := op.Origin()
 	o.Pin = n.Pin
 	o.Paths = maps.Clone(o.Paths)
 	links, err := t.r.links(n)
 	if err != nil {
-		return "", err
+		return made, err
 	}
 	err = t.tries(nil, func() error {
 		return empty(dir) // of what a failed try left
 	}, func(ctx context.Context) error {
 		return t.r.withLinks(ctx, links, &o, func() (err error) {
-			ref, err = d.Import(ctx, o, dir, t.out)
+			made, err = d.Import(ctx, o, dir, t.out)
 			return err
 		})
 	})
-	return ref, err
+	return made, err
 }
 
 func empty(dir string) error {
@@ -99,7 +99,7 @@ func (r *run) withLinks(ctx context.Context, links []link, o *platforms.Origin, 
 	if !ok {
 		return fmt.Errorf("option %s: a layer of %s cannot be read as a tree", l.option, p.Name)
 	}
-	layers, err := r.layers(l.node)
+	layers, err := r.chainOf(l.node)
 	if err != nil {
 		return err
 	}

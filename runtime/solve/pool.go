@@ -17,7 +17,7 @@ type pool struct {
 // rather than stuck.
 func (p *pool) take(claims []Claim) (short *Claim) {
 	for i, c := range claims {
-		if used := p.used[c.Resource]; used > 0 && used+c.Amount > c.Capacity {
+		if used := p.used[c.Resource]; used > 0 && c.Amount > 0 && used+c.Amount > c.Capacity {
 			return &claims[i]
 		}
 	}

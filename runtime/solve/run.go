@@ -46,7 +46,7 @@ func Run(ctx context.Context, c Config, p *plan.Plan, targets []*plan.Node) (res
 		units:   map[plan.Key]*unit{},
 		pool:    pool{used: map[string]int64{}},
 		nodes:   map[*plan.Node]*event.Node{},
-		entries: map[plan.Key]*store.Entry{},
+		have:    map[plan.Key]platforms.Layer{},
 		drivers: map[string]platforms.Driver{},
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
@@ -106,8 +106,8 @@ type run struct {
 	ready   queue
 	pool    pool
 	nodes   map[*plan.Node]*event.Node
-	entries map[plan.Key]*store.Entry
-	tests   map[plan.Key]*underTest // by artifact
+	have    map[plan.Key]platforms.Layer // layers that machines can begin on
+	tests   map[plan.Key]*underTest      // by artifact
 	drivers map[string]platforms.Driver
 	errs    []*NodeError
 }
@@ -142,7 +142,7 @@ func (r *run) prepare(p *plan.Plan, targets []*plan.Node, ids map[*plan.Node]ide
 	return r.link()
 }
 
-// load reads the layers in the store on which something will run. A damaged one
+// load checks the layers on which something will run. A damaged one
 // is added to gone, and whole is false.
 func (r *run) load(gone map[plan.Key]bool) (whole bool, err error) {
 	whole = true
@@ -154,26 +154,26 @@ func (r *run) load(gone map[plan.Key]bool) (whole bool, err error) {
 			if !isLayer(d) || r.sched.nodes[d].State != Cached {
 				continue
 			}
-			if ref := r.sched.kept[r.sched.ids[d].key]; ref != "" {
-				r.remember(d, ref)
-				continue
-			}
 			for m := d; m != nil; m = parent(m) {
 				if err := r.ctx.Err(); err != nil {
 					return false, context.Cause(r.ctx)
 				}
 				k := r.sched.ids[m].key
-				if r.entries[k] != nil || gone[k] {
+				l, ok := r.have[k]
+				if !ok && gone[k] {
 					continue
+				} else if !ok {
+					l, err = r.c.Layers.Check(r.ctx, r.sched.found[k])
 				}
-				e, err := r.c.Store.Get(k)
 				if errors.Is(err, store.ErrMissing) {
 					gone[k], whole = true, false
 					continue
 				} else if err != nil {
 					return false, &NodeError{Node: m, Err: err}
 				}
-				r.entries[k] = e
+				if r.have[k] = l; l.Remote() {
+					break
+				}
 			}
 		}
 	}

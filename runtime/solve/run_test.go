@@ -179,7 +179,7 @@ func TestCancelKeepsWhatWasCommitted(t *testing.T) {
 	if time.Since(begin) > time.Minute {
 		t.Errorf("it took %v to stop", time.Since(begin))
 	}
-	if !w.store.Has(a.Key) || w.store.Has(b.Key) {
+	if w.store.layers[a.Key] == nil || w.store.layers[b.Key] != nil {
 		t.Error("the store does not hold a alone")
 	}
 	if got := w.events.types("b") + ", " + w.events.types("c"); got != "started canceled, skipped" {
@@ -361,7 +361,7 @@ func TestTwoRunsInOneStore(t *testing.T) {
 		w.events = rec
 		p := w.seal()
 		wg.Go(func() {
-			c := w.config
+			c := w.withLayers()
 			c.Events = event.NewStream(rec)
 			if _, err := Run(context.Background(), c, p, targets); err != nil {
 				t.Error(err)

@@ -14,12 +14,13 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/layers"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/store"
 )
 
 var (
-	_ Store  = (*store.Store)(nil)
+	_ Layers = (*layers.Source)(nil)
 	_ Leaser = (*store.Store)(nil)
 	_ Syncer = (*store.Store)(nil)
 )
@@ -27,12 +28,12 @@ var (
 // fileDriver is a driver whose layers are files, for the store on a disk.
 type fileDriver struct{ driver }
 
-func (d *fileDriver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (string, error) {
-	ref, err := d.driver.Import(ctx, o, dir, out)
+func (d *fileDriver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (platforms.Made, error) {
+	made, err := d.driver.Import(ctx, o, dir, out)
 	if err != nil {
-		return "", err
+		return made, err
 	}
-	return ref, os.WriteFile(filepath.Join(dir, "content"), []byte(ref), 0o644)
+	return made, os.WriteFile(filepath.Join(dir, "content"), []byte(made.Ref), 0o644)
 }
 
 func (d *fileDriver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
@@ -50,8 +51,8 @@ func (d *fileDriver) Boot(ctx context.Context, chain []platforms.Layer, out plat
 
 type fileMachine struct{ *machine }
 
-func (m *fileMachine) Commit(ctx context.Context, dir string) (string, error) {
-	return m.state, os.WriteFile(filepath.Join(dir, "content"), []byte(m.state), 0o644)
+func (m *fileMachine) Commit(_ context.Context, s platforms.State) (platforms.Made, error) {
+	return platforms.Made{Ref: m.state}, os.WriteFile(filepath.Join(s.Dir, "content"), []byte(m.state), 0o644)
 }
 
 func openStore(t *testing.T, dir string) *store.Store {
@@ -93,7 +94,7 @@ func TestStoreOnDisk(t *testing.T) {
 	w.ran("a=0 b=0 t=0 c=0 disk=0")
 
 	// A bit is flipped in a layer in the middle, and a new process needs it.
-	e, err := s.Get(a.Key)
+	e, err := s.Get(t.Context(), a.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,7 @@ func TestManyRunsInOneStoreOnDisk(t *testing.T) {
 		}
 		p := w.seal()
 		wg.Go(func() {
-			c := w.config
+			c := w.withLayers()
 			c.Events = event.NewStream()
 			if _, err := Run(context.Background(), c, p, targets); err != nil {
 				t.Error(err)
@@ -169,7 +170,7 @@ func TestMuchOutput(t *testing.T) {
 		}
 		return fmt.Errorf("no")
 	})
-	c := w.config
+	c := w.withLayers()
 	c.Events = event.NewStream()
 	_, err := Run(context.Background(), c, w.seal(), []*plan.Node{n})
 	var ne *NodeError

@@ -10,6 +10,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/layers"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -20,6 +21,7 @@ type task struct {
 	out       *sink
 	begin     time.Time
 	started   bool
+	again     bool          // it has run before, and its layer was not kept
 	elsewhere bool          // another process has made the layer or passed the test
 	failed    bool          // the failure is the unit's own, not that of a stopped build
 	took      time.Duration // until the failure, without what the user did then
@@ -27,51 +29,81 @@ type task struct {
 	clock     *clock        // of the running try; nil without a timeout
 }
 
+func (r *run) newTask(u *unit) *task {
+	return &task{r: r, u: u, out: newSink(r.c.Events, r.node(u.node()), r.masker, r.c.LogDir), begin: time.Now()}
+}
+
 // do runs f for u and tells how it ended. The caller hands u.end to finish.
 func (r *run) do(u *unit, f func(t *task) error) (ok bool) {
-	t := &task{r: r, u: u, out: newSink(r.c.Events, r.node(u.node()), r.masker, r.c.LogDir), begin: time.Now()}
-	err := protect(func() error { return f(t) })
+	t := r.newTask(u)
+	u.end = t.tell(protect(func() error { return f(t) }))
+	u.elsewhere = t.elsewhere
+	return u.end == Done
+}
+
+// tell tells how the unit has ended: with err, if that is not nil.
+func (t *task) tell(err error) State {
 	elapsed := time.Since(t.begin)
 	if t.failed {
 		elapsed = t.took
 	}
-	stopped := err != nil && !t.failed && r.ctx.Err() != nil
+	why := ""
+	if lost := (*againError)(nil); errors.As(err, &lost) {
+		why = lost.Error()
+	} else if err != nil && !t.failed && t.r.ctx.Err() != nil {
+		why = t.r.whyStopped()
+	}
 	switch {
-	case err != nil && !stopped:
-		u.end = Failed
+	case err != nil && why == "":
 		t.start()
 		e := t.out.failure(err)
-		e.Node, e.Kept = u.node(), t.kept
-		r.sendAll(u, event.Event{Type: event.Failed, Err: e.Err, Elapsed: elapsed})
-		r.fail(e)
-		return false
-	case stopped && t.started:
+		e.Node, e.Kept = t.u.node(), t.kept
+		t.sendAll(event.Event{Type: event.Failed, Err: e.Err, Elapsed: elapsed})
+		if t.again {
+			t.r.mu.Lock()
+			t.u.state = Failed
+			t.r.mu.Unlock()
+		}
+		t.r.fail(e)
+		return Failed
+	case err != nil && t.started:
 		t.out.close()
-		u.end = Canceled
-		r.sendAll(u, event.Event{Type: event.Canceled, Elapsed: elapsed})
-		return false
-	case stopped:
+		t.sendAll(event.Event{Type: event.Canceled, Text: why, Elapsed: elapsed})
+		return Canceled
+	case err != nil:
 		t.out.close()
-		u.end = Skipped
-		r.sendAll(u, event.Event{Type: event.Skipped, Text: r.whyStopped()})
-		return false
+		t.sendAll(event.Event{Type: event.Skipped, Text: why})
+		return Skipped
 	}
 	t.out.close()
-	u.end = Done
-	if u.elsewhere = t.elsewhere; u.elsewhere {
-		r.sendAll(u, event.Event{Type: event.Cached, Text: "made by another build"})
-		return true
+	if t.elsewhere {
+		t.sendAll(event.Event{Type: event.Cached, Text: "made by another build"})
+		return Done
 	}
-	r.sendFiles(u)
-	r.sendAll(u, event.Event{Type: event.Done, Elapsed: elapsed})
-	return true
+	t.r.sendFiles(t.u)
+	t.sendAll(event.Event{Type: event.Done, Elapsed: elapsed})
+	return Done
+}
+
+// sendAll sends e to the nodes of the unit. Those that are identical to the one that
+// runs again were told how it ended before.
+func (t *task) sendAll(e event.Event) {
+	if t.again {
+		t.send(e)
+		return
+	}
+	t.r.sendAll(t.u, e)
 }
 
 // start tells once that the unit runs.
 func (t *task) start() {
 	if !t.started {
 		t.started, t.begin = true, time.Now()
-		t.send(event.Event{Type: event.Started, Text: t.u.why})
+		why := t.u.why
+		if t.again {
+			why = "its layer was not kept"
+		}
+		t.send(event.Event{Type: event.Started, Text: why})
 	}
 }
 
@@ -102,6 +134,9 @@ func (t *task) tries(c *chain, prepare func() error, apply func(ctx context.Cont
 		}
 		if err == nil || t.r.ctx.Err() != nil {
 			return err
+		}
+		if lost := (*againError)(nil); errors.As(err, &lost) {
+			return err // it has had its own tries
 		}
 		bug := (*PanicError)(nil)
 		if i > opts.Retries || errors.As(err, &bug) {
@@ -195,22 +230,18 @@ func (t *task) keep(ctx context.Context, c *chain) error {
 	if err != nil {
 		return err
 	}
-	meta := t.r.meta(t.u, p)
-	meta.Kind = "failed " + meta.Kind
-	meta.Parent = t.r.sched.ids[base].key.String()
-	meta.Preimage = append(meta.Preimage[:len(meta.Preimage):len(meta.Preimage)], plan.Field{Name: "failed", Value: nonce()})
-	meta.Key = meta.Preimage.Key()
-	_, _, err = t.r.c.Store.Put(ctx, meta, nil, func(dir string) (ref string, err error) {
+	l := layers.Spec{Kind: "failed " + n.Op.Kind(), Name: n.Name, Platform: p, Parent: t.r.sched.ids[base].key}
+	preimage := t.u.id.preimage
+	l.Preimage = append(preimage[:len(preimage):len(preimage)], plan.Field{Name: "failed", Value: nonce()})
+	l.Key = l.Preimage.Key()
+	_, _, err = t.r.c.Layers.Make(ctx, l, nil, func(dir string) (m platforms.Made, err error) {
 		defer catch(&err)
-		if s, ok := c.m.(platforms.Saver); ok {
-			return s.Save(ctx, platforms.State{Key: meta.Key.String(), Name: "failed: " + n.Name, Needed: true})
-		}
-		return c.m.Commit(ctx, dir)
+		return c.m.Commit(ctx, platforms.State{Key: l.Key.String(), Name: "failed: " + n.Name, Dir: dir, Needed: true})
 	})
 	if err != nil {
 		return err
 	}
-	t.kept = meta.Key
+	t.kept = l.Key
 	return nil
 }
 

@@ -31,6 +31,7 @@ type unit struct {
 	files   []File
 	waiting bool // it was told that it waits for a resource
 	taken   bool // it runs or ran
+	dropped bool // it made a layer that was not worth keeping
 
 	// These belong to the goroutine that runs the unit until finish.
 	end       State
@@ -115,7 +116,7 @@ func (r *run) claimsOf(u *unit) ([]Claim, error) {
 		if err != nil {
 			return nil, &NodeError{Node: n, Err: err}
 		}
-		if _, ok := d.(platforms.Keeper); !ok { // whose machines take nothing of this host
+		if s, ok := d.(platforms.Sizer); !ok || s.MachineSize() != (platforms.Resources{}) {
 			claims = append(claims, Claim{Resource: "machines", Amount: 1, Capacity: int64(r.c.jobs())})
 		}
 		if l, ok := d.(platforms.Limiter); ok && l.MaxMachines() > 0 {

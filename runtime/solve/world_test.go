@@ -13,6 +13,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/layers"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -53,8 +54,12 @@ func (r *recorder) Event(e event.Event) {
 	case event.Output:
 		r.logs[name] += string(e.Data)
 	case event.Started:
-		if r.open[e.Node.ID] {
+		again := e.Text == "its layer was not kept"
+		if r.open[e.Node.ID] != again {
 			r.wrong = append(r.wrong, "started twice: "+name)
+		}
+		if again {
+			r.ends[e.Node.ID]--
 		}
 		r.open[e.Node.ID] = true
 	case event.Done, event.Failed, event.Canceled:
@@ -165,7 +170,7 @@ func (w *world) seal() *plan.Plan {
 func (w *world) run(ctx context.Context, targets ...*plan.Node) (*Result, error) {
 	w.t.Helper()
 	w.events = newRecorder()
-	c := w.config
+	c := w.withLayers()
 	c.Events = event.NewStream(w.events)
 	res, err := Run(ctx, c, w.seal(), targets)
 	if n := w.driver.open.Load(); n != 0 {
@@ -189,6 +194,14 @@ func (w *world) run(ctx context.Context, targets ...*plan.Node) (*Result, error)
 		w.t.Errorf("the last event is not finished")
 	}
 	return res, err
+}
+
+// withLayers returns the configuration with the source of layers that goes with its
+// store and its drivers.
+func (w *world) withLayers() Config {
+	c := w.config
+	c.Layers = &layers.Source{Store: c.Store.(layers.Store), Drivers: c.Drivers}
+	return c
 }
 
 func (w *world) must(targets ...*plan.Node) *Result {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"bake.build/bake/platforms"
 )
 
 // debianLike makes a tree of the shape of a Debian base: 10,000 files, 300 MB.
@@ -60,9 +62,9 @@ func BenchmarkSeal(b *testing.B) {
 func BenchmarkGet(b *testing.B) {
 	dir := b.TempDir()
 	s, _ := open(b, dir)
-	_, _, err := s.Put(context.Background(), Meta{Key: key("a")}, nil, func(dir string) (string, error) {
+	_, _, err := s.Put(context.Background(), Meta{Key: key("a")}, nil, func(dir string) (platforms.Made, error) {
 		debianLike(b, dir, 9000, 33_000)
-		return "", nil
+		return platforms.Made{}, nil
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -70,14 +72,14 @@ func BenchmarkGet(b *testing.B) {
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
 			clear(s.checked)
-			if _, err := s.Get(key("a")); err != nil {
+			if _, err := s.Get(context.Background(), key("a")); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 	b.Run("again", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := s.Get(key("a")); err != nil {
+			if _, err := s.Get(context.Background(), key("a")); err != nil {
 				b.Fatal(err)
 			}
 		}

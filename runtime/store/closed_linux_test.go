@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bake.build/bake/internal/need"
+
+	"bake.build/bake/platforms"
 )
 
 // TestClosed opens a store whose directories were open to other users, as an
@@ -50,13 +52,13 @@ func TestClosed(t *testing.T) {
 			t.Errorf("%s: mode %v, %v", path, fi.Mode(), err)
 		}
 	}
-	_, _, err = s.Put(t.Context(), Meta{Key: key("a")}, nil, func(data string) (string, error) {
+	_, _, err = s.Put(t.Context(), Meta{Key: key("a")}, nil, func(data string) (platforms.Made, error) {
 		for _, dir := range []string{tmp, filepath.Dir(tmp), filepath.Dir(data), s.layerDir(key("a"))} {
 			if fi, err := os.Stat(dir); err == nil && fi.Mode().Perm() != 0o700 {
 				t.Errorf("%s: mode %v", dir, fi.Mode())
 			}
 		}
-		return "", nil
+		return platforms.Made{}, nil
 	})
 	if err != nil {
 		t.Fatal(err)

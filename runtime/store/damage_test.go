@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bake.build/bake/platforms"
 )
 
 // flip changes one bit in the middle of a file and leaves its times as they
@@ -104,9 +106,9 @@ func unlinkHard(path string) error {
 }
 
 // sound fills a layer that has something to damage.
-func sound(dir string) (string, error) {
+func sound(dir string) (platforms.Made, error) {
 	err := tree(dir, map[string]string{"etc/conf": strings.Repeat("text\n", 100), "empty/": "", "hard1": "x"})
-	return "", errors.Join(err, os.Symlink("etc/conf", filepath.Join(dir, "link")), os.Link(filepath.Join(dir, "hard1"), filepath.Join(dir, "hard2")))
+	return platforms.Made{}, errors.Join(err, os.Symlink("etc/conf", filepath.Join(dir, "link")), os.Link(filepath.Join(dir, "hard1"), filepath.Join(dir, "hard2")))
 }
 
 func TestGetDropsDamaged(t *testing.T) {
@@ -123,7 +125,7 @@ func TestGetDropsDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 			s, warned := open(t, dir)
-			if _, err := s.Get(key("a")); !errors.Is(err, ErrMissing) {
+			if _, err := s.Get(context.Background(), key("a")); !errors.Is(err, ErrMissing) {
 				t.Fatalf("get of a damaged layer: %v", err)
 			}
 			if w := warned(); !strings.Contains(w, key("a").Short()) || !strings.Contains(w, "dropped") {
@@ -223,7 +225,7 @@ func TestFactsAreRenewed(t *testing.T) {
 				t.Fatal(err)
 			}
 			s, warned := open(t, dir)
-			e, err := s.Get(key("a"))
+			e, err := s.Get(context.Background(), key("a"))
 			if err != nil {
 				t.Fatalf("%v: %s", err, warned())
 			}
@@ -281,7 +283,7 @@ func TestLossOfPower(t *testing.T) {
 			if test.rebooted {
 				s.boot = "two"
 			}
-			_, err = s.Get(key("a"))
+			_, err = s.Get(context.Background(), key("a"))
 			if lost := errors.Is(err, ErrMissing); lost != test.lost || err != nil && !lost {
 				t.Errorf("get: %v, want lost %v", err, test.lost)
 			}
@@ -309,23 +311,23 @@ func TestRebuiltParent(t *testing.T) {
 	s, warned := open(t, t.TempDir())
 	put(t, s, "base", "", map[string]string{"f": "1"})
 	put(t, s, "child", "base", map[string]string{"g": "1"})
-	if chain, err := s.Chain(key("child")); err != nil || len(chain) != 2 || chain[0].Name != "base" || chain[1].Name != "child" {
+	if chain, err := s.Chain(context.Background(), key("child")); err != nil || len(chain) != 2 || chain[0].Name != "base" || chain[1].Name != "child" {
 		t.Fatalf("chain %v, %v", chain, err)
 	}
 	if err := s.Drop(key("base")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Get(key("child")); err != nil {
+	if _, err := s.Get(context.Background(), key("child")); err != nil {
 		t.Errorf("get without the parent: %v", err)
 	}
-	if _, err := s.Chain(key("child")); !errors.Is(err, ErrMissing) {
+	if _, err := s.Chain(context.Background(), key("child")); !errors.Is(err, ErrMissing) {
 		t.Errorf("chain without the parent: %v", err)
 	}
 	put(t, s, "base", "", map[string]string{"f": "2"})
 	if s.Has(key("child")) {
 		t.Error("a layer on another parent counts as there")
 	}
-	if _, err := s.Get(key("child")); !errors.Is(err, ErrMissing) {
+	if _, err := s.Get(context.Background(), key("child")); !errors.Is(err, ErrMissing) {
 		t.Errorf("get on another parent: %v", err)
 	}
 	if w := warned(); !strings.Contains(w, "parent") {

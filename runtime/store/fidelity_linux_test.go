@@ -17,6 +17,8 @@ import (
 	"bake.build/bake/internal/need"
 
 	"golang.org/x/sys/unix"
+
+	"bake.build/bake/platforms"
 )
 
 func setLinkTime(path string, when time.Time) error {
@@ -28,10 +30,10 @@ func setLinkTime(path string, when time.Time) error {
 var capability = []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // odd fills a directory with what only root can make.
-func odd(dir string) (string, error) {
+func odd(dir string) (platforms.Made, error) {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	err := tree(dir, map[string]string{"ping": "elf", "opaque/": "", "big": "x", "note": "x"})
-	return "", errors.Join(err,
+	return platforms.Made{}, errors.Join(err,
 		unix.Mknod(in("null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))),
 		unix.Mknod(in("disk"), unix.S_IFBLK|0o660, int(unix.Mkdev(259, 70_000))),
 		unix.Mknod(in("whiteout"), unix.S_IFCHR, 0),
@@ -113,7 +115,7 @@ func TestDamageThatRootSees(t *testing.T) {
 				t.Fatal(err)
 			}
 			s, warned := open(t, dir)
-			if _, err := s.Get(key("a")); !errors.Is(err, ErrMissing) {
+			if _, err := s.Get(context.Background(), key("a")); !errors.Is(err, ErrMissing) {
 				t.Errorf("get: %v; %s", err, warned())
 			}
 		})
@@ -129,7 +131,7 @@ func TestDamageThatRootSees(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, warned := open(t, dir)
-		if _, err := s.Get(key("a")); err != nil {
+		if _, err := s.Get(context.Background(), key("a")); err != nil {
 			t.Errorf("get: %v; %s", err, warned())
 		}
 	})
@@ -202,8 +204,8 @@ func TestSyncMarks(t *testing.T) {
 		t.Error(err)
 	}
 	// Close brings forward the sync that a big layer is due.
-	e, _, err := s.Put(context.Background(), Meta{Key: key("big")}, nil, func(dir string) (string, error) {
-		return "", errors.Join(os.WriteFile(filepath.Join(dir, "f"), nil, 0o644), os.Truncate(filepath.Join(dir, "f"), bigLayer))
+	e, _, err := s.Put(context.Background(), Meta{Key: key("big")}, nil, func(dir string) (platforms.Made, error) {
+		return platforms.Made{}, errors.Join(os.WriteFile(filepath.Join(dir, "f"), nil, 0o644), os.Truncate(filepath.Join(dir, "f"), bigLayer))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -405,7 +407,7 @@ func TestOtherIDMap(t *testing.T) {
 	if err := os.Chmod(filepath.Join(s.layerDir(key("a")), "data/f"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Get(key("a")); err != nil {
+	if _, err := s.Get(context.Background(), key("a")); err != nil {
 		t.Fatalf("get: %v; %s", err, warned())
 	}
 	if _, ids := s.readFacts(s.layerDir(key("a")), 2); ids != first.ids {
@@ -436,8 +438,8 @@ func TestFullDisk(t *testing.T) {
 	}()
 	s, warned := open(t, dir)
 	put(t, s, "small", "", map[string]string{"f": "x"})
-	_, _, err := s.Put(context.Background(), Meta{Key: key("big")}, nil, func(dir string) (string, error) {
-		return "", os.WriteFile(filepath.Join(dir, "f"), make([]byte, 4<<20), 0o644)
+	_, _, err := s.Put(context.Background(), Meta{Key: key("big")}, nil, func(dir string) (platforms.Made, error) {
+		return platforms.Made{}, os.WriteFile(filepath.Join(dir, "f"), make([]byte, 4<<20), 0o644)
 	})
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("put on a full disk: %v", err)
@@ -450,7 +452,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	other, otherWarned := open(t, dir)
-	if _, err := other.Get(key("small")); err != nil {
+	if _, err := other.Get(context.Background(), key("small")); err != nil {
 		t.Errorf("get on a full disk: %v", err)
 	}
 	if err := os.Remove(filepath.Join(dir, cacheName, "fill")); err != nil {

@@ -16,9 +16,9 @@ import (
 // and came out differently.
 //
 // The check is made once per process. What Get returns stays until this
-// process's lease of k is released; without a lease Prune may remove it.
-func (s *Store) Get(k plan.Key) (*Entry, error) {
-	ctx := context.Background()
+// process's lease of k is released; without a lease Prune may remove it. If ctx is
+// done before the end of the check, that is the error.
+func (s *Store) Get(ctx context.Context, k plan.Key) (*Entry, error) {
 	unlock, err := s.checks.lock(ctx, k, nil)
 	if err != nil {
 		return nil, err

@@ -39,7 +39,7 @@ func TestDamagedInode(t *testing.T) {
 				t.Errorf("prune: %v", err)
 			}
 			if name == "facts" { // they are only a way to be quick
-				if _, err := s.Get(key("bad")); err != nil {
+				if _, err := s.Get(context.Background(), key("bad")); err != nil {
 					t.Errorf("get: %v", err)
 				}
 				return
@@ -56,11 +56,11 @@ func TestDamagedInode(t *testing.T) {
 			if !strings.Contains(warned(), "dropped and will be built again") {
 				t.Errorf("warned: %s", warned())
 			}
-			if _, err := s.Get(key("bad")); !errors.Is(err, ErrMissing) {
+			if _, err := s.Get(context.Background(), key("bad")); !errors.Is(err, ErrMissing) {
 				t.Errorf("get: %v", err)
 			}
 			put(t, s, "bad", "", map[string]string{"etc/conf": "x"})
-			if _, err := s.Get(key("sound")); err != nil {
+			if _, err := s.Get(context.Background(), key("sound")); err != nil {
 				t.Errorf("the sound layer: %v", err)
 			}
 			if err := s.Close(); err != nil {

@@ -74,15 +74,18 @@ func TestPutThatFails(t *testing.T) {
 	boom := errors.New("boom")
 	ctx, cancel := context.WithCancel(context.Background())
 	tests := map[string]struct {
-		fill func(dir string) (string, error)
+		fill func(dir string) (platforms.Made, error)
 		want error
 	}{
-		"error": {func(dir string) (string, error) {
-			return "", errors.Join(boom, tree(dir, map[string]string{"a/b": ""}))
+		"error": {func(dir string) (platforms.Made, error) {
+			return platforms.Made{}, errors.Join(boom, tree(dir, map[string]string{"a/b": ""}))
 		}, boom},
-		"canceled": {func(dir string) (string, error) { cancel(); return "", tree(dir, map[string]string{"a/b": ""}) }, context.Canceled},
-		"not a directory": {func(dir string) (string, error) {
-			return "", errors.Join(os.Remove(dir), os.WriteFile(dir, nil, 0o600))
+		"canceled": {func(dir string) (platforms.Made, error) {
+			cancel()
+			return platforms.Made{}, tree(dir, map[string]string{"a/b": ""})
+		}, context.Canceled},
+		"not a directory": {func(dir string) (platforms.Made, error) {
+			return platforms.Made{}, errors.Join(os.Remove(dir), os.WriteFile(dir, nil, 0o600))
 		}, nil},
 	}
 	for name, test := range tests {
@@ -120,7 +123,7 @@ func TestPutThatPanics(t *testing.T) {
 				t.Error("the panic is gone")
 			}
 		}()
-		_, _, _ = s.Put(context.Background(), Meta{Key: key("a")}, nil, func(string) (string, error) { panic("bug") })
+		_, _, _ = s.Put(context.Background(), Meta{Key: key("a")}, nil, func(string) (platforms.Made, error) { panic("bug") })
 	}()
 	put(t, s, "a", "", nil)
 }

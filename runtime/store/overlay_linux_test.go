@@ -10,6 +10,8 @@ import (
 	"bake.build/bake/internal/need"
 
 	"golang.org/x/sys/unix"
+
+	"bake.build/bake/platforms"
 )
 
 // TestLayersUnderAnOverlay uses layers as the root file systems of steps are
@@ -24,8 +26,8 @@ func TestLayersUnderAnOverlay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, _, err := s.Put(context.Background(), Meta{Key: key("child"), Parent: base.Key.String()}, nil, func(out string) (string, error) {
-		return "", overlaid(t, s, base.Dir, out)
+	e, _, err := s.Put(context.Background(), Meta{Key: key("child"), Parent: base.Key.String()}, nil, func(out string) (platforms.Made, error) {
+		return platforms.Made{}, overlaid(t, s, base.Dir, out)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +55,7 @@ func TestLayersUnderAnOverlay(t *testing.T) {
 	}
 	whole(t, s)
 	fresh, warned := open(t, dir)
-	if _, err := fresh.Chain(key("child")); err != nil {
+	if _, err := fresh.Chain(context.Background(), key("child")); err != nil {
 		t.Errorf("%v: %s", err, warned())
 	}
 }

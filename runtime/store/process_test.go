@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"bake.build/bake/platforms"
 )
 
 // childEnv makes this test program act on the store that the variable names,
@@ -83,25 +85,25 @@ func child(dir, mode string) error {
 		if _, err := s.Lease(key("leased")); err != nil {
 			return err
 		}
-		_, _, err := s.Put(ctx, Meta{Key: key("held")}, nil, func(dir string) (string, error) {
+		_, _, err := s.Put(ctx, Meta{Key: key("held")}, nil, func(dir string) (platforms.Made, error) {
 			fmt.Println("filling")
 			time.Sleep(time.Minute)
-			return "", nil
+			return platforms.Made{}, nil
 		})
 		return err
 	}
 	return fmt.Errorf("unknown mode %q", mode)
 }
 
-func slowFill(name string) func(dir string) (string, error) {
-	return func(dir string) (string, error) {
+func slowFill(name string) func(dir string) (platforms.Made, error) {
+	return func(dir string) (platforms.Made, error) {
 		for i := range 20 {
 			if err := tree(dir, map[string]string{fmt.Sprintf("d%d/f", i): strings.Repeat(name, 100)}); err != nil {
-				return "", err
+				return platforms.Made{}, err
 			}
 			time.Sleep(200 * time.Microsecond)
 		}
-		return name, nil
+		return platforms.Made{Ref: name}, nil
 	}
 }
 
@@ -165,10 +167,10 @@ func TestGoroutinesFillOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			_, filled, err := s.Put(context.Background(), Meta{Key: key("a")}, func() { waits.Add(1) }, func(dir string) (string, error) {
+			_, filled, err := s.Put(context.Background(), Meta{Key: key("a")}, func() { waits.Add(1) }, func(dir string) (platforms.Made, error) {
 				fills.Add(1)
 				time.Sleep(50 * time.Millisecond)
-				return "", nil
+				return platforms.Made{}, nil
 			})
 			if err != nil {
 				t.Error(err)
@@ -256,7 +258,7 @@ func TestDeadFillerIsReplaced(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	empty := func(string) (string, error) { return "", nil }
+	empty := func(string) (platforms.Made, error) { return platforms.Made{}, nil }
 	if _, filled, err := s.Put(ctx, Meta{Key: key("held")}, nil, empty); !errors.Is(err, context.DeadlineExceeded) || filled {
 		t.Errorf("put while another fills: %v, filled %v", err, filled)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -64,7 +65,7 @@ func TestPrune(t *testing.T) {
 				if s.Has(e.Key) {
 					t.Errorf("%s is still there", e.Name)
 				}
-				if _, err := s.Get(e.Key); !errors.Is(err, ErrMissing) {
+				if _, err := s.Get(context.Background(), e.Key); !errors.Is(err, ErrMissing) {
 					t.Errorf("get of pruned %s: %v", e.Name, err)
 				}
 			}
@@ -151,8 +152,8 @@ func TestUsageCountsLinksOnce(t *testing.T) {
 	s, _ := open(t, t.TempDir())
 	big := strings.Repeat("x", 1<<20)
 	a := put(t, s, "a", "", map[string]string{"f": big})
-	_, _, err := s.Put(context.Background(), Meta{Key: key("b")}, nil, func(dir string) (string, error) {
-		return "", errors.Join(os.Link(filepath.Join(a.Dir, "f"), filepath.Join(dir, "f")), os.Link(filepath.Join(a.Dir, "f"), filepath.Join(dir, "g")))
+	_, _, err := s.Put(context.Background(), Meta{Key: key("b")}, nil, func(dir string) (platforms.Made, error) {
+		return platforms.Made{}, errors.Join(os.Link(filepath.Join(a.Dir, "f"), filepath.Join(dir, "f")), os.Link(filepath.Join(a.Dir, "f"), filepath.Join(dir, "g")))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +165,7 @@ func TestUsageCountsLinksOnce(t *testing.T) {
 	if u.Layers < 1<<20 || u.Layers > 3<<19 {
 		t.Errorf("layers take %d bytes", u.Layers)
 	}
-	if e, err := s.Get(key("b")); err != nil || e.Size != 1<<20 {
+	if e, err := s.Get(context.Background(), key("b")); err != nil || e.Size != 1<<20 {
 		t.Errorf("size with a hard link is %d, %v", e.Size, err)
 	}
 }
@@ -191,7 +192,9 @@ func TestLeaseAndPrune(t *testing.T) {
 			}
 		}
 	}()
-	fill := func(dir string) (string, error) { return "", tree(dir, map[string]string{"f": "x"}) }
+	fill := func(dir string) (platforms.Made, error) {
+		return platforms.Made{}, tree(dir, map[string]string{"f": "x"})
+	}
 	for range 100 {
 		release, err := s.Lease(key("a"))
 		if err != nil {

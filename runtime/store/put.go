@@ -8,29 +8,31 @@ import (
 	"path/filepath"
 	"time"
 
+	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/store/lockfile"
 )
 
 // Put returns the entry of meta.Key, filling it first when it is missing. fill
 // gets an empty directory on the store's file system, which it may replace by
-// another, and returns the driver's reference; it runs once among all callers
+// another, and returns what the driver has made; it runs once among all callers
 // in all processes. waiting, if not nil, is called once when another filler
 // holds the key. filled says whether this call ran fill.
 //
-// If fill fails or ctx is done before the layer is in place, nothing is kept.
-// A process that dies while it fills gives the key free at once.
-func (s *Store) Put(ctx context.Context, meta Meta, waiting func(), fill func(dir string) (ref string, err error)) (e *Entry, filled bool, err error) {
+// If fill fails or ctx is done before the layer is in place, nothing is kept. What
+// is dropped is not kept either: then there is no entry and no error. A process that
+// dies while it fills gives the key free at once.
+func (s *Store) Put(ctx context.Context, meta Meta, waiting func(), fill func(dir string) (platforms.Made, error)) (e *Entry, filled bool, err error) {
 	k := meta.Key
-	if e, err := s.Get(k); err == nil || !errors.Is(err, ErrMissing) {
+	if e, err := s.Get(ctx, k); err == nil || !errors.Is(err, ErrMissing) {
 		return e, false, err
 	}
-	unlock, err := s.lockKey(ctx, k, waiting)
+	unlock, err := s.Lock(ctx, k, waiting)
 	if err != nil {
 		return nil, false, fmt.Errorf("put layer %s: %w", k.Short(), err)
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if e, err := s.Get(k); err == nil || !errors.Is(err, ErrMissing) {
+	if e, err := s.Get(ctx, k); err == nil || !errors.Is(err, ErrMissing) {
 		return e, false, err
 	}
 	e, err = s.fill(ctx, meta, fill)
@@ -40,8 +42,10 @@ func (s *Store) Put(ctx context.Context, meta Meta, waiting func(), fill func(di
 	return e, true, nil
 }
 
-// lockKey makes the caller the only filler of k in all processes.
-func (s *Store) lockKey(ctx context.Context, k plan.Key, waiting func()) (unlock func() error, err error) {
+// Lock makes the caller the only one that makes the layer k, in all processes, until
+// unlock. It is for layers that are not kept in the store; Put locks by itself.
+// waiting, if not nil, is called once when another holds the key.
+func (s *Store) Lock(ctx context.Context, k plan.Key, waiting func()) (unlock func() error, err error) {
 	once := func() {
 		if waiting != nil {
 			waiting()
@@ -64,7 +68,7 @@ func (s *Store) lockKey(ctx context.Context, k plan.Key, waiting func()) (unlock
 }
 
 // fill makes the layer in staging and moves it into place.
-func (s *Store) fill(ctx context.Context, meta Meta, fill func(dir string) (string, error)) (e *Entry, err error) {
+func (s *Store) fill(ctx context.Context, meta Meta, fill func(dir string) (platforms.Made, error)) (e *Entry, err error) {
 	k := meta.Key
 	tmp, err := s.stage("fill-" + k.Short())
 	if err != nil {
@@ -84,9 +88,11 @@ func (s *Store) fill(ctx context.Context, meta Meta, fill func(dir string) (stri
 		return nil, fmt.Errorf("put layer %s: %w", k.Short(), err)
 	}
 	start := time.Now()
-	if meta.Ref, err = fill(data); err != nil {
+	made, err := fill(data)
+	if err != nil || made.Dropped {
 		return nil, err
 	}
+	meta.Ref, meta.Traits = made.Ref, made.Traits
 	if meta.Took == 0 {
 		meta.Took = time.Since(start)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"testing"
@@ -8,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bake.build/bake/internal/need"
+
+	"bake.build/bake/platforms"
 )
 
 // TestReadOnly uses a store that cannot be written to: what is there serves a
@@ -30,10 +33,10 @@ func TestReadOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Get(key("a")); err != nil {
+	if _, err := s.Get(context.Background(), key("a")); err != nil {
 		t.Error(err)
 	}
-	_, _, err = s.Put(t.Context(), Meta{Key: key("b")}, nil, func(string) (string, error) { return "", nil })
+	_, _, err = s.Put(t.Context(), Meta{Key: key("b")}, nil, func(string) (platforms.Made, error) { return platforms.Made{}, nil })
 	if !errors.Is(err, unix.EROFS) {
 		t.Errorf("put: %v", err)
 	}
@@ -57,7 +60,7 @@ func TestLocksOfTheDead(t *testing.T) {
 	if _, err := living.CacheDir("packages"); err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := living.lockKey(t.Context(), key("a"), nil)
+	unlock, err := living.Lock(t.Context(), key("a"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

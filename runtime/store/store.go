@@ -26,6 +26,10 @@ type Meta struct {
 	Created  time.Time     `json:"created"`
 	Took     time.Duration `json:"took"` // how long the step ran, nanoseconds
 
+	// Traits are what the driver said that the layer is. One that an earlier bake has
+	// made has none.
+	Traits platforms.Traits `json:"traits,omitzero"`
+
 	// Set by Put.
 	Size   int64       `json:"size"`   // bytes of content, hard links counted once
 	Files  int         `json:"files"`  // entries
@@ -45,7 +49,7 @@ type Entry struct {
 
 // Layer returns the entry as drivers see it.
 func (e *Entry) Layer() platforms.Layer {
-	return platforms.Layer{Key: e.Key.String(), Dir: e.Dir, Ref: e.Ref}
+	return platforms.Layer{Key: e.Key.String(), Dir: e.Dir, Ref: e.Ref, Traits: e.Traits}
 }
 
 // ErrMissing says that a layer or a record is not in the store.
@@ -148,13 +152,29 @@ func (s *Store) Dir() string { return s.dir }
 
 // Has reports whether k is in the store, without a look at its content.
 func (s *Store) Has(k plan.Key) bool {
+	_, err := s.Peek(k)
+	return err == nil
+}
+
+// Peek returns the entry of k as it was recorded, without a look at its content: a
+// layer that it finds may turn out to be damaged. The error is ErrMissing if there is
+// none, or if Get would drop it for its record or its parent.
+func (s *Store) Peek(k plan.Key) (*Entry, error) {
 	st, err := readRecord(s.layerDir(k), k)
-	return err == nil && s.onParent(st) == nil
+	if err == nil {
+		err = s.onParent(st)
+	}
+	if errors.Is(err, ErrDamaged) {
+		return nil, fmt.Errorf("layer %s: %w", k.Short(), ErrMissing)
+	} else if err != nil {
+		return nil, err
+	}
+	return st.entry(), nil
 }
 
 // Chain returns the layers from the first ancestor of k to k, each checked as
 // by Get. If one of them is missing or damaged, the error is ErrMissing.
-func (s *Store) Chain(k plan.Key) ([]*Entry, error) {
+func (s *Store) Chain(ctx context.Context, k plan.Key) ([]*Entry, error) {
 	var chain []*Entry
 	seen := map[plan.Key]bool{}
 	for {
@@ -162,7 +182,7 @@ func (s *Store) Chain(k plan.Key) ([]*Entry, error) {
 			return nil, fmt.Errorf("chain of layer %s: it is its own ancestor", k.Short())
 		}
 		seen[k] = true
-		e, err := s.Get(k)
+		e, err := s.Get(ctx, k)
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -47,8 +48,8 @@ func put(t testing.TB, s *Store, name, parent string, files map[string]string) *
 	if parent != "" {
 		meta.Parent = key(parent).String()
 	}
-	e, filled, err := s.Put(context.Background(), meta, nil, func(dir string) (string, error) {
-		return "ref-" + name, tree(dir, files)
+	e, filled, err := s.Put(context.Background(), meta, nil, func(dir string) (platforms.Made, error) {
+		return platforms.Made{Ref: "ref-" + name}, tree(dir, files)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +87,7 @@ func TestPutAndGet(t *testing.T) {
 		t.Errorf("entry is %+v", e.Meta)
 	}
 	again, warnedAgain := open(t, dir)
-	got, err := again.Get(key("a"))
+	got, err := again.Get(context.Background(), key("a"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -200,3 +200,34 @@ func TestIdenticalNodesCountOnce(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestRunAgain counts a step once that runs again: as it ended last.
+func TestRunAgain(t *testing.T) {
+	var out bytes.Buffer
+	r, end, err := New("plain", &out, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, next := &event.Node{ID: 1, Key: "a", Name: "first"}, &event.Node{ID: 2, Key: "b", Name: "next"}
+	for _, e := range []event.Event{
+		{Type: event.Planned, Total: 2},
+		{Type: event.Started, Node: first},
+		{Type: event.Done, Node: first},
+		{Type: event.Started, Node: next},
+		{Type: event.Retry, Node: next, Done: 1, Total: 2},
+		{Type: event.Started, Node: first, Text: "its layer was not kept"},
+		{Type: event.Failed, Node: first, Err: errors.New("exit status 1")},
+		{Type: event.Canceled, Node: next},
+		{Type: event.Finished},
+	} {
+		r.Event(e)
+	}
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"first | started again: its layer was not kept\n", "next | started (step 2 of 2)\n", "2 steps: 1 failed, 1 not run"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in:\n%s", want, out.String())
+		}
+	}
+}

@@ -34,6 +34,7 @@ type plain struct {
 type plainNode struct {
 	prefix  string
 	started bool // and has not ended
+	begun   bool // has started once
 	lines   lines
 	told    map[string]*told // by the text of its Progress events
 }
@@ -126,6 +127,11 @@ func (p *plain) step(n *plainNode, e event.Event) {
 	case event.Started:
 		p.open++
 		n.started = true
+		if n.begun {
+			p.line(n.prefix, "started again%s", because(e.Text))
+			return
+		}
+		n.begun = true
 		p.begun++
 		p.line(n.prefix, "started%s%s", p.number(), because(e.Text))
 	case event.Progress:

@@ -19,7 +19,7 @@ type tally struct {
 	undone int // canceled and skipped
 	files  []artifact
 	seen   map[string]bool
-	keys   map[string]bool // of the nodes that have ended
+	keys   map[string]event.Type // how the nodes have ended, by their keys
 	took   time.Duration
 	ended  bool
 }
@@ -44,28 +44,27 @@ func (a artifact) String() string {
 	return a.path
 }
 
-// event counts e. Nodes with one key are one step, which runs once.
+// event counts e. Nodes with one key are one step, which counts once: as it ended last,
+// if it ran again.
 func (t *tally) event(e event.Event) {
-	if ends(e.Type) && e.Node != nil && e.Node.Key != "" {
-		if t.keys[e.Node.Key] {
+	if e.Node != nil && e.Node.Key != "" && (ends(e.Type) || e.Type == event.Started) {
+		how, ended := t.keys[e.Node.Key]
+		if e.Type == event.Started && ended {
+			t.count(how, -1)
+			delete(t.keys, e.Node.Key)
+		} else if ended {
 			return
+		} else if e.Type != event.Started {
+			if t.keys == nil {
+				t.keys = map[string]event.Type{}
+			}
+			t.keys[e.Node.Key] = e.Type
 		}
-		if t.keys == nil {
-			t.keys = map[string]bool{}
-		}
-		t.keys[e.Node.Key] = true
 	}
+	t.count(e.Type, 1)
 	switch e.Type {
 	case event.Planned:
 		t.total = int(e.Total)
-	case event.Cached:
-		t.cached++
-	case event.Done:
-		t.done++
-	case event.Failed:
-		t.failed++
-	case event.Canceled, event.Skipped:
-		t.undone++
 	case event.Artifact:
 		if t.seen == nil {
 			t.seen = map[string]bool{}
@@ -80,6 +79,20 @@ func (t *tally) event(e event.Event) {
 		}
 	case event.Finished:
 		t.took, t.ended = e.Elapsed, true
+	}
+}
+
+// count adds n nodes to those that have ended in a way.
+func (t *tally) count(how event.Type, n int) {
+	switch how {
+	case event.Cached:
+		t.cached += n
+	case event.Done:
+		t.done += n
+	case event.Failed:
+		t.failed += n
+	case event.Canceled, event.Skipped:
+		t.undone += n
 	}
 }
 

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -75,6 +76,20 @@ func Import(ctx context.Context, o platforms.Origin, dir string, h platforms.Hos
 		return nil
 	}
 	return fmt.Errorf("origin %q: not one of this platform", o.Kind)
+}
+
+// Arch returns the architecture of the programs in a tree that begins with o, as Go
+// names it, or "" where o is a copy of something that nobody has looked at.
+func Arch(o platforms.Origin) (string, error) {
+	var opts Options
+	if err := o.Decode(&opts); err != nil {
+		return "", fmt.Errorf("%s: options: %w", o.Kind, err)
+	}
+	switch o.Kind {
+	case debian.name, ubuntu.name, "oci":
+		return ociPlatform(cmp.Or(opts.Arch, hostArch())).Architecture, nil
+	}
+	return "", nil
 }
 
 // file returns the file that a tar or disk origin names.
