@@ -290,11 +290,16 @@ type quiet struct{}
 func (quiet) Write(p []byte) (int, error)   { return len(p), nil }
 func (quiet) Progress(string, int64, int64) {}
 
-// Sync makes the machine write all that it holds to its disks.
+// Sync makes the machine write all that it holds to its disks, to where boot loaders
+// find it.
 func (m *Machine) Sync(ctx context.Context) error {
 	l, err := m.current(ctx)
+	said := ""
 	if err == nil {
-		_, err = l.janitor.do(ctx, "sync")
+		said, err = l.janitor.do(ctx, "sync; eval "+quote(FlushLogs)+`; flush_logs 2>&1 || echo "the log of an XFS is not flushed"`)
+	}
+	if err == nil && strings.TrimSpace(said) != "" {
+		err = errors.New(strings.Join(strings.Fields(said), " "))
 	}
 	if err != nil {
 		return fmt.Errorf("sync: %w", err)
