@@ -171,6 +171,22 @@ type FurtherDisker interface {
 	FurtherDisk(ctx context.Context, chain []Layer, n int, dst string, out Sink) error
 }
 
+// A VariableStorer is a Disker whose machines have UEFI variables, which are on none of
+// their disks.
+type VariableStorer interface {
+	// Variables returns the path of a file with the variables of the chain's machine, as
+	// QEMU's firmware keeps them. It is "" where the machine has set none.
+	Variables(chain []Layer) (path string, err error)
+
+	// MissingLoader returns where a raw disk lacks a boot loader for machines that have
+	// no such variables. It is "" for a disk that has one, and for one of BIOS alone.
+	MissingLoader(disk string) (path string, err error)
+}
+
+// VariablesFormat is the format of an artifact's file with UEFI variables. No definition
+// asks for it: it is there where a VariableStorer has some.
+const VariablesFormat = "uefi-variables"
+
 // A DiskTreer is a Disker that shows the files of a disk that it wrote.
 type DiskTreer interface {
 	// DiskTree calls use with the absolute path of a read-only directory that
@@ -194,6 +210,10 @@ type Image struct {
 	Format string // "qcow2", "raw", "vmdk", "vdi" or "vhd"
 	Arch   string // as Go names it; "" means the host's
 	UEFI   bool   // it boots by UEFI only
+
+	// Variables, if not "", is the file with the UEFI variables of the machine that the
+	// image was made in; see VariableStorer.
+	Variables string
 
 	// NoLogin says that nothing will run in the machine: it is started and
 	// watched. Launch does not wait until it can be reached, and Run fails.

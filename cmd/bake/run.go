@@ -18,6 +18,7 @@ import (
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/build"
+	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/plan"
 )
 
@@ -72,6 +73,7 @@ func (a *app) runImage(ctx context.Context, args []string, f *runFlags) error {
 	}
 	if info, err := os.Stat(a.abs(name)); len(args) == 1 && err == nil && info.Mode().IsRegular() && !strings.HasSuffix(name, ".star") {
 		image.Path = a.abs(name)
+		image.Variables = export.VariablesBeside(image.Path)
 		if image.Format, err = formatOf(name); err != nil {
 			return coded(exitUsage, err)
 		}

@@ -34,15 +34,16 @@ type driver struct {
 }
 
 var (
-	_ platforms.Driver    = (*driver)(nil)
-	_ platforms.Disker    = (*driver)(nil)
-	_ platforms.DiskTreer = (*driver)(nil)
-	_ platforms.Treer     = (*driver)(nil)
-	_ platforms.Launcher  = (*driver)(nil)
-	_ platforms.Checker   = (*driver)(nil)
-	_ platforms.Sizer     = (*driver)(nil)
-	_ platforms.Closer    = (*driver)(nil)
-	_ platforms.Describer = (*driver)(nil)
+	_ platforms.Driver         = (*driver)(nil)
+	_ platforms.Disker         = (*driver)(nil)
+	_ platforms.DiskTreer      = (*driver)(nil)
+	_ platforms.VariableStorer = (*driver)(nil)
+	_ platforms.Treer          = (*driver)(nil)
+	_ platforms.Launcher       = (*driver)(nil)
+	_ platforms.Checker        = (*driver)(nil)
+	_ platforms.Sizer          = (*driver)(nil)
+	_ platforms.Closer         = (*driver)(nil)
+	_ platforms.Describer      = (*driver)(nil)
 )
 
 // Spec declares the platform.
@@ -195,7 +196,7 @@ func (d *driver) assemble(ctx context.Context, chain []platforms.Layer, out io.W
 		m.hw.overlays = append(m.hw.overlays, n)
 	}
 	if m.hw.firmware.uefi {
-		if err := m.hw.firmware.copyTo(m.dir, chain[len(chain)-1].Dir); err != nil {
+		if err := m.hw.firmware.copyTo(m.dir, filepath.Join(chain[len(chain)-1].Dir, varsName)); err != nil {
 			return nil, err
 		}
 	}

@@ -63,16 +63,23 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// copyTo puts a variable store into dir: that of the layer in from, or the
-// template.
+// copyTo puts a variable store into dir: the one at the path from, or the template
+// where there is none.
 func (f firmware) copyTo(dir, from string) error {
-	src := f.vars
-	if path := filepath.Join(from, varsName); from != "" && exists(path) {
-		src = path
-	}
-	data, err := os.ReadFile(src)
+	template, err := os.ReadFile(f.vars)
 	if err != nil {
 		return fmt.Errorf("read the variable store: %w", err)
+	}
+	data := template
+	if from != "" && exists(from) {
+		if data, err = os.ReadFile(from); err != nil {
+			return fmt.Errorf("read the variable store: %w", err)
+		}
+	}
+	// Firmware with a store of another size does not start, and says nothing.
+	if len(data) != len(template) {
+		return fmt.Errorf("the variable store %s has %d bytes, and the firmware %s wants %d: give firmware and firmware_variables of the kind that it was made with",
+			from, len(data), f.code, len(template))
 	}
 	return os.WriteFile(filepath.Join(dir, varsName), data, 0o600)
 }

@@ -50,7 +50,7 @@ func (d *driver) install(ctx context.Context, opts Origin, o platforms.Origin, p
 		m.hw.install.cds = append(m.hw.install.cds, cd)
 	}
 	if m.hw.firmware.uefi {
-		if err := m.hw.firmware.copyTo(m.dir, dir); err != nil {
+		if err := m.hw.firmware.copyTo(m.dir, filepath.Join(dir, varsName)); err != nil {
 			return err
 		}
 	}

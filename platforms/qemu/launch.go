@@ -48,7 +48,7 @@ func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.
 	if i.Arch != "" && i.Arch != s.arch {
 		return nil, fmt.Errorf("the image is for %s, and the platform's machines are %s", i.Arch, s.arch)
 	}
-	if i.UEFI && !s.firmware.uefi {
+	if (i.UEFI || i.Variables != "") && !s.firmware.uefi {
 		s.firmware.uefi = true
 		s.machine = defaultMachine(s.arch, true)
 	}
@@ -90,7 +90,7 @@ func (m *machine) prepareLaunch(ctx context.Context, i platforms.Image, format s
 	}
 	m.hw.forward = i.Forward
 	if m.hw.firmware.uefi {
-		if err := m.hw.firmware.copyTo(m.dir, ""); err != nil {
+		if err := m.hw.firmware.copyTo(m.dir, i.Variables); err != nil {
 			return err
 		}
 	}

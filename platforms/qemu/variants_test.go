@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -35,6 +36,11 @@ func TestUEFI(t *testing.T) {
 			t.Error(what)
 		}
 	}
+	plain := w.commit(m, "0")
+	if path, err := w.driver.Variables([]platforms.Layer{w.first, plain}); path != "" || err != nil {
+		t.Errorf("variables of a machine that has set none: %q, %v", path, err)
+	}
+	sh(t, m, `printf '\a\0\0\0of the machine' >/sys/firmware/efi/efivars/Mine-8be4df61-93ca-11d2-aa0d-00e098032b8d`)
 	// A commit without the guest agent leaves an XFS that is in use so that GRUB, which
 	// does not read logs, finds what is in it.
 	sh(t, m, "mkdir -p /data && mount /dev/vdb /data && echo data >/data/new && mv /data/new /data/file")
@@ -48,13 +54,41 @@ func TestUEFI(t *testing.T) {
 	if entries, err := os.ReadDir(filepath.Join(w.host.dir, "cache", "qemu-memory")); err == nil && len(entries) > 0 {
 		t.Error("the memory of a machine that was told a password is kept")
 	}
+	testVariables(t, w, []platforms.Layer{w.first, plain, layer})
 	raw := filepath.Join(t.TempDir(), "second.raw")
-	if err := w.driver.FurtherDisk(t.Context(), []platforms.Layer{w.first, layer}, 1, raw, testSink{t}); err != nil {
+	if err := w.driver.FurtherDisk(t.Context(), []platforms.Layer{w.first, plain, layer}, 1, raw, testSink{t}); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("grub-fstest", raw, "cat", "(loop0)/file").CombinedOutput(); err != nil || string(out) != "data\n" {
 		t.Errorf("GRUB reads %q from the second disk: %v", out, err)
 	}
+}
+
+// testVariables starts a machine with the variables that another one has set.
+func testVariables(t *testing.T, w *world, chain []platforms.Layer) {
+	path, err := w.driver.Variables(chain)
+	if path == "" || err != nil {
+		t.Fatalf("no variables: %v", err)
+	}
+	i := platforms.Image{Path: filepath.Join(t.TempDir(), "disk.raw"), Format: "raw", NoLogin: true, Variables: path}
+	if err := os.WriteFile(i.Path, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := w.open() // which has BIOS for machines of its own
+	m, err := d.Launch(t.Context(), i, testSink{t})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(m.(*machine).vm.path(varsName))
+	if err != nil || !bytes.Contains(b, []byte("of the machine")) {
+		t.Errorf("the machine does not have the variables: %v", err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	i.Variables = i.Path
+	_, err = d.Launch(t.Context(), i, testSink{t})
+	says(t, err, "the variable store", "has 1048576 bytes, and the firmware")
 }
 
 // formatDisk makes a file system on the empty disk in a qcow2 image.

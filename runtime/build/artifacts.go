@@ -133,6 +133,10 @@ func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
 			}
 			return treer.DiskTree(ctx, disk, use)
 		}
+		if v, ok := j.Driver.(platforms.VariableStorer); ok && op.Disk <= 1 {
+			request.Variables = func() (string, error) { return v.Variables(j.Chain) }
+			request.MissingLoader = v.MissingLoader
+		}
 		e.furtherDisks(&request, j, op)
 	}
 	return request, nil

@@ -47,6 +47,9 @@ func (b *Build) Image(ctx context.Context, name string, image *platforms.Image, 
 		return of(KindDefinition, fmt.Errorf("the artifact %s has no disk that a machine starts from", name))
 	}
 	image.Path, image.Format = b.abs(files[i].Path), kindOf(files[i].Format)
+	if i := slices.IndexFunc(files, func(f solve.File) bool { return f.Format == platforms.VariablesFormat }); i >= 0 {
+		image.Variables = b.abs(files[i].Path)
+	}
 	traits, err := b.layers().Describe(ctx, n)
 	if err != nil {
 		return err

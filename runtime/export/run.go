@@ -36,6 +36,14 @@ type Request struct {
 	// several times at once.
 	DiskTree func(ctx context.Context, disk string, use func(dir string) error) error
 
+	// Variables, unless it is nil, returns the path of a file with the UEFI variables that
+	// go with Disk's disk, or "" for none.
+	Variables func() (path string, err error)
+
+	// MissingLoader, unless it is nil, returns where a disk that Disk wrote lacks a boot
+	// loader for machines without these variables, or "".
+	MissingLoader func(disk string) (path string, err error)
+
 	// CanLook says that DiskTree works on this host.
 	CanLook bool
 
@@ -107,8 +115,13 @@ func run(ctx context.Context, r *Request, list []Format) (*Result, error) {
 		m.Layers = append(m.Layers, l.Key)
 	}
 	return inStaging(ctx, r.OutDir, m, r.Sink, func(dir string) (err error) {
-		m.Files, err = newJob(r, dir, list).writeAll(ctx, dir, list)
-		return errors.Join(err, ctx.Err())
+		j := newJob(r, dir, list)
+		if m.Files, err = j.writeAll(ctx, dir, list); err != nil || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		files, err := j.writeVariables(ctx, dir, list)
+		m.Files = append(m.Files, files...)
+		return err
 	})
 }
 
@@ -264,6 +277,7 @@ func (j *Job) takeDisk(ctx context.Context) error {
 		return err
 	}
 	j.diskSize = info.Size()
+	j.checkLoader()
 	if err := j.checkDisk(ctx); err != nil {
 		return err
 	}
@@ -275,6 +289,19 @@ func (j *Job) takeDisk(ctx context.Context) error {
 	}
 	j.diskSize = j.op.Size
 	return os.Truncate(j.disk, j.op.Size)
+}
+
+// checkLoader warns of a disk that boots with the UEFI variables of its own machine alone.
+func (j *Job) checkLoader() {
+	if j.req.Warn == nil || j.req.MissingLoader == nil {
+		return
+	}
+	missing, err := j.req.MissingLoader(j.disk)
+	if err != nil {
+		j.sink.note("the boot loader is not looked for: " + err.Error())
+	} else if missing != "" {
+		j.req.Warn("its EFI system partition has no " + missing + ", where firmware looks that has not this machine's variables, as in a cloud: \"grub-install --removable\" in a step puts GRUB there")
+	}
 }
 
 // checkDisk warns of drivers that the system on the layer's own disk lacks, where

@@ -133,6 +133,13 @@ func (c *chain) launch(t *task, d platforms.Driver) error {
 	// A format of several kinds, such as vmdk-sparse, is one to who reads it.
 	format, _, _ = strings.Cut(format, "-")
 	i := platforms.Image{Path: path, Format: format, UEFI: how.UEFI, NoLogin: how.NoLogin}
+	for _, f := range c.r.artifactFiles(n.Deps[0]) {
+		if f.Format == platforms.VariablesFormat {
+			if i.Variables, err = filepath.Abs(f.Path); err != nil {
+				return err
+			}
+		}
+	}
 	if c.r.c.LogDir != "" {
 		i.ConsoleLog = filepath.Join(c.r.c.LogDir, t.u.id.key.Short()+".console.log")
 		if err := os.MkdirAll(c.r.c.LogDir, 0o700); err != nil {

@@ -124,13 +124,7 @@ func fitting(option string) []string {
 // artifactFile returns the absolute path and the format of the file of an
 // artifact that fits the option.
 func (r *run) artifactFile(l link) (path, format string, err error) {
-	d := r.sched.Of(l.node)
-	files := d.Files
-	r.mu.Lock()
-	if u := r.units[d.Key]; u != nil && u.role == roleExport {
-		files = u.files
-	}
-	r.mu.Unlock()
+	files := r.artifactFiles(l.node)
 	var have []string
 	for _, f := range files {
 		if f.Format != "" {
@@ -146,4 +140,15 @@ func (r *run) artifactFile(l link) (path, format string, err error) {
 		}
 	}
 	return "", "", fmt.Errorf("option %s: artifact %s has no format that fits: it has %s", l.option, l.node.Name, strings.Join(have, ", "))
+}
+
+// artifactFiles returns the files of an artifact that stands, or was written in this run.
+func (r *run) artifactFiles(n *plan.Node) []File {
+	d := r.sched.Of(n)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if u := r.units[d.Key]; u != nil && u.role == roleExport {
+		return u.files
+	}
+	return d.Files
 }
