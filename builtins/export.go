@@ -20,7 +20,7 @@ func exportBuiltin() Builtin {
 
 With to = [aws()] the layer's disk is registered as an image of that platform, whichever one made the layer: the options are then those of the platform as well, listed below. It waits for all tests of the layer and of its other artifacts. A layer of a platform that registers images is registered there unless to or formats is given. With several platforms in to, a list of artifacts is returned.
 
-The name is how users address the artifact on the command line, and begins the names of its files. Where one name is exported on several platforms, the artifacts are called name@platform.`,
+The name is how users address the artifact on the command line, and begins the names of its files. Where one name is exported on several platforms, the artifacts are called name@platform, and so are the directories of their files.`,
 		"artifact", exportLayer)
 }
 

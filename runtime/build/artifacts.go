@@ -23,11 +23,10 @@ func (e *exporter) Current(ctx context.Context, n *plan.Node, key plan.Key) ([]s
 	if op, ok := n.Op.(*export.Publish); ok {
 		return e.b.published(ctx, n, op, key)
 	}
-	name, err := artifactName(n)
+	dir, err := e.dir(n)
 	if err != nil {
 		return nil, "", err
 	}
-	dir := filepath.Join(e.out, name)
 	m, at, why, err := export.Find(dir, key, e.b.Store.StatCache())
 	if err != nil || m == nil {
 		return nil, why, err
@@ -37,11 +36,11 @@ func (e *exporter) Current(ctx context.Context, n *plan.Node, key plan.Key) ([]s
 
 // Settle implements solve.Settler.
 func (e *exporter) Settle(ctx context.Context, n *plan.Node, key plan.Key, passed bool) ([]solve.File, error) {
-	name, err := artifactName(n)
+	dir, err := e.dir(n)
 	if err != nil {
 		return nil, err
 	}
-	result, err := export.Settle(ctx, filepath.Join(e.out, name), key, passed, e.b.Store.StatCache())
+	result, err := export.Settle(ctx, dir, key, passed, e.b.Store.StatCache())
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +74,9 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 	if err != nil {
 		return nil, err
 	}
-	request.OutDir = filepath.Join(e.out, op.Name)
+	if request.OutDir, err = e.dir(j.Node); err != nil {
+		return nil, err
+	}
 	if e.untested(j.Node) {
 		request.OutDir += export.UntestedSuffix
 	}
@@ -88,8 +89,12 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 
 // output takes files out of the machine of j.
 func (e *exporter) output(ctx context.Context, op *export.Output, j solve.Job) ([]solve.File, error) {
+	dir, err := e.dir(j.Node)
+	if err != nil {
+		return nil, err
+	}
 	result, err := export.RunOutput(ctx, export.OutputRequest{
-		Op: op, Key: j.Key, Machine: j.Machine, OutDir: filepath.Join(e.out, op.Name), About: e.b.about(j.Node), Arch: j.Traits.Arch, Sink: j.Out,
+		Op: op, Key: j.Key, Machine: j.Machine, OutDir: dir, About: e.b.about(j.Node), Arch: j.Traits.Arch, Sink: j.Out,
 	})
 	if err != nil {
 		return nil, err
@@ -190,7 +195,29 @@ func (e *exporter) files(dir string, m *export.Manifest) []solve.File {
 	return files
 }
 
-// artifactName returns the name of the directory of n's artifact.
+// dir returns the directory of n's artifact: its name, or its target where several
+// artifacts of files have the name.
+func (e *exporter) dir(n *plan.Node) (string, error) {
+	name, err := artifactName(n)
+	if err != nil {
+		return "", err
+	}
+	dir, sharing := name, 0
+	for _, t := range e.b.Definition.Artifacts {
+		if other, err := artifactName(t.Node); err == nil && other == name {
+			sharing++
+		}
+		if t.Node == n {
+			dir = t.Name
+		}
+	}
+	if sharing < 2 {
+		dir = name
+	}
+	return filepath.Join(e.out, dir), nil
+}
+
+// artifactName returns the name of n's artifact of files.
 func artifactName(n *plan.Node) (string, error) {
 	if op, ok := n.Op.(*export.Output); ok {
 		return op.Name, nil
