@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"bake.build/bake/internal/need"
@@ -101,6 +102,46 @@ func TestIdentifiers(t *testing.T) {
 				t.Errorf("%s of %s and of %s", id, first, what)
 			}
 			seen[id] = what
+		}
+	}
+}
+
+// TestIdentityOfConverted: the identifiers of a disk that no plan has made follow
+// from what is on it.
+func TestIdentityOfConverted(t *testing.T) {
+	need.Tool(t, "qemu-img")
+	dir := t.TempDir()
+	at := map[string]struct {
+		offset int64
+		n      int
+	}{"vdi": {0x188, 16}, "vhd": {-vhdFooter + 68, 16}, "vhd-dynamic": {68, 16}, "vmdk": {vmdkSector, descSectors * vmdkSector}}
+	for _, f := range Formats() {
+		where, ok := at[f.Name]
+		if !ok {
+			continue
+		}
+		var ids []string
+		for i, content := range []string{"one", "one", "two"} {
+			disk, out := filepath.Join(dir, "disk.raw"), filepath.Join(dir, fmt.Sprint(i)+f.Ext)
+			if err := os.WriteFile(disk, append(make([]byte, 4<<20), content+strings.Repeat(" ", 512-3)...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := Convert(t.Context(), f, disk, out, nil); err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := (where.offset + int64(len(b))) % int64(len(b))
+			id := string(b[start:][:where.n])
+			if f.Name == "vmdk" { // its description names the file
+				id = strings.ReplaceAll(id, filepath.Base(out), "")
+			}
+			ids = append(ids, id)
+		}
+		if ids[0] != ids[1] || ids[0] == ids[2] {
+			t.Errorf("%s: %q", f.Name, ids)
 		}
 	}
 }
