@@ -11,6 +11,8 @@ import (
 	"bake.build/bake/internal/testdisk"
 	"bake.build/bake/internal/testsshd"
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/runtime/store"
 )
 
 // TestExamples builds every example from real Debian packages and boots what
@@ -54,10 +56,75 @@ func TestExamples(t *testing.T) {
 			return
 		}
 	}
+	t.Run("equal bits", func(t *testing.T) { testEqualExamples(t, e) })
+}
+
+// testEqualExamples builds the quick start once more, and with BAKE_TEST_EQUAL the
+// golden base too, on a fresh cache in other circumstances, and compares the layers
+// and the disks. Downloads are shared: they are verified by digest.
+func testEqualExamples(t *testing.T, e *example) {
+	again := &example{bin: e.bin, dir: t.TempDir(), how: otherCircumstances}
+	if err := os.MkdirAll(filepath.Join(again.dir, "cache/cache"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, again.dir, `cp -al "$1/cache/cache/debian" cache/cache/debian; cp -a "$1/quickstart" "$1/golden" .; rm -rf */out`, e.dir)
+	again.run(t, "quickstart", "build")
+	if os.Getenv("BAKE_TEST_EQUAL") != "" {
+		again.run(t, "golden", goldenArgs...)
+	}
+	if n := sameLayers(t, filepath.Join(e.dir, "cache"), filepath.Join(again.dir, "cache")); n < 8 {
+		t.Errorf("%d layers were compared", n)
+	}
+	for _, sums := range []string{"quickstart/out/web/SHA256SUMS", "golden/out/web/SHA256SUMS", "golden/out/jump/SHA256SUMS"} {
+		got, err := os.ReadFile(filepath.Join(again.dir, sums))
+		if os.IsNotExist(err) && os.Getenv("BAKE_TEST_EQUAL") == "" && strings.HasPrefix(sums, "golden") {
+			continue
+		}
+		want, wantErr := os.ReadFile(filepath.Join(e.dir, sums))
+		if err != nil || wantErr != nil || string(got) != string(want) {
+			t.Errorf("%s: %s, %v, and %s, %v", sums, got, err, want, wantErr)
+		}
+	}
+}
+
+// sameLayers compares the layers of one cache with those that another has under
+// their keys, and returns how many there are.
+func sameLayers(t *testing.T, all, some string) int {
+	t.Helper()
+	digests := map[string]plan.Digest{}
+	n := 0
+	for _, dir := range []string{all, some} {
+		s, err := store.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries, err := s.List()
+		if err == nil {
+			err = s.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			key := entry.Key.String()
+			if dir == all {
+				digests[key] = entry.Digest
+				continue
+			}
+			n++
+			if want := digests[key]; entry.Digest != want {
+				t.Errorf("the layer %s (%s) has the digest %s, and %q in the first cache", entry.Name, entry.Key.Short(), entry.Digest, want)
+			}
+		}
+	}
+	return n
 }
 
 // An example is a folder with copies of the examples and their store.
-type example struct{ bin, dir string }
+type example struct {
+	bin, dir string
+	how      circumstances
+}
 
 // run runs bake in an example's folder and returns what it printed.
 func (e *example) run(t *testing.T, name string, args ...string) string {
@@ -68,10 +135,10 @@ func (e *example) run(t *testing.T, name string, args ...string) string {
 // ask runs bake with an input.
 func (e *example) ask(t *testing.T, name, input string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(e.bin, args...)
+	cmd := e.how.command(e.bin, args...)
 	cmd.Stdin = strings.NewReader(input)
 	cmd.Dir = filepath.Join(e.dir, name)
-	cmd.Env = append(os.Environ(), "BAKE_CACHE_DIR="+filepath.Join(e.dir, "cache"))
+	cmd.Env = append(cmd.Env, "BAKE_CACHE_DIR="+filepath.Join(e.dir, "cache"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		if len(out) > 8192 {
@@ -124,9 +191,11 @@ func testQuickstart(t *testing.T, e *example) {
 	}
 }
 
+var goldenArgs = []string{"build", "-p", "kernel=linux-image-cloud-amd64", "-p", "formats=raw,qcow2,vmdk,vdi,vhd,vhd-dynamic", "-p", "release=7"}
+
 func testGolden(t *testing.T, e *example) {
 	// The kernel of the quick start, which is there already, is not that of every hypervisor.
-	out := e.run(t, "golden", "build", "-p", "kernel=linux-image-cloud-amd64", "-p", "formats=raw,qcow2,vmdk,vdi,vhd,vhd-dynamic", "-p", "release=7")
+	out := e.run(t, "golden", goldenArgs...)
 	for _, want := range []string{"vdi: VirtualBox attaches a disk by SATA, and the kernel", "vmdk: VMware attaches a disk by LSI Logic SCSI, and the kernel"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no warning %q in:\n%s", want, out)

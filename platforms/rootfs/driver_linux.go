@@ -110,6 +110,9 @@ func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, _ platforms.
 	m.traits = chain[len(chain)-1].Traits
 	m.env, err = imageEnv(chain[0])
 	if err == nil {
+		m.epoch, err = origin.Epoch(chain[0].Dir)
+	}
+	if err == nil {
 		err = m.prepare()
 	}
 	if err != nil {

@@ -79,7 +79,7 @@ func TestRenameDirectory(t *testing.T) {
 	rename := func(from, to string) string {
 		return fmt.Sprintf("i=$(stat -c %%i %s); mv %s %s; test $i = $(stat -c %%i %s)", from, from, to, to)
 	}
-	script := strings.Join([]string{"set -e", "rm /a/x", "rmdir /a/gone", rename("/a", "/z/a"), rename("/z/a/b", "/b"), "echo new >/b/new", "mkdir /a"}, "\n")
+	script := strings.Join([]string{"set -e", "rm /a/x", "rmdir /a/gone", rename("/a", "/z/a"), rename("/z/a/b", "/b"), "echo new >/b/new", "mkdir /a", "touch -d @2000 /z/a"}, "\n")
 	const show = "; cd /; find /a /b /z | sort; cat /z/a/one /b/two /b/c/three /b/new; readlink /z/a/link; stat -c %Y /z/a"
 	out, err := sh(m, script+show)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,10 +27,12 @@ type machine struct {
 	remove func() error
 	traits platforms.Traits // of its layers
 	env    []string         // of the image that the first layer comes from
+	epoch  time.Time        // what stands in layers for the time of the build
 	closed context.Context  // done when Close was called
 	end    context.CancelFunc
 
 	mu        sync.Mutex // held by the one method that runs
+	since     time.Time  // when the upper directory was made
 	removed   bool
 	chain     []string   // layers it was booted from
 	committed []*os.File // layers it made; the store moves their directories
@@ -68,6 +71,10 @@ func (m *machine) newUpper(below string) error {
 	}
 	dir := m.upper()
 	if err := archive.NewDir(dir, 0o700); err != nil {
+		return err
+	}
+	var err error
+	if m.since, err = archive.ChangeTime(dir); err != nil {
 		return err
 	}
 	if err := archive.CopyACLs(below, dir); err != nil {
@@ -197,6 +204,9 @@ func (m *machine) Commit(ctx context.Context, s platforms.State) (platforms.Made
 	if err := o.Settle(m.base()); err != nil {
 		return platforms.Made{}, fmt.Errorf("commit: %w", err)
 	}
+	if _, err := archive.ClampTimes(m.upper(), m.since, m.epoch); err != nil {
+		return platforms.Made{}, fmt.Errorf("commit: %w", err)
+	}
 	fs := filepath.Join(s.Dir, fsName)
 	if err := os.Rename(m.upper(), fs); err != nil {
 		return platforms.Made{}, fmt.Errorf("commit: %w", err)
@@ -207,6 +217,9 @@ func (m *machine) Commit(ctx context.Context, s platforms.State) (platforms.Made
 	}
 	m.committed = append(m.committed, os.NewFile(uintptr(fd), fs))
 	if err := m.newUpper(fs); err != nil {
+		return platforms.Made{}, fmt.Errorf("commit: %w", err)
+	}
+	if err := os.Chtimes(s.Dir, platforms.FileTime, platforms.FileTime); err != nil {
 		return platforms.Made{}, fmt.Errorf("commit: %w", err)
 	}
 	return platforms.Made{Traits: m.traits}, nil

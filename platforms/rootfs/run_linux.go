@@ -98,7 +98,7 @@ func (m *machine) job(c platforms.Cmd, over *cover.Cover) (sandbox.Job, error) {
 		Network: !c.NoNetwork,
 		GraceMS: int(grace.Milliseconds()),
 		Args:    c.Args,
-		Env:     append(m.env[:len(m.env):len(m.env)], c.Env...),
+		Env:     slices.Concat([]string{fmt.Sprintf("SOURCE_DATE_EPOCH=%d", m.epoch.Unix())}, m.env, c.Env),
 		Dir:     c.Dir,
 		User:    c.User,
 	}

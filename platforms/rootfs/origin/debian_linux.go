@@ -20,6 +20,7 @@ import (
 	"bake.build/bake/internal/userns"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image/fetch"
+	"bake.build/bake/platforms/rootfs/archive"
 )
 
 var (
@@ -161,7 +162,7 @@ func (d installation) writeInputs() error {
 			return err
 		}
 	}
-	return os.Mkdir(filepath.Join(d.scratch, "upper"), 0o755)
+	return archive.NewDir(filepath.Join(d.scratch, "upper"), 0o755)
 }
 
 func (d installation) mmdebstrap(ctx context.Context, m *mirror) error {

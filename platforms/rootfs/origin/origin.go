@@ -60,7 +60,18 @@ func Import(ctx context.Context, o platforms.Origin, dir string, h platforms.Hos
 	if err := archive.NewDir(fs, 0o755); err != nil {
 		return err
 	}
-	out = &sink{to: out}
+	start, err := archive.ChangeTime(fs)
+	if err != nil {
+		return err
+	}
+	if err := opts.fill(ctx, o, fs, h, &sink{to: out}); err != nil {
+		return err
+	}
+	return settleTimes(dir, start, o.Pin)
+}
+
+// fill fills the empty directory fs.
+func (opts Options) fill(ctx context.Context, o platforms.Origin, fs string, h platforms.Host, out platforms.Sink) error {
 	switch o.Kind {
 	case debian.name, ubuntu.name:
 		return importDebian(ctx, opts, o, fs, h, out)
