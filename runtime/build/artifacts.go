@@ -47,6 +47,22 @@ func (e *exporter) Settle(ctx context.Context, n *plan.Node, key plan.Key, passe
 	return e.files(result.Dir, result.Manifest), nil
 }
 
+// ImageConfig implements solve.Configurer.
+func (e *exporter) ImageConfig(n *plan.Node, key plan.Key) ([]byte, error) {
+	if _, ok := n.Op.(*export.Publish); ok {
+		return nil, nil
+	}
+	dir, err := e.dir(n)
+	if err != nil {
+		return nil, err
+	}
+	m, _, _, err := export.Find(dir, key, e.b.Store.StatCache())
+	if err != nil || m == nil {
+		return nil, err
+	}
+	return m.ImageConfig, nil
+}
+
 // untested reports whether the definition has a test of the artifact n that has
 // not passed.
 func (e *exporter) untested(n *plan.Node) bool {

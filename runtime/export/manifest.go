@@ -45,6 +45,10 @@ type Manifest struct {
 	Started    time.Time `json:"started"`
 	Finished   time.Time `json:"finished"`
 	Files      []File    `json:"files"`
+
+	// ImageConfig is how containers of the image run that the layers began with:
+	// the object "config" of the OCI image specification.
+	ImageConfig json.RawMessage `json:"image_config,omitempty"`
 }
 
 // A File is one file of an artifact. A format that is a folder has many.

@@ -123,18 +123,28 @@ func setEnv(env []string, kv string) []string {
 	return append(slices.Clip(env), kv)
 }
 
+// importedConfig returns the run configuration of the image that a chain began with,
+// or nil.
+func importedConfig(chain []platforms.Layer) ([]byte, error) {
+	if len(chain) == 0 {
+		return nil, nil
+	}
+	b, err := os.ReadFile(filepath.Join(chain[0].Dir, platforms.ImageConfigName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
 // imageConfig returns how containers of the artifact run, and its tag.
 func (j *Job) imageConfig() (config v1.Config, tag string, err error) {
-	imported := false
-	if len(j.req.Layers) > 0 {
-		b, err := os.ReadFile(filepath.Join(j.req.Layers[0].Dir, platforms.ImageConfigName))
-		if err == nil {
-			imported = true
-			err = json.Unmarshal(b, &config)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return config, "", fmt.Errorf("read configuration of the imported image: %w", err)
-		}
+	b, err := importedConfig(j.req.Layers)
+	imported := b != nil
+	if err == nil && imported {
+		err = json.Unmarshal(b, &config)
+	}
+	if err != nil {
+		return config, "", fmt.Errorf("read configuration of the imported image: %w", err)
 	}
 	var set Config
 	if len(j.op.Config) > 0 {

@@ -114,6 +114,10 @@ func run(ctx context.Context, r *Request, list []Format) (*Result, error) {
 	for _, l := range r.Layers {
 		m.Layers = append(m.Layers, l.Key)
 	}
+	var err error
+	if m.ImageConfig, err = importedConfig(r.Layers); err != nil {
+		return nil, fmt.Errorf("read configuration of the imported image: %w", err)
+	}
 	return inStaging(ctx, r.OutDir, m, r.Sink, func(dir string) (err error) {
 		j := newJob(r, dir, list)
 		if m.Files, err = j.writeAll(ctx, dir, list); err != nil || ctx.Err() != nil {

@@ -70,6 +70,14 @@ type Settler interface {
 	Settle(ctx context.Context, n *plan.Node, key plan.Key, passed bool) ([]File, error)
 }
 
+// A Configurer is an Exports whose artifacts remember how containers run of the image
+// that their layers began with.
+type Configurer interface {
+	// ImageConfig returns what platforms.ImageConfigName holds for n's artifact, or
+	// nil where its layers did not begin with a container image.
+	ImageConfig(n *plan.Node, key plan.Key) ([]byte, error)
+}
+
 // Passed reports whether the test n has passed, in any build.
 func Passed(s Records, n *plan.Node) bool {
 	_, err := s.GetRecord(passedRecord, n.Key.String())

@@ -163,6 +163,11 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (platforms.Made, error) {
 	d.imports.Add(1)
 	ref := string(o.Options)
+	if config, ok := strings.CutPrefix(ref, `"image `); ok {
+		if err := os.WriteFile(filepath.Join(dir, platforms.ImageConfigName), []byte(strings.TrimSuffix(config, `"`)), 0o600); err != nil {
+			return platforms.Made{}, err
+		}
+	}
 	for _, option := range []string{"layer", "disk"} {
 		if p := o.Paths[option]; p != "" {
 			b, err := os.ReadFile(p)
@@ -236,9 +241,15 @@ type sourceOp struct {
 	Made    map[string]int  `key:"-"`
 }
 
-func (*sourceOp) Kind() string               { return "source" }
-func (o *sourceOp) Origin() platforms.Origin { return platforms.Origin{Options: o.Options} }
-func (o *sourceOp) Links() map[string]int    { return o.Made }
+func (*sourceOp) Kind() string { return "source" }
+func (o *sourceOp) Origin() platforms.Origin {
+	origin := platforms.Origin{Options: o.Options}
+	for option := range o.Made {
+		origin.Kind = option
+	}
+	return origin
+}
+func (o *sourceOp) Links() map[string]int { return o.Made }
 
 type stepOp struct {
 	Text string                                                             `key:"text"`
@@ -309,6 +320,11 @@ func (x *exports) Settle(_ context.Context, n *plan.Node, k plan.Key, passed boo
 		return nil, err
 	}
 	return []File{{Path: filepath.Join(x.dir, name+"."+how), Format: "raw", Size: 1}}, nil
+}
+
+// ImageConfig says of each artifact which one it is.
+func (x *exports) ImageConfig(n *plan.Node, key plan.Key) ([]byte, error) {
+	return []byte("of " + n.Op.(*exportOp).Name), nil
 }
 
 func (x *exports) Current(ctx context.Context, n *plan.Node, k plan.Key) ([]File, string, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -32,7 +33,59 @@ func (t *task) importTo(op plan.Source, d platforms.Driver, dir string) (made pl
 			return err
 		})
 	})
-	return made, err
+	if err != nil {
+		return platforms.Made{}, err
+	}
+	for _, l := range links {
+		if l.option == o.Kind {
+			return made, t.r.inherit(l.node, dir)
+		}
+	}
+	return made, nil
+}
+
+// inherit leaves in dir how containers of the image run that the chain of n begins
+// with, if it begins with one and the driver has left nothing of the kind.
+func (r *run) inherit(n *plan.Node, dir string) error {
+	name := filepath.Join(dir, platforms.ImageConfigName)
+	if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	config, err := r.imageConfig(n)
+	if err != nil || config == nil {
+		return err
+	}
+	if err := os.WriteFile(name, config, 0o600); err != nil {
+		return err
+	}
+	// When it was written is no part of the layer.
+	for _, name := range []string{name, dir} {
+		if err := os.Chtimes(name, platforms.FileTime, platforms.FileTime); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imageConfig returns the run configuration of the image that n, a layer or an
+// artifact of one, comes from, or nil.
+func (r *run) imageConfig(n *plan.Node) ([]byte, error) {
+	if !isLayer(n) {
+		// Its layers may be gone.
+		if c, ok := r.c.Exports.(Configurer); ok {
+			return c.ImageConfig(n, r.sched.ids[n].key)
+		}
+		return nil, nil
+	}
+	layers, err := r.chainOf(n)
+	if err != nil || layers[0].Dir == "" {
+		return nil, err
+	}
+	config, err := os.ReadFile(filepath.Join(layers[0].Dir, platforms.ImageConfigName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return config, err
 }
 
 func empty(dir string) error {
