@@ -2,6 +2,7 @@ package platforms
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"regexp"
@@ -388,9 +389,11 @@ type Ledger interface {
 
 // A Resource is something outside of this host's store that outlives a crash.
 type Resource struct {
-	Platform string            // name of the driver that can delete it
-	Account  string            // the account or project of the cloud that it is in; "" where there is one only
-	Kind     string            // such as "instance"
-	ID       string            // the platform's name for it, or the tag to find it by
-	Data     map[string]string // what the driver needs to find and delete it
+	Platform string          // name of the platform whose driver can delete it
+	Options  json.RawMessage // canonical JSON of that platform value's options
+	Account  string          // the account or project of the cloud that it is in; "" where there is one only
+	Place    string          // where it is, such as a region; "" where there is one place only
+	Kind     string          // such as "instance"
+	ID       string          // the platform's name for it, or the tag to find it by
+	Build    string          // the id of the build that made it, or ""
 }

@@ -91,7 +91,7 @@ func TestCopyTo(t *testing.T) {
 	}
 	second.SetFault(nil)
 	left := w.host.left()
-	if len(left) == 0 || left[0].Account != second.Number || !strings.Contains(left[0].Data["options"], "role/images") {
+	if len(left) == 0 || left[0].Account != second.Number || !strings.Contains(string(left[0].Options), "role/images") {
 		t.Fatalf("recorded %+v", left)
 	}
 	d := w.open(Options{Region: home, Endpoint: w.cloud.URL, Role: "arn:aws:iam::210987654321:role/images"})

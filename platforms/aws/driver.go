@@ -33,8 +33,8 @@ type driver struct {
 	clients *clients
 	logins  *logins
 	key     func() (*ssh.Key, error)
-	text    string        // the options as JSON, for who removes what a dead build left
-	pause   time.Duration // before AWS is asked for a second time how something goes
+	text    json.RawMessage // the options, for who removes what a dead build left
+	pause   time.Duration   // before AWS is asked for a second time how something goes
 
 	placeMu sync.Mutex
 	where   *place // nil before the first instance
@@ -79,7 +79,7 @@ func open(o Options, h platforms.Host, l *logins) (*driver, error) {
 		return nil, err
 	}
 	return &driver{
-		host: h, options: o, text: string(text), clients: newClients(o, l, h.Ask), logins: l, key: sync.OnceValues(ssh.NewKey),
+		host: h, options: o, text: text, clients: newClients(o, l, h.Ask), logins: l, key: sync.OnceValues(ssh.NewKey),
 		pause: firstPause, cost: firstCost, copies: map[string]chan struct{}{}, others: map[string]*driver{},
 	}, nil
 }
@@ -178,10 +178,10 @@ func (d *driver) resource(ctx context.Context, kind, region, id string) (done fu
 	return d.host.Ledger().Begin(d.record(account, d.host.Ledger().Build(), kind, region, id))
 }
 
-// record is a resource that a build has made. Data names the build, so that what
-// another one has taken over is left to that.
+// record is a resource that a build has made. What another build has taken over is
+// left to that.
 func (d *driver) record(account, build, kind, region, id string) platforms.Resource {
-	return platforms.Resource{Platform: Name, Account: account, Kind: kind, ID: id, Data: map[string]string{"region": region, "build": build, "options": d.text}}
+	return platforms.Resource{Platform: Name, Account: account, Kind: kind, Place: region, ID: id, Build: build, Options: d.text}
 }
 
 // Account implements platforms.Collector.

@@ -34,7 +34,7 @@ const (
 // Collect implements platforms.Collector. What was finished after all, by this
 // build or by one that took it over, is left alone.
 func (d *driver) Collect(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
-	region := r.Data["region"]
+	region := r.Place
 	switch r.Kind {
 	case kindSnapshot:
 		return d.collectSnapshots(ctx, region, r.ID)
@@ -83,7 +83,7 @@ func (d *driver) collectSnapshots(ctx context.Context, region, token string) (go
 
 // collectImage removes an image that no build has finished or taken over.
 func (d *driver) collectImage(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
-	i, err := d.named(ctx, r.Data["region"], r.ID)
+	i, err := d.named(ctx, r.Place, r.ID)
 	if err != nil || i == nil {
 		return got, err
 	}
@@ -93,7 +93,7 @@ func (d *driver) collectImage(ctx context.Context, r platforms.Resource) (got pl
 			return platforms.Collected{Kept: "the image " + i.id + " is finished"}, nil
 		case build == "":
 			return platforms.Collected{Kept: "the image " + i.id + " was not made by bake"}, nil
-		case r.Data["build"] != "" && build != r.Data["build"]:
+		case r.Build != "" && build != r.Build:
 			return platforms.Collected{Kept: "the build " + build + " has taken the image " + i.id + " over"}, nil
 		}
 	}
@@ -227,7 +227,7 @@ func (d *driver) Leftovers(ctx context.Context, before time.Time) ([]platforms.R
 	})
 	order := []string{kindInstance, kindImage, kindLaunch, kindSnapshot, kindVolume, kindKeyPair, kindGroup, kindVPC}
 	slices.SortFunc(found, func(a, b platforms.Resource) int {
-		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Data["region"], b.Data["region"]), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Place, b.Place), cmp.Compare(a.ID, b.ID))
 	})
 	return found, err
 }

@@ -69,7 +69,7 @@ func TestAccounts(t *testing.T) {
 	}
 	w.cloud.SetFault(nil)
 	for _, r := range w.host.left() {
-		if r.Account != awstest.FirstAccount || r.Data["build"] != "build" {
+		if r.Account != awstest.FirstAccount || r.Build != "build" {
 			t.Errorf("recorded %+v", r)
 		}
 	}

@@ -87,7 +87,7 @@ func (g *collector) ledger(ctx context.Context) error {
 // record removes what a record is of. forget says that it has not to be looked for
 // any more.
 func (g *collector) record(ctx context.Context, r ledger.Record) (forget bool, err error) {
-	c, err := g.driver(r.Platform, json.RawMessage(r.Data["options"]))
+	c, err := g.driver(r.Platform, r.Options)
 	if err != nil {
 		return false, err
 	}
@@ -157,8 +157,8 @@ func (g *collector) remove(ctx context.Context, c platforms.Collector, r platfor
 // ResourceName names a resource to users.
 func ResourceName(r platforms.Resource) string {
 	name := fmt.Sprintf("%s %s %s", r.Platform, r.Kind, r.ID)
-	if at := r.Data["region"]; at != "" {
-		name += " in " + at
+	if r.Place != "" {
+		name += " in " + r.Place
 	}
 	return name
 }

@@ -69,7 +69,8 @@ func (l *Ledger) Begin(r platforms.Resource) (done func() error, err error) {
 	if err := l.own(); err != nil {
 		return nil, fmt.Errorf("record %s %s: %w", r.Kind, r.ID, err)
 	}
-	b, err := encode(Record{Resource: r, Build: l.build, Time: time.Now().UTC()})
+	r.Build = l.build
+	b, err := encode(Record{Resource: r, Time: time.Now().UTC()})
 	if err != nil {
 		return nil, fmt.Errorf("record %s %s: %w", r.Kind, r.ID, err)
 	}

@@ -2,8 +2,8 @@ package ledger
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,7 +52,7 @@ func child(dir string) error {
 }
 
 func resource(i int) platforms.Resource {
-	return platforms.Resource{Platform: "fake", Kind: "instance", ID: fmt.Sprintf("i-%d", i), Data: map[string]string{"region": "r"}}
+	return platforms.Resource{Platform: "fake", Kind: "instance", ID: fmt.Sprintf("i-%d", i), Place: "r", Options: json.RawMessage(`{"a":1}`)}
 }
 
 func begin(t *testing.T, l *Ledger, i int) func() error {
@@ -116,7 +116,10 @@ func TestKilledBuildLeavesItsResources(t *testing.T) {
 	for _, r := range builds[0].Records {
 		found[r.ID] = true
 		var i int
-		if _, err := fmt.Sscanf(r.ID, "i-%d", &i); err != nil || !reflect.DeepEqual(r.Resource, resource(i)) {
+		_, err := fmt.Sscanf(r.ID, "i-%d", &i)
+		want := resource(i)
+		want.Build = "build/1"
+		if err != nil || !reflect.DeepEqual(r.Resource, want) {
 			t.Errorf("record is %+v", r)
 		}
 	}
@@ -260,12 +263,12 @@ func TestRefused(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	good, err := encode(Record{Resource: resource(1), Build: "b"})
+	good, err := encode(Record{Resource: resource(1)})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(good)
-	f.Add([]byte(`{"format":1,"platform":"p","kind":"k","data":{"a":null}}`))
+	f.Add([]byte(`{"format":1,"platform":"p","kind":"k","data":{"options":"{}"}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decode(b)
 		if err != nil {
@@ -275,8 +278,20 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Skip() // a year that JSON cannot hold
 		}
-		if same, err := decode(again); err != nil || !same.Time.Equal(r.Time) || same.ID != r.ID || !maps.Equal(same.Data, r.Data) {
+		if same, err := decode(again); err != nil || !same.Time.Equal(r.Time) || !reflect.DeepEqual(same.Resource, r.Resource) {
 			t.Fatalf("%q decodes to %+v and that to %+v, %v", b, r, same, err)
 		}
 	})
+}
+
+// TestFirstRecords reads a file of the format's first writers, which had the place
+// and the options among other data.
+func TestFirstRecords(t *testing.T) {
+	r, err := decode([]byte(`{"format":1,"build":"b","time":"2026-01-02T03:04:05Z","platform":"aws","account":"1","kind":"snapshot","id":"token","data":{"region":"eu-west-1","build":"b","options":"{\"region\": \"eu-west-1\"}"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Place != "eu-west-1" || string(r.Options) != `{"region":"eu-west-1"}` || r.Build != "b" {
+		t.Errorf("read as %+v", r)
+	}
 }
