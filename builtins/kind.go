@@ -3,6 +3,7 @@ package builtins
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,6 +67,9 @@ func (m *Mode) Unpack(v starlark.Value) error {
 		if !small {
 			return fmt.Errorf("%s is not a mode such as 0o644", v)
 		}
+		if slices.Contains(decimalModes, value) {
+			return fmt.Errorf(`%d is 0o%o, which is hardly meant: write "0%d" or 0o%d`, value, value, value, value)
+		}
 		n = value
 	} else {
 		return fmt.Errorf(`got %s, want a mode such as "0644"`, v.Type())
@@ -75,6 +79,14 @@ func (m *Mode) Unpack(v starlark.Value) error {
 	}
 	*m = Mode(n)
 	return nil
+}
+
+// decimalModes are numbers that look like usual modes and are others: 644 is
+// 0o1204, and 400, which should hide a key, is 0o620. Whoever means these writes
+// them as texts.
+var decimalModes = []uint64{
+	400, 440, 444, 500, 550, 555, 600, 640, 644, 660, 664, 666, 700, 710, 711, 750, 755, 770, 775, 777,
+	1755, 1770, 1775, 1777, 2750, 2755, 2770, 2775, 4750, 4755,
 }
 
 // Lines are an argument that is a text, or a list of lines of one.

@@ -1,8 +1,10 @@
 package platforms
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -77,13 +79,31 @@ func FormatSize(n int64) string {
 	return strconv.FormatInt(n, 10) + "B"
 }
 
-// ParseDuration reads a duration such as "90s", "10m" or "1h30m", greater than
-// zero.
+// maxDays bounds durations: a hundred years.
+const maxDays = 36500
+
+// days matches the days that a duration may begin with.
+var days = regexp.MustCompile(`^([0-9]+)d([0-9].*)?$`)
+
+// ParseDuration reads a duration such as "90s", "10m", "1h30m" or "30d", greater
+// than zero. A day has 24 hours.
 func ParseDuration(s string) (time.Duration, error) {
-	d, err := time.ParseDuration(strings.TrimSpace(s))
-	if err != nil {
-		return 0, fmt.Errorf(`duration %q: want a number with a unit, such as "90s", "10m" or "1h30m"`, s)
+	text, whole := strings.TrimSpace(s), time.Duration(0)
+	if m := days.FindStringSubmatch(text); m != nil {
+		n, err := strconv.Atoi(m[1])
+		if err != nil || n > maxDays {
+			return 0, fmt.Errorf("duration %q: too long", s)
+		}
+		whole, text = time.Duration(n)*24*time.Hour, cmp.Or(m[2], "0s")
 	}
+	d, err := time.ParseDuration(text)
+	if err == nil && d > maxDays*24*time.Hour {
+		return 0, fmt.Errorf("duration %q: too long", s)
+	}
+	if err != nil {
+		return 0, fmt.Errorf(`duration %q: want a number with a unit, such as "90s", "10m", "1h30m" or "30d"`, s)
+	}
+	d += whole
 	if d <= 0 {
 		return 0, fmt.Errorf("duration %q: must be greater than zero", s)
 	}

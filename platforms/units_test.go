@@ -30,7 +30,8 @@ func TestParseDuration(t *testing.T) {
 		want time.Duration // 0: an error
 	}{
 		{"90s", 90 * time.Second}, {"1h30m", 90 * time.Minute}, {" 10m", 10 * time.Minute},
-		{"", 0}, {"90", 0}, {"0s", 0}, {"-1s", 0}, {"1d", 0}, {"9999999999h", 0},
+		{"", 0}, {"90", 0}, {"0s", 0}, {"-1s", 0}, {"9999999999h", 0},
+		{"1d", 24 * time.Hour}, {"30d12h", 732 * time.Hour}, {"0d", 0}, {"d", 0}, {"1d2d", 0}, {"36501d", 0}, {"99999999999999999999d", 0}, {"1d-2h", 0},
 	} {
 		got, err := ParseDuration(c.in)
 		if got != c.want || (err == nil) != (c.want != 0) {

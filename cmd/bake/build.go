@@ -120,6 +120,9 @@ func (a *app) testCommand() *cobra.Command {
 	return cmd
 }
 
+// makesTargets says how a definition gets targets.
+const makesTargets = `export(layer, "name") makes an artifact, test(layer, "…") a test`
+
 // runTargets builds what pick chooses of a definition.
 func (a *app) runTargets(ctx context.Context, file string, f *buildFlags, pick func(*builtins.Definition) ([]builtins.Target, error)) error {
 	return a.withMachines(ctx, file, f, func(s *session) error {
@@ -128,7 +131,7 @@ func (a *app) runTargets(ctx context.Context, file string, f *buildFlags, pick f
 			return err
 		}
 		if len(targets) == 0 {
-			return coded(exitDefinition, build.WithHint(errors.New("the definition has no targets"), "export(layer, \"name\") makes an artifact, test(layer, \"…\") a test"))
+			return coded(exitDefinition, build.WithHint(errors.New("the definition has no targets"), makesTargets))
 		}
 		return s.build(ctx, targets, f)
 	})

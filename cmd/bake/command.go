@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"bake.build/bake/internal/spell"
 	"bake.build/bake/runtime/build"
 )
 
@@ -21,9 +20,8 @@ is a cached layer: what did not change is never run again.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return coded(exitUsage, build.WithHint(err, "bake help lists the commands and their flags"))
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
 		a.buildCommand(),
 		a.planCommand(),
@@ -67,14 +65,6 @@ func usageErrors(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		usageErrors(sub)
 	}
-}
-
-func noCommand(parent *cobra.Command, name string) error {
-	names := []string{"help"}
-	for _, c := range parent.Commands() {
-		names = append(names, c.Name())
-	}
-	return fmt.Errorf("%s: no command %q%s", parent.CommandPath(), name, spell.Hint(name, "commands", names))
 }
 
 // A definitionFlags holds the flags of every verb that reads a definition.

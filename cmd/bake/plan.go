@@ -116,6 +116,10 @@ func (s *session) writePlan(targets []builtins.Target, schedule *solve.Schedule,
 	if err := p.table.write(s.stdout, columnsOf(s.stdout)); err != nil {
 		return err
 	}
+	if len(targets) == 0 {
+		fmt.Fprintln(s.stdout, "nothing to do: the definition has no targets; "+makesTargets)
+		return nil
+	}
 	if run == 0 {
 		fmt.Fprintln(s.stdout, "nothing to do")
 		return nil

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/runtime/plan"
@@ -36,7 +38,7 @@ func Evaluate(ctx context.Context, c Config, definition string) (*builtins.Defin
 // what it got to.
 func evaluate(ctx context.Context, c *Config, file string, pins builtins.Pins, printed io.Writer) (e evaluated, err error) {
 	if e.project, err = eval.OpenProject(c.abs(file), c.Dir); err != nil {
-		return e, of(KindDefinition, WithHint(err, "bake init writes a first definition"))
+		return e, of(KindDefinition, WithHint(err, otherDefinition(c, file)))
 	}
 	params, err := c.params()
 	if err != nil {
@@ -57,4 +59,16 @@ func evaluate(ctx context.Context, c *Config, file string, pins builtins.Pins, p
 		e.definition, err = e.context.Finish()
 	}
 	return e, of(KindDefinition, err)
+}
+
+// usualDefinition is how a definition is called that nobody called otherwise.
+const usualDefinition = "images.star"
+
+// otherDefinition says what to give in place of file, which is no definition.
+func otherDefinition(c *Config, file string) string {
+	inside := filepath.Join(file, usualDefinition)
+	if _, err := os.Stat(c.abs(inside)); err == nil {
+		return "the definition in it is " + inside
+	}
+	return "bake init writes a first definition"
 }

@@ -22,16 +22,12 @@ func Choose(all []builtins.Target, patterns []string) ([]builtins.Target, error)
 	for _, pattern := range patterns {
 		found := false
 		for _, t := range all {
-			ok, err := path.Match(pattern, t.Name)
-			if err != nil {
-				return nil, of(KindUsage, fmt.Errorf("target %q: %w", pattern, err))
-			}
-			if ok {
+			if matches(pattern, t.Name) {
 				chosen[t.Name], found = true, true
 			}
 		}
 		if !found {
-			return nil, of(KindUsage, fmt.Errorf("no target %q%s", pattern, spell.Hint(pattern, "targets", TargetNames(all))))
+			return nil, of(KindUsage, fmt.Errorf("no target %q%s", pattern, among(pattern, "targets", TargetNames(all))))
 		}
 	}
 	var targets []builtins.Target
@@ -127,7 +123,7 @@ func FindAll(d *builtins.Definition, address string) ([]*plan.Node, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, of(KindUsage, fmt.Errorf("no artifact, test or step %q%s", address, spell.Hint(address, "there are", Addressable(d))))
+		return nil, of(KindUsage, fmt.Errorf("no artifact, test or step %q%s", address, among(address, "there are", Addressable(d))))
 	}
 	return found, nil
 }
@@ -142,10 +138,25 @@ func addresses(n *plan.Node, address string) bool {
 	return slices.ContainsFunc(n.Pos, func(p plan.Pos) bool { return isPlace(p, address) })
 }
 
+// maxNamesLine is how many bytes of names stand in one line of a message.
+const maxNamesLine = 100
+
+// among is spell.Hint with a line for each name where there are many: names of
+// steps are long, and have commas in them.
+func among(name, what string, names []string) string {
+	hint := spell.Hint(name, what, names)
+	if len(hint) <= maxNamesLine || spell.Nearest(name, names) != "" {
+		return hint
+	}
+	return "; " + what + ":\n" + strings.Join(slices.Sorted(slices.Values(names)), "\n")
+}
+
 // matches reports whether name is what pattern says or matches it. What is no
-// valid pattern may be a name all the same, such as that of a step with a "[".
+// valid pattern may be a name all the same, such as that of a step with a "[". A
+// "/" is a letter like others: names such as "copy: site/ → /var/www/" are no paths.
 func matches(pattern, name string) bool {
-	ok, err := path.Match(pattern, name)
+	flat := strings.NewReplacer("/", "\x00").Replace
+	ok, err := path.Match(flat(pattern), flat(name))
 	return pattern == name || ok && err == nil
 }
 

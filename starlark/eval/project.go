@@ -57,7 +57,7 @@ func OpenProject(definition, cwd string) (*Project, error) {
 		return nil, fmt.Errorf("open definition: %w", err)
 	}
 	if info.IsDir() {
-		return nil, fmt.Errorf("open definition: %q is a directory, want a Starlark file", definition)
+		return nil, fmt.Errorf("open definition: %q is a directory, want a Starlark file%s", definition, neighbours("", definition, ".star"))
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(definition))
 	if err != nil {
