@@ -3,6 +3,8 @@ package ssh
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,24 +40,42 @@ func withDoor(err, door error) error {
 	return fmt.Errorf("%w; nor by the platform's own way: %w", err, door)
 }
 
-// settled is how long a machine that asks for a login on its console may do without
-// anything that lets bake in.
+// settled is how long a machine that asks for a login on its console may at least do
+// without anything that lets bake in.
 const settled = time.Minute
 
-// idle reports whether the machine has booted, as its console tells, and has not
-// answered for so long that it will not.
-func (m *Machine) idle(at phase) bool {
-	if m.c.Console == nil || m.c.Door == nil || at >= phaseKeys {
-		m.prompted = time.Time{}
-		return false
-	}
-	lines := m.c.Console()
-	if len(lines) == 0 || !strings.HasSuffix(lines[len(lines)-1], "login:") {
+// idle reports whether the machine has booted, as its console tells, and has not let
+// bake in for so long that it will not: for as long as it took to boot, since services
+// of a slow machine start after its consoles.
+func (m *Machine) idle(at phase, begin time.Time) bool {
+	if m.c.Console == nil || m.c.Door == nil || at == phaseKeys || !prompting(m.c.Console()) {
 		m.prompted = time.Time{}
 		return false
 	}
 	if m.prompted.IsZero() {
 		m.prompted = time.Now()
 	}
-	return time.Since(m.prompted) > settled
+	return time.Since(m.prompted) > max(settled, m.prompted.Sub(begin))
+}
+
+// kernelLine is a message of the kernel's on a console, which may come at any time.
+var kernelLine = regexp.MustCompile(`^\[ *\d+\.\d+\] `)
+
+// loginPrompt is what getty writes, and what the kernel may write on behind it.
+var loginPrompt = regexp.MustCompile(`(^|\s)login:(\s|$)`)
+
+// prompting reports whether the last thing that is not the kernel's on a console asks
+// for a login.
+func prompting(lines []string) bool {
+	for _, line := range slices.Backward(lines) {
+		switch {
+		case strings.Contains(line, "reboot: "):
+			return false
+		case loginPrompt.MatchString(line):
+			return true
+		case !kernelLine.MatchString(line):
+			return false
+		}
+	}
+	return false
 }

@@ -75,7 +75,7 @@ func (m *Machine) wait(ctx context.Context, out platforms.Sink) (*link, error) {
 		if fatal := (*hostKeyError)(nil); errors.As(err, &fatal) {
 			return nil, fatal
 		}
-		if m.idle(at) {
+		if m.idle(at, begin) {
 			return nil, m.gaveUp(ctx, at, err)
 		}
 		if at != phaseAuth {
@@ -105,7 +105,7 @@ var errTimeout = errors.New("the time is up")
 func (m *Machine) gaveUp(ctx context.Context, at phase, last error) error {
 	cause := context.Cause(ctx)
 	if cause == nil {
-		return m.c.withConsole(fmt.Errorf("the machine has booted, and %v later there is no way into it: %s: %w", settled, at.what(&m.c), last))
+		return m.c.withConsole(fmt.Errorf("the machine has booted, and %v later there is no way into it: waited for %s: %w", time.Since(m.prompted).Round(time.Second), at.what(&m.c), last))
 	}
 	if !errors.Is(cause, errTimeout) {
 		return cause
