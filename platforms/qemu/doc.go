@@ -18,8 +18,8 @@
 // The guest's memory is a memfd that bake makes. At a commit the state of the
 // devices, which is small, and a copy of the memory go to the driver's cache,
 // named by the layer's reference; a machine that is asked for from this layer
-// is resumed from there, with new overlays, instead of booted. Only what the
-// newest commits of a machine left is kept, nothing is kept of a machine that
+// is resumed from there, with new overlays, instead of booted. The newest
+// dozen of a machine's are kept, within 8 GiB for all; nothing is kept of a machine that
 // ran a command with a secret, and a state of another QEMU, other options or
 // an earlier start of the host is not used. When resuming fails, the machine
 // boots.

@@ -19,10 +19,12 @@ const (
 	metaName  = "meta.json"
 )
 
-// Bounds of what is kept.
+// Bounds of what is kept. An edit of an early step goes on from the memory of the step
+// before it, so a machine's memories are kept for about as many steps as people edit
+// among. One takes as much of the disk as the guest uses, and what bounds them is bytes.
 const (
-	keptPerMachine = 2
-	keptStates     = 8
+	keptPerMachine = 12
+	keptStates     = 24
 	keptBytes      = 8 << 30
 	keptFor        = 7 * 24 * time.Hour
 )
