@@ -14,6 +14,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/platforms/ssh"
 )
 
 // booting opens a machine, which may fail.
@@ -223,7 +224,7 @@ func TestStoppedWithInstances(t *testing.T) {
 			w := newWorld(t)
 			w.newFleet()
 			ami := w.cloud.AddImage(home, awstest.Image{Name: debian})
-			d := w.open(Options{Region: home, Endpoint: w.cloud.URL, User: "root", BootTimeout: "20s"})
+			d := w.open(Options{Region: home, Endpoint: w.cloud.URL, Login: ssh.Login{User: "root", BootTimeout: "20s"}})
 			d.clients.backoff = time.Millisecond
 			ctx, stop := context.WithCancel(t.Context())
 			var mu sync.Mutex

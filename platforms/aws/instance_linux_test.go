@@ -17,6 +17,7 @@ import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
 	"bake.build/bake/platforms/platformtest"
+	"bake.build/bake/platforms/ssh"
 )
 
 // The instances of these tests are real SSH servers with a disk of their own, which
@@ -39,7 +40,7 @@ func (w *world) newFleet() *testsshd.Fleet {
 // launching are options for machines of a fleet.
 func (w *world) launching(change ...func(*Options)) *driver {
 	w.Helper()
-	o := Options{Region: home, Endpoint: w.cloud.URL, User: "root", BootTimeout: "20s"}
+	o := Options{Region: home, Endpoint: w.cloud.URL, Login: ssh.Login{User: "root", BootTimeout: "20s"}}
 	for _, f := range change {
 		f(&o)
 	}
@@ -288,8 +289,8 @@ func TestBastion(t *testing.T) {
 // TestOptions refuses what goes not together.
 func TestOptions(t *testing.T) {
 	for want, o := range map[string]Options{
-		"bastion: say with ssh_from":             {Bastion: []string{"gate"}},
-		"bastion: Session Manager leads past":    {Bastion: []string{"gate"}, Connect: connectSession, InstanceProfile: "x"},
+		"bastion: say with ssh_from":             {Bastions: ssh.Bastions{Bastion: []string{"gate"}}},
+		"bastion: Session Manager leads past":    {Bastions: ssh.Bastions{Bastion: []string{"gate"}}, Connect: connectSession, InstanceProfile: "x"},
 		"ssh_from: \"here\" is no network":       {SSHFrom: []string{"here"}},
 		"private_ip: needs subnet":               {PrivateIP: "10.0.0.1"},
 		"private_ip: needs max_instances = 1":    {PrivateIP: "10.0.0.1", Subnet: "subnet-1", MaxInstances: 2},

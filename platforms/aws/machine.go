@@ -19,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	xssh "golang.org/x/crypto/ssh"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/ssh"
@@ -68,14 +67,12 @@ func (m *machine) enter(ctx context.Context, out platforms.Sink) error {
 	if err != nil {
 		return err
 	}
-	patience, err := m.d.options.bootTimeout()
+	c, err := m.d.options.Login.Config(m.d.host, key, m.user)
 	if err != nil {
 		return err
 	}
-	c := ssh.Config{
-		Address: net.JoinHostPort(m.address, fmt.Sprint(sshPort)), User: cmp.Or(m.d.options.User, m.user),
-		Signers: []xssh.Signer{key.Signer()}, Caches: caches, Console: m.console, Alive: m.alive, Timeout: patience, CloudInit: true,
-	}
+	c.Address = net.JoinHostPort(m.address, fmt.Sprint(sshPort))
+	c.Caches, c.Console, c.Alive, c.CloudInit = caches, m.console, m.alive, true
 	if m.d.options.Connect == connectSession {
 		c.Dial = m.dialSession
 	}

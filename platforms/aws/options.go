@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/ssh"
 )
 
 // Name is the platform's name in definitions.
@@ -31,39 +32,41 @@ type Options struct {
 	Endpoint string            `bake:"endpoint" json:"endpoint,omitempty" help:"The URL of all services, for private clouds and tests." default:"AWS's own"`
 	Tags     map[string]string `bake:"tags" json:"tags,omitempty" help:"Tags of everything that is made."`
 
-	InstanceTypes   []string          `bake:"instance_types" json:"instance_types,omitempty" help:"The types of instance that steps run in, the first that there is capacity for." default:"[\"t3.medium\"], or [\"t4g.medium\"] for arm64"`
-	Spot            bool              `bake:"spot" json:"spot,omitempty" help:"Instances are spot instances. When AWS takes one back, the build fails, and the next one goes on from the last layer that was kept."`
-	MaxInstances    int               `bake:"max_instances" json:"max_instances,omitempty" help:"How many instances run at once, at most." default:"8"`
-	Subnet          string            `bake:"subnet" json:"subnet,omitempty" help:"The subnet of instances." default:"one of the VPC's"`
-	SubnetFilter    map[string]string `bake:"subnet_filter" json:"subnet_filter,omitempty" help:"Which subnets instances may run in: filters of DescribeSubnets, such as tag:Tier. The one with the most free addresses is tried first."`
-	VPC             string            `bake:"vpc" json:"vpc,omitempty" help:"The VPC of instances." default:"that of the subnet, the account's default VPC, or one that is made for the build"`
-	SecurityGroups  []string          `bake:"security_groups" json:"security_groups,omitempty" help:"The security groups of instances, by their ids." default:"one that is made for the build, and lets ssh_from in"`
-	SSHFrom         []string          `bake:"ssh_from" json:"ssh_from,omitempty" help:"The networks that the build's security group lets in, such as 203.0.113.7/32." default:"this host's address"`
-	Connect         string            `bake:"connect" json:"connect,omitempty" help:"How instances are reached: by their public address, by their private one, or by Session Manager, which needs instance_profile and the program session-manager-plugin." default:"public" choices:"public|private|session-manager"`
-	Bastion         []string          `bake:"bastion" json:"bastion,omitempty" help:"The hosts on the way to instances, each user@host:port, the first one first. ~/.ssh/config and the SSH agent say how to log in there, and ~/.ssh/known_hosts has to know them."`
-	PrivateIP       string            `bake:"private_ip" json:"private_ip,omitempty" help:"The private address of an instance, for subnets where that matters. It makes max_instances 1."`
-	InstanceProfile string            `bake:"instance_profile" json:"instance_profile,omitempty" help:"The IAM instance profile of instances, by its name or its ARN."`
-	IMDSv1          bool              `bake:"imds_v1" json:"imds_v1,omitempty" help:"Instances also answer to version 1 of the metadata service."`
-	IMDSHopLimit    int               `bake:"imds_hop_limit" json:"imds_hop_limit,omitempty" help:"How many network hops answers of the metadata service may take, 1 to 64: 2 for containers in instances." default:"as the account's settings say"`
-	User            string            `bake:"user" json:"user,omitempty" help:"Who to log in as. Another than root has to be allowed to use sudo." default:"the user of the AMI's distribution: admin, ubuntu, rocky, fedora or ec2-user"`
-	Key             string            `bake:"key" json:"key,omitempty" help:"How the build's key gets into instances: as a key pair of EC2, or in cloud-init's user data." default:"key-pair" choices:"key-pair|user-data"`
-	UserData        string            `bake:"user_data" json:"user_data,omitempty" help:"The user data of instances, for key = \"key-pair\"."`
-	BootTimeout     string            `bake:"boot_timeout,duration" json:"boot_timeout,omitempty" help:"How long an instance may take until steps can run in it." default:"10m"`
-	VolumeType      string            `bake:"volume_type" json:"volume_type,omitempty" help:"The type of an instance's root volume." default:"gp3" choices:"gp2|gp3|io1|io2|standard"`
-	VolumeSize      string            `bake:"volume_size,size" json:"volume_size,omitempty" help:"The size of an instance's root volume, in whole GiB. It can only grow." default:"that of the AMI"`
-	Volumes         map[string]string `bake:"volumes" json:"volumes,omitempty" help:"Further empty volumes of instances, by their device: a size and, if wanted, a type, such as {\"/dev/sdf\": \"100G gp3\"}. They are part of layers, which are AMIs then."`
-	IOPS            int               `bake:"iops" json:"iops,omitempty" help:"Operations a second of the root volume, for gp3, io1 and io2."`
-	Throughput      int               `bake:"throughput" json:"throughput,omitempty" help:"MiB a second of the root volume, for gp3."`
-	Encrypted       bool              `bake:"encrypted" json:"encrypted,omitempty" help:"Encrypt the root volume, and with it all layers." default:"as the AMI and the account's default say"`
-	KMSKey          string            `bake:"kms_key" json:"kms_key,omitempty" help:"The KMS key for that: an ARN, an id or an alias." default:"the account's"`
-	LayersKeep      string            `bake:"layers_keep,duration" json:"layers_keep,omitempty" help:"Layers of this project that no build has used for so long, such as 720h, are removed when instances of a build have ended." default:"for ever"`
-	Checkpoint      string            `bake:"checkpoint" json:"checkpoint,omitempty" help:"Which steps leave a layer that later builds start from: every-step, long-steps (where the work since the last layer took longer than a snapshot does), or last (only layers that something else is made of)." default:"long-steps" choices:"every-step|long-steps|last"`
+	InstanceTypes  []string          `bake:"instance_types" json:"instance_types,omitempty" help:"The types of instance that steps run in, the first that there is capacity for." default:"[\"t3.medium\"], or [\"t4g.medium\"] for arm64"`
+	Spot           bool              `bake:"spot" json:"spot,omitempty" help:"Instances are spot instances. When AWS takes one back, the build fails, and the next one goes on from the last layer that was kept."`
+	MaxInstances   int               `bake:"max_instances" json:"max_instances,omitempty" help:"How many instances run at once, at most." default:"8"`
+	Subnet         string            `bake:"subnet" json:"subnet,omitempty" help:"The subnet of instances." default:"one of the VPC's"`
+	SubnetFilter   map[string]string `bake:"subnet_filter" json:"subnet_filter,omitempty" help:"Which subnets instances may run in: filters of DescribeSubnets, such as tag:Tier. The one with the most free addresses is tried first."`
+	VPC            string            `bake:"vpc" json:"vpc,omitempty" help:"The VPC of instances." default:"that of the subnet, the account's default VPC, or one that is made for the build"`
+	SecurityGroups []string          `bake:"security_groups" json:"security_groups,omitempty" help:"The security groups of instances, by their ids." default:"one that is made for the build, and lets ssh_from in"`
+	SSHFrom        []string          `bake:"ssh_from" json:"ssh_from,omitempty" help:"The networks that the build's security group lets in, such as 203.0.113.7/32." default:"this host's address"`
+	Connect        string            `bake:"connect" json:"connect,omitempty" help:"How instances are reached: by their public address, by their private one, or by Session Manager, which needs instance_profile and the program session-manager-plugin." default:"public" choices:"public|private|session-manager"`
+
+	ssh.Bastions
+
+	PrivateIP       string `bake:"private_ip" json:"private_ip,omitempty" help:"The private address of an instance, for subnets where that matters. It makes max_instances 1."`
+	InstanceProfile string `bake:"instance_profile" json:"instance_profile,omitempty" help:"The IAM instance profile of instances, by its name or its ARN."`
+	IMDSv1          bool   `bake:"imds_v1" json:"imds_v1,omitempty" help:"Instances also answer to version 1 of the metadata service."`
+	IMDSHopLimit    int    `bake:"imds_hop_limit" json:"imds_hop_limit,omitempty" help:"How many network hops answers of the metadata service may take, 1 to 64: 2 for containers in instances." default:"as the account's settings say"`
+
+	ssh.Login `defaults:"user=the user of the AMI's distribution: admin, ubuntu, rocky, fedora or ec2-user"`
+
+	Key        string            `bake:"key" json:"key,omitempty" help:"How the build's key gets into instances: as a key pair of EC2, or in cloud-init's user data." default:"key-pair" choices:"key-pair|user-data"`
+	UserData   string            `bake:"user_data" json:"user_data,omitempty" help:"The user data of instances, for key = \"key-pair\"."`
+	VolumeType string            `bake:"volume_type" json:"volume_type,omitempty" help:"The type of an instance's root volume." default:"gp3" choices:"gp2|gp3|io1|io2|standard"`
+	VolumeSize string            `bake:"volume_size,size" json:"volume_size,omitempty" help:"The size of an instance's root volume, in whole GiB. It can only grow." default:"that of the AMI"`
+	Volumes    map[string]string `bake:"volumes" json:"volumes,omitempty" help:"Further empty volumes of instances, by their device: a size and, if wanted, a type, such as {\"/dev/sdf\": \"100G gp3\"}. They are part of layers, which are AMIs then."`
+	IOPS       int               `bake:"iops" json:"iops,omitempty" help:"Operations a second of the root volume, for gp3, io1 and io2."`
+	Throughput int               `bake:"throughput" json:"throughput,omitempty" help:"MiB a second of the root volume, for gp3."`
+	Encrypted  bool              `bake:"encrypted" json:"encrypted,omitempty" help:"Encrypt the root volume, and with it all layers." default:"as the AMI and the account's default say"`
+	KMSKey     string            `bake:"kms_key" json:"kms_key,omitempty" help:"The KMS key for that: an ARN, an id or an alias." default:"the account's"`
+	LayersKeep string            `bake:"layers_keep,duration" json:"layers_keep,omitempty" help:"Layers of this project that no build has used for so long, such as 720h, are removed when instances of a build have ended." default:"for ever"`
+	Checkpoint string            `bake:"checkpoint" json:"checkpoint,omitempty" help:"Which steps leave a layer that later builds start from: every-step, long-steps (where the work since the last layer took longer than a snapshot does), or last (only layers that something else is made of)." default:"long-steps" choices:"every-step|long-steps|last"`
 }
 
 // Defaults of Options.
 const (
-	defaultInstances   = 8
-	defaultBootTimeout = 10 * time.Minute
+	defaultInstances = 8
 )
 
 var (
@@ -114,7 +117,7 @@ func (o *Options) Check() error {
 	case o.MaxInstances < 0:
 		return fmt.Errorf("max_instances: %d is less than zero", o.MaxInstances)
 	}
-	if err := checkTags("tags", o.Tags); err != nil {
+	if err := errors.Join(checkTags("tags", o.Tags), o.Login.Check()); err != nil {
 		return err
 	}
 	for _, role := range strings.Fields(o.Role) {
@@ -171,13 +174,6 @@ func (o *Options) volumeGiB(image int32) (int32, error) {
 		return image, nil
 	}
 	return n, err
-}
-
-func (o *Options) bootTimeout() (time.Duration, error) {
-	if o.BootTimeout == "" {
-		return defaultBootTimeout, nil
-	}
-	return platforms.ParseDuration(o.BootTimeout)
 }
 
 // Publication are the options of export() for images that are registered here.

@@ -257,7 +257,7 @@ func (m *machine) addLogin(stage seed.Stage) (err error) {
 	if err != nil {
 		return err
 	}
-	login := seed.Login{User: m.hw.user, Key: key.Authorized(), Stage: stage}
+	login := seed.Login{User: m.hw.login.User, Key: key.Authorized(), Stage: stage}
 	m.hw.credential = login.Credential()
 	m.hw.seed = filepath.Join(m.dir, "seed.iso")
 	f, err := os.OpenFile(m.hw.seed, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

@@ -13,6 +13,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testdisk"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/ssh"
 )
 
 // A host lends a driver directories below dir.
@@ -61,7 +62,7 @@ func newWorld(t *testing.T, changes ...func(*Options)) *world {
 // open makes a driver of the same host.
 func (w *world) open(changes ...func(*Options)) *driver {
 	w.t.Helper()
-	o := Options{Memory: "512M", Accel: "tcg", BootTimeout: "5m"}
+	o := Options{Memory: "512M", Accel: "tcg", Login: ssh.Login{BootTimeout: "5m"}}
 	for _, f := range changes {
 		f(&o)
 	}

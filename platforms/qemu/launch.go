@@ -54,7 +54,7 @@ func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.
 	}
 	s.resume, s.disks = false, nil
 	if i.User != "" {
-		s.user = i.User
+		s.login.User = i.User
 	}
 	m, err := d.newMachine(ctx, s, out)
 	if err != nil {

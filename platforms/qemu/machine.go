@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	xssh "golang.org/x/crypto/ssh"
-
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/ssh"
 )
@@ -146,61 +144,17 @@ func (m *machine) login(ctx context.Context, out platforms.Sink) error {
 	if err != nil {
 		return err
 	}
-	password, err := m.d.secret(m.d.settings.password)
+	c, err := m.hw.login.Config(m.d.host, key, "")
 	if err != nil {
 		return err
 	}
-	sudoPassword, err := m.d.secret(m.d.settings.sudoPassword)
-	if err != nil {
-		return err
-	}
-	signers, err := m.d.signers(key)
-	if err != nil {
-		return err
-	}
-	m.ssh, err = ssh.Connect(ctx, ssh.Config{
-		Address:      address,
-		Dial:         func(ctx context.Context) (net.Conn, error) { return m.vm.dial(ctx, address) },
-		Door:         m.vm.dialDoor,
-		OwnRoute:     true,
-		User:         m.hw.user,
-		Plain:        m.plain,
-		Signers:      signers,
-		Password:     password,
-		SudoPassword: sudoPassword,
-		Caches:       caches,
-		Console:      m.vm.console.tail,
-		Alive:        m.vm.alive,
-		Restarts:     m.vm.resets,
-		Timeout:      m.d.settings.patience,
-		CloudInit:    true,
-	}, out)
+	c.Address = address
+	c.Dial = func(ctx context.Context) (net.Conn, error) { return m.vm.dial(ctx, address) }
+	c.Door, c.OwnRoute = m.vm.dialDoor, true
+	c.Plain, c.Caches, c.CloudInit = m.plain, caches, true
+	c.Console, c.Alive, c.Restarts = m.vm.console.tail, m.vm.alive, m.vm.resets
+	m.ssh, err = ssh.Connect(ctx, c, out)
 	return err
-}
-
-// signers returns the key of this process and the user's own, if there is one.
-func (d *driver) signers(key *ssh.Key) ([]xssh.Signer, error) {
-	signers := []xssh.Signer{key.Signer()}
-	text, err := d.secret(d.settings.privateKey)
-	if err != nil || text == "" {
-		return signers, err
-	}
-	own, err := xssh.ParsePrivateKey([]byte(text))
-	if missing := (*xssh.PassphraseMissingError)(nil); errors.As(err, &missing) {
-		return nil, errors.New("option private_key: the key has a passphrase: give one without")
-	} else if err != nil {
-		return nil, fmt.Errorf("option private_key: %w", err)
-	}
-	return append(signers, own), nil
-}
-
-// secret returns the value of a secret, or "" for no secret.
-func (d *driver) secret(s platforms.Secret) (string, error) {
-	if s == "" {
-		return "", nil
-	}
-	v, err := d.host.Secret(s)
-	return string(v), err
 }
 
 // use returns an error unless the machine is open, and notes that it will differ

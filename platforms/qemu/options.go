@@ -13,6 +13,7 @@ import (
 
 	"bake.build/bake/internal/regular"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/ssh"
 )
 
 // Name is the platform's name in definitions.
@@ -20,50 +21,45 @@ const Name = "qemu"
 
 // Options are the options of qemu().
 type Options struct {
-	Memory       string           `bake:"memory,size" json:"memory,omitempty" help:"The memory of a machine." default:"1G"`
-	CPUs         int              `bake:"cpus" json:"cpus,omitempty" help:"How many virtual CPUs a machine has." default:"2"`
-	Arch         string           `bake:"arch" json:"arch,omitempty" help:"The architecture of the machines." default:"the host's" choices:"amd64|arm64"`
-	Accel        string           `bake:"accel" json:"accel,omitempty" help:"How the virtual CPUs run. auto runs a few instructions with the host's accelerator and takes software emulation (tcg), with a warning, when that does not work." default:"auto" choices:"auto|kvm|hvf|whpx|tcg"`
-	CPU          string           `bake:"cpu" json:"cpu,omitempty" help:"The model of the virtual CPUs, as QEMU names it." default:"host with an accelerator; max without, less what is slow to emulate"`
-	Machine      string           `bake:"machine" json:"machine,omitempty" help:"The type of the machine, as QEMU names it." default:"pc with bios, q35 with uefi, virt on arm64"`
-	Firmware     string           `bake:"firmware,ref" json:"firmware,omitempty" help:"bios, uefi, or the path of a UEFI firmware image." default:"bios on amd64, uefi on arm64"`
-	Variables    string           `bake:"firmware_variables,path" json:"firmware_variables,omitempty" help:"The variable store that goes with a UEFI firmware given by its path: the template that each machine gets a copy of."`
-	DiskSize     string           `bake:"disk_size,size" json:"disk_size,omitempty" help:"The size of the disk. A disk origin that is smaller grows to it; the partitions are the image's own business." default:"the origin's, 8G for an installer"`
-	Disks        []string         `bake:"disks" json:"disks,omitempty" help:"The sizes of further disks, which are empty at first. They are part of the layers, and not of artifacts."`
-	Bridge       string           `bake:"bridge" json:"bridge,omitempty" help:"A bridge of the host that a second network card is connected to, by QEMU's bridge helper. Steps always have QEMU's own network, through which bake reaches the machine."`
-	TPM          bool             `bake:"tpm" json:"tpm,omitempty" help:"Give each machine a new TPM 2.0, emulated by swtpm."`
-	User         string           `bake:"user" json:"user,omitempty" help:"Who to log in as. Another than root has to be allowed to use sudo." default:"root"`
-	Password     platforms.Secret `bake:"password" json:"password,omitempty" help:"The user's password, for images that take no key."`
-	PrivateKey   platforms.Secret `bake:"private_key" json:"private_key,omitempty" help:"A private key of SSH that the image lets the user in with, without a passphrase; the secret may come from a file."`
-	SudoPassword platforms.Secret `bake:"sudo_password" json:"sudo_password,omitempty" help:"What sudo asks the user for." default:"it does not ask"`
-	BootTimeout  string           `bake:"boot_timeout,duration" json:"boot_timeout,omitempty" help:"How long a machine may take until steps can run in it." default:"10m"`
-	BootCommand  []string         `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed on the keyboard each time a machine starts from its disk, such as the passphrase of an encrypted one, written as boot_command of source(). The text is no secret. An installer is typed what source() says."`
-	BootWait     string           `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"How long after each start the typing of boot_command begins." default:"10s"`
-	Resume       string           `bake:"resume" json:"resume,omitempty" help:"What a machine on a layer starts from: memory resumes the one that made the layer, where its memory was kept, and boot always boots. The memory of a machine that was given a password is not kept." default:"memory" choices:"memory|boot"`
-	Args         []string         `bake:"args" json:"args,omitempty" help:"Further arguments for QEMU."`
+	Memory    string   `bake:"memory,size" json:"memory,omitempty" help:"The memory of a machine." default:"1G"`
+	CPUs      int      `bake:"cpus" json:"cpus,omitempty" help:"How many virtual CPUs a machine has." default:"2"`
+	Arch      string   `bake:"arch" json:"arch,omitempty" help:"The architecture of the machines." default:"the host's" choices:"amd64|arm64"`
+	Accel     string   `bake:"accel" json:"accel,omitempty" help:"How the virtual CPUs run. auto runs a few instructions with the host's accelerator and takes software emulation (tcg), with a warning, when that does not work." default:"auto" choices:"auto|kvm|hvf|whpx|tcg"`
+	CPU       string   `bake:"cpu" json:"cpu,omitempty" help:"The model of the virtual CPUs, as QEMU names it." default:"host with an accelerator; max without, less what is slow to emulate"`
+	Machine   string   `bake:"machine" json:"machine,omitempty" help:"The type of the machine, as QEMU names it." default:"pc with bios, q35 with uefi, virt on arm64"`
+	Firmware  string   `bake:"firmware,ref" json:"firmware,omitempty" help:"bios, uefi, or the path of a UEFI firmware image." default:"bios on amd64, uefi on arm64"`
+	Variables string   `bake:"firmware_variables,path" json:"firmware_variables,omitempty" help:"The variable store that goes with a UEFI firmware given by its path: the template that each machine gets a copy of."`
+	DiskSize  string   `bake:"disk_size,size" json:"disk_size,omitempty" help:"The size of the disk. A disk origin that is smaller grows to it; the partitions are the image's own business." default:"the origin's, 8G for an installer"`
+	Disks     []string `bake:"disks" json:"disks,omitempty" help:"The sizes of further disks, which are empty at first. They are part of the layers, and not of artifacts."`
+	Bridge    string   `bake:"bridge" json:"bridge,omitempty" help:"A bridge of the host that a second network card is connected to, by QEMU's bridge helper. Steps always have QEMU's own network, through which bake reaches the machine."`
+	TPM       bool     `bake:"tpm" json:"tpm,omitempty" help:"Give each machine a new TPM 2.0, emulated by swtpm."`
+
+	ssh.Login
+
+	BootCommand []string `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed on the keyboard each time a machine starts from its disk, such as the passphrase of an encrypted one, written as boot_command of source(). The text is no secret. An installer is typed what source() says."`
+	BootWait    string   `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"How long after each start the typing of boot_command begins." default:"10s"`
+	Resume      string   `bake:"resume" json:"resume,omitempty" help:"What a machine on a layer starts from: memory resumes the one that made the layer, where its memory was kept, and boot always boots. The memory of a machine that was given a password is not kept." default:"memory" choices:"memory|boot"`
+	Args        []string `bake:"args" json:"args,omitempty" help:"Further arguments for QEMU."`
 }
 
 // settings are the options as they hold.
 type settings struct {
-	memory                 int64 // bytes
-	cpus                   int
-	arch                   string
-	accel                  string
-	cpu                    string // "" means the accelerator's default
-	machine                string
-	firmware               firmware
-	diskSize               int64 // bytes; 0 means the origin's
-	disks                  []int64
-	bridge                 string
-	tpm                    bool
-	user                   string
-	password, sudoPassword platforms.Secret // "" means none
-	privateKey             platforms.Secret
-	patience               time.Duration
-	bootKeys               []stroke // typed at each start
-	bootWait               time.Duration
-	resume                 bool
-	args                   []string
+	memory   int64 // bytes
+	cpus     int
+	arch     string
+	accel    string
+	cpu      string // "" means the accelerator's default
+	machine  string
+	firmware firmware
+	diskSize int64 // bytes; 0 means the origin's
+	disks    []int64
+	bridge   string
+	tpm      bool
+	login    ssh.Login
+	bootKeys []stroke // typed at each start
+	bootWait time.Duration
+	resume   bool
+	args     []string
 }
 
 // traits are what all layers of such machines are.
@@ -77,9 +73,8 @@ func (s settings) traits() platforms.Traits {
 func (o Options) settings() (settings, error) {
 	s := settings{
 		memory: 1 << 30, cpus: o.CPUs, arch: cmp.Or(o.Arch, runtime.GOARCH), accel: cmp.Or(o.Accel, "auto"),
-		cpu: o.CPU, machine: o.Machine, bridge: o.Bridge, tpm: o.TPM, user: cmp.Or(o.User, "root"),
-		password: o.Password, sudoPassword: o.SudoPassword, privateKey: o.PrivateKey, patience: 10 * time.Minute, // A password stays in the memory of a machine that was given it.
-		resume: o.Resume != "boot" && o.Password == "" && o.SudoPassword == "", args: o.Args,
+		cpu: o.CPU, machine: o.Machine, bridge: o.Bridge, tpm: o.TPM, login: o.Login,
+		resume: o.Resume != "boot" && !o.TellsSecret(), args: o.Args,
 	}
 	switch {
 	case s.arch != "amd64" && s.arch != "arm64":
@@ -109,11 +104,10 @@ func (o Options) settings() (settings, error) {
 		}
 		s.disks = append(s.disks, n)
 	}
-	if o.BootTimeout != "" {
-		if s.patience, err = platforms.ParseDuration(o.BootTimeout); err != nil {
-			return s, fmt.Errorf("option boot_timeout: %w", err)
-		}
+	if err := o.Login.Check(); err != nil {
+		return s, fmt.Errorf("option %w", err)
 	}
+	s.login.User = cmp.Or(o.User, "root")
 	if s.bootKeys, err = parseKeys(o.BootCommand, ""); err != nil {
 		return s, err
 	}

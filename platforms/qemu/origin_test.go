@@ -2,8 +2,6 @@ package qemu
 
 import (
 	"bytes"
-	"crypto/ed25519"
-	"encoding/pem"
 	"io"
 	"net/http"
 	"os"
@@ -12,11 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	xssh "golang.org/x/crypto/ssh"
-
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
-	"bake.build/bake/platforms/ssh"
 )
 
 // TestCompressedDisks imports one disk as each of the compressors writes it.
@@ -140,37 +135,4 @@ func get(t *testing.T, url string) (text string, status int) {
 		t.Fatal(err)
 	}
 	return string(data), r.StatusCode
-}
-
-func TestPrivateKey(t *testing.T) {
-	key, err := ssh.NewKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := xssh.MarshalPrivateKey(private, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	locked, err := xssh.MarshalPrivateKeyWithPassphrase(private, "", []byte("word"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, host: host{t.TempDir()}}
-	for text, want := range map[string]string{
-		string(pem.EncodeToMemory(block)):  "",
-		string(pem.EncodeToMemory(locked)): "has a passphrase",
-		"ssh-ed25519 AAAA":                 "option private_key",
-	} {
-		signers, err := w.open(func(o *Options) { o.PrivateKey = platforms.Secret(text) }).signers(key)
-		switch {
-		case want == "" && (err != nil || len(signers) != 2):
-			t.Errorf("%d signers, %v", len(signers), err)
-		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
-			t.Errorf("%v, want %q", err, want)
-		}
-	}
 }
