@@ -208,7 +208,7 @@ type Launcher interface {
 // An Image is one file of a finished artifact that a machine can start from.
 type Image struct {
 	Path   string // absolute
-	Format string // "qcow2", "raw", "vmdk", "vdi" or "vhd"
+	Format string // the Name of one of DiskFormats
 	Arch   string // as Go names it; "" means the host's
 	UEFI   bool   // it boots by UEFI only
 

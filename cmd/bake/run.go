@@ -143,14 +143,15 @@ func (f *runFlags) image(a *app) (platforms.Image, error) {
 // isImagePath reports whether a name can only be that of an image's file, and
 // not of an artifact.
 func isImagePath(name string) bool {
-	return strings.ContainsAny(name, `/\`) || build.DiskFormat(name) != ""
+	_, err := formatOf(name)
+	return strings.ContainsAny(name, `/\`) || err == nil
 }
 
 func formatOf(name string) (string, error) {
-	if format := build.DiskFormat(name); format != "" {
-		return format, nil
+	if f, ok := platforms.DiskFormatOf(name); ok && !f.ReadOnly {
+		return f.Name, nil
 	}
-	return "", fmt.Errorf("%s: the name ends in none of .qcow2, .raw, .img, .vmdk, .vdi and .vhd, which tell what image it is", name)
+	return "", fmt.Errorf("%s: the name ends in none of %s, which tell what image it is", name, strings.Join(platforms.DiskExts(), ", "))
 }
 
 // launch boots the image and gives it the terminal.

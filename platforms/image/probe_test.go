@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"bake.build/bake/platforms"
+
 	"bake.build/bake/internal/need"
 )
 
@@ -228,4 +230,24 @@ func FuzzProbe(f *testing.F) {
 			t.Errorf("%+v", info)
 		}
 	})
+}
+
+// TestKindsAreInTheTable holds that readers use QEMU's names of the table of formats.
+func TestKindsAreInTheTable(t *testing.T) {
+	known := map[string]bool{}
+	for _, f := range platforms.DiskFormats() {
+		known[f.QEMU] = true
+	}
+	read := map[string]bool{"raw": true} // what is nothing else
+	for _, k := range kinds {
+		if k.read != nil && !known[k.format] {
+			t.Errorf("%q is not in the table", k.format)
+		}
+		read[k.format] = true
+	}
+	for name := range known {
+		if !read[name] {
+			t.Errorf("nothing reads %q", name)
+		}
+	}
 }

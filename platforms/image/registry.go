@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"bake.build/bake/platforms"
 )
 
 // registryScheme begins the location of a file in a registry of OCI artifacts:
@@ -78,8 +80,9 @@ func pickBlob(blobs []v1.Descriptor) (v1.Descriptor, error) {
 	})
 	if len(files) > 1 {
 		files = slices.DeleteFunc(files, func(d v1.Descriptor) bool {
-			ext := strings.ToLower(path.Ext(d.Annotations[titleAnnotation]))
-			return !slices.Contains([]string{".qcow2", ".raw", ".img", ".vmdk", ".vdi", ".vhd", ".iso"}, ext)
+			name := d.Annotations[titleAnnotation]
+			_, isDisk := platforms.DiskFormatOf(name)
+			return !isDisk && strings.ToLower(path.Ext(name)) != ".iso"
 		})
 	}
 	switch {

@@ -17,15 +17,12 @@ import (
 	"bake.build/bake/platforms/qemu/seed"
 )
 
-// blockDrivers are the names of image formats in QEMU.
-var blockDrivers = map[string]string{"qcow2": "qcow2", "raw": "raw", "vmdk": "vmdk", "vdi": "vdi", "vhd": "vpc"}
-
 // Launch implements platforms.Launcher. The machine writes to an overlay.
 func (d *driver) Launch(ctx context.Context, i platforms.Image, out platforms.Sink) (_ platforms.Machine, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	format, ok := blockDrivers[i.Format]
+	format, ok := platforms.DiskFormatNamed(i.Format)
 	if !ok {
 		return nil, fmt.Errorf("launch: QEMU does not start from the format %q", i.Format)
 	}
@@ -33,7 +30,7 @@ func (d *driver) Launch(ctx context.Context, i platforms.Image, out platforms.Si
 	if err != nil {
 		return nil, fmt.Errorf("launch: %w", err)
 	}
-	if err = m.prepareLaunch(ctx, i, format); err == nil {
+	if err = m.prepareLaunch(ctx, i, format.QEMU); err == nil {
 		err = m.runLaunched(ctx, i, out)
 	}
 	if err != nil {

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms"
@@ -15,13 +13,6 @@ import (
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
 )
-
-// diskFormats are the formats that machines start from, by the ends of names.
-var diskFormats = map[string]string{".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".vmdk": "vmdk", ".vdi": "vdi", ".vhd": "vhd"}
-
-// DiskFormat returns the format of a disk that a machine starts from, by the end of
-// its file's name, or "".
-func DiskFormat(name string) string { return diskFormats[strings.ToLower(filepath.Ext(name))] }
 
 // Image builds the one artifact that name names, unless it stands, and fills its
 // file into the image: its path and format, and its architecture and boot mode where
@@ -42,11 +33,15 @@ func (b *Build) Image(ctx context.Context, name string, image *platforms.Image, 
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(files, func(f solve.File) bool { return diskFormats["."+kindOf(f.Format)] != "" })
+	i := slices.IndexFunc(files, func(f solve.File) bool {
+		_, ok := platforms.DiskFormatNamed(f.Format)
+		return ok
+	})
 	if i < 0 {
 		return of(KindDefinition, fmt.Errorf("the artifact %s has no disk that a machine starts from", name))
 	}
-	image.Path, image.Format = b.abs(files[i].Path), kindOf(files[i].Format)
+	format, _ := platforms.DiskFormatNamed(files[i].Format)
+	image.Path, image.Format = b.abs(files[i].Path), format.Name
 	if i := slices.IndexFunc(files, func(f solve.File) bool { return f.Format == platforms.VariablesFormat }); i >= 0 {
 		image.Variables = b.abs(files[i].Path)
 	}
@@ -81,10 +76,4 @@ func (b *Build) decision(ctx context.Context, n *plan.Node) (solve.Decision, err
 		return solve.Decision{}, err
 	}
 	return schedule.Of(n), nil
-}
-
-// kindOf is the format without its variant: vmdk-sparse is vmdk to who reads it.
-func kindOf(format string) string {
-	kind, _, _ := strings.Cut(format, "-")
-	return kind
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bake.build/bake/internal/need"
+	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/disk/ext4"
 	"bake.build/bake/runtime/plan"
 )
@@ -357,6 +358,27 @@ func TestFormats(t *testing.T) {
 			t.Errorf("format %+v", f)
 		}
 		seen[f.Name], seen[f.Ext] = true, true
+	}
+}
+
+// TestDisksAreInTheTable holds that what is written of a disk is what readers know,
+// by the format's name and by the end of the file's name.
+func TestDisksAreInTheTable(t *testing.T) {
+	written := map[string]bool{}
+	for _, f := range Formats() {
+		if f.From != FromDisk {
+			continue
+		}
+		named, ok := platforms.DiskFormatNamed(f.Name)
+		if of, known := platforms.DiskFormatOf("web" + f.Ext); !ok || !known || of.Name != named.Name || named.ReadOnly {
+			t.Errorf("the format %s is %q in the table by its name, and %q by %s", f.Name, named.Name, of.Name, f.Ext)
+		}
+		written[named.Name] = true
+	}
+	for _, f := range platforms.DiskFormats() {
+		if !f.ReadOnly && !written[f.Name] {
+			t.Errorf("no format writes %s", f.Name)
+		}
 	}
 }
 

@@ -14,12 +14,17 @@ import (
 	"syscall"
 
 	"bake.build/bake/internal/tool"
+	"bake.build/bake/platforms"
 )
 
 // convert lets qemu-img make out from the raw disk. It writes in order, not
 // with -W: where blocks lie in the file would else change from run to run.
 func convert(ctx context.Context, j *Job, out, format string, args ...string) error {
-	args = append([]string{"convert", "-p", "-m", "16", "-f", "raw", "-O", format}, args...)
+	kind, ok := platforms.DiskFormatNamed(format)
+	if !ok {
+		panic(fmt.Sprintf("export: %q is not in the table of disk formats", format))
+	}
+	args = append([]string{"convert", "-p", "-m", "16", "-f", "raw", "-O", kind.QEMU}, args...)
 	cmd := exec.CommandContext(ctx, "qemu-img", append(args, j.disk, out)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	var stderr bytes.Buffer

@@ -19,7 +19,7 @@ var vhd = Format{
 		if err != nil {
 			return err
 		}
-		if err := convert(ctx, j, out, "vpc", "-o", "subformat=fixed,force_size=on"); err != nil {
+		if err := convert(ctx, j, out, "vhd", "-o", "subformat=fixed,force_size=on"); err != nil {
 			return err
 		}
 		if err := moveFooter(out, size); err != nil {
@@ -37,7 +37,7 @@ var vhdDynamic = Format{
 		if err != nil {
 			return err
 		}
-		if err := convert(ctx, j, out, "vpc", "-o", "subformat=dynamic,force_size=on"); err != nil {
+		if err := convert(ctx, j, out, "vhd", "-o", "subformat=dynamic,force_size=on"); err != nil {
 			return err
 		}
 		// The footer has a copy at the file's beginning. The tables need no change: they

@@ -160,12 +160,17 @@ func (r *run) withLinks(ctx context.Context, links []link, o *platforms.Origin, 
 }
 
 // fitting are the formats that an option takes, the one that is the quickest to
-// read first. What was taken out of a machine may be anything.
+// read first; "x-" is any variant of the disk format x. What was taken out of a
+// machine may be anything.
 func fitting(option string) []string {
 	const anything = "file"
 	switch option {
 	case "disk":
-		return []string{"raw", "qcow2", "vmdk-sparse", "vmdk", "vdi", "vhd-dynamic", "vhd", anything}
+		var disks []string
+		for _, f := range platforms.DiskFormats() {
+			disks = append(disks, f.Name+"-", f.Name)
+		}
+		return append(disks, anything)
 	case "tar":
 		return []string{"tar", "tar.zst", "tar.gz", anything}
 	case "oci":
@@ -186,7 +191,7 @@ func (r *run) artifactFile(l link) (path, format string, err error) {
 	}
 	for _, want := range fitting(l.option) {
 		for _, f := range files {
-			if f.Format == want {
+			if f.Format == want || strings.HasSuffix(want, "-") && strings.HasPrefix(f.Format, want) {
 				path, err := filepath.Abs(f.Path)
 				return path, f.Format, err
 			}
