@@ -95,11 +95,12 @@ passwd -q -l root; rm -f /etc/ssh/ssh_host_*; echo hard >/hard`)
 	if got := sh(t, again, "find / -xdev -newer /hard -name '*bake*' -not -path '/run/*'"); got != "" {
 		t.Errorf("the door left %s", got)
 	}
+	cold := w.commit(again, "cold") // so that the disk is made by this machine
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}
 	dst := filepath.Join(t.TempDir(), "disk.raw")
-	if err := d.Disk(t.Context(), []platforms.Layer{w.first, one, hard}, dst, testSink{t}); err != nil {
+	if err := d.Disk(t.Context(), []platforms.Layer{w.first, one, hard, cold}, dst, testSink{t}); err != nil {
 		t.Fatal(err)
 	}
 	fi, err := os.Stat(dst)
