@@ -13,6 +13,7 @@ import (
 
 	"bake.build/bake/internal/regular"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/installer"
 	"bake.build/bake/platforms/ssh"
 )
 
@@ -56,7 +57,7 @@ type settings struct {
 	bridge   string
 	tpm      bool
 	login    ssh.Login
-	bootKeys []stroke // typed at each start
+	bootKeys []installer.Stroke // typed at each start
 	bootWait time.Duration
 	resume   bool
 	args     []string
@@ -108,11 +109,11 @@ func (o Options) settings() (settings, error) {
 		return s, fmt.Errorf("option %w", err)
 	}
 	s.login.User = cmp.Or(o.User, "root")
-	if s.bootKeys, err = parseKeys(o.BootCommand, ""); err != nil {
+	if s.bootKeys, err = installer.ParseKeys(o.BootCommand, ""); err != nil {
 		return s, err
 	}
-	if s.bootWait, err = durationOr(o.BootWait, 10*time.Second); err != nil {
-		return s, fmt.Errorf("option boot_wait: %w", err)
+	if s.bootWait, err = installer.BootWait(o.BootWait); err != nil {
+		return s, err
 	}
 	if s.firmware, err = o.firmware(s.arch); err != nil {
 		return s, err

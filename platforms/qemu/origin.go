@@ -7,13 +7,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"bake.build/bake/internal/sparse"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
 	"bake.build/bake/platforms/image/decompress"
 	"bake.build/bake/platforms/image/fetch"
+	"bake.build/bake/platforms/installer"
 )
 
 // Origin are the options of source() on this platform.
@@ -25,44 +25,15 @@ type Origin struct {
 
 	Checksums string `bake:"checksums,path" json:"checksums,omitempty" help:"A list of checksums that has the file's, as sha256sum and sha512sum write it: a path, or a URL, whose digest of the file is pinned."`
 
-	BootCommand    []string        `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed when the installer's boot menu shows. Names in angle brackets are keys, such as <enter>, <esc>, <tab>, <f2> or <leftCtrl+x>; <leftCtrlOn> holds a key down until <leftCtrlOff>; <wait>, <wait5> or <wait1m30s> pauses; <http> is the address of the folder http. iso only."`
-	BootWait       string          `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"How long after the start of the machine the typing begins. iso only." default:"10s"`
-	HTTP           platforms.Files `bake:"http" json:"http,omitempty" help:"What is served to the installer over HTTP, and to nobody else: a folder, a file, the content of files by their names ({\"preseed.cfg\": text}), or a list of these. iso only."`
-	CDFiles        platforms.Files `bake:"cd_files" json:"cd_files,omitempty" help:"What is put on a second CD: a file, the content of a folder, the content of files by their names ({\"user-data\": text, \"meta-data\": \"\"}), or a list of these. iso only."`
-	CDLabel        string          `bake:"cd_label" json:"cd_label,omitempty" help:"The label of the second CD. iso only." default:"cidata"`
-	FloppyFiles    string          `bake:"floppy_files,path" json:"floppy_files,omitempty" help:"A folder that the installer sees as a floppy disk. iso only."`
-	InstallTimeout string          `bake:"install_timeout,duration" json:"install_timeout,omitempty" help:"How long the installation may take. iso only." default:"1h"`
+	installer.Options
 }
 
 // check finds options that mean nothing for the kind of origin.
 func (o Origin) check(kind string, paths map[string]string) error {
-	for _, c := range []struct {
-		name  string
-		given bool
-	}{
-		{"boot_command", len(o.BootCommand) > 0},
-		{"boot_wait", o.BootWait != ""},
-		{"http", o.HTTP != nil || paths["http"] != ""},
-		{"cd_files", o.CDFiles != nil || paths["cd_files"] != ""},
-		{"cd_label", o.CDLabel != ""},
-		{"floppy_files", o.FloppyFiles != "" || paths["floppy_files"] != ""},
-		{"install_timeout", o.InstallTimeout != ""},
-	} {
-		if c.given && kind != "iso" && strings.HasPrefix(c.name, "boot_") {
-			return fmt.Errorf("origin %s: the option %s is for installers: give it to qemu(…), which types it at each start of a machine", kind, c.name)
-		}
-		if c.given && kind != "iso" {
-			return fmt.Errorf("origin %s: the option %s means nothing here", kind, c.name)
-		}
-	}
-	if err := o.digests().Check(paths["checksums"]); err != nil {
+	if err := o.Options.Check(Name, kind, paths); err != nil {
 		return err
 	}
-	if o.FloppyFiles != "" && paths["floppy_files"] == "" {
-		return fmt.Errorf("option floppy_files: want a local path, not %q", o.FloppyFiles)
-	}
-	_, err := parseKeys(o.BootCommand, "http://10.0.2.2/")
-	return err
+	return o.digests().Check(paths["checksums"])
 }
 
 func (o Origin) digests() image.Digests {

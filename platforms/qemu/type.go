@@ -5,33 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"bake.build/bake/platforms/installer"
 )
 
-// Times of typing: how long a key is down, and how long until the next, so that
-// a guest that is slow neither misses nor repeats one.
-const (
-	keyDown = 60 * time.Millisecond
-	keyGap  = 60 * time.Millisecond
-)
-
-// typeKeys types, one key after the other.
-func (v *vm) typeKeys(ctx context.Context, strokes []stroke) error {
-	for _, s := range strokes {
-		if s.pause > 0 {
-			if err := v.rest(ctx, s.pause); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := v.typeStroke(ctx, s); err != nil {
-			return fmt.Errorf("type: %w", errors.Join(err, v.alive()))
-		}
-		if err := v.rest(ctx, keyDown+keyGap); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+var _ installer.Keyboard = (*vm)(nil)
 
 // A qcode is a key as QMP names it.
 type qcode struct {
@@ -39,21 +17,39 @@ type qcode struct {
 	Data string `json:"data"`
 }
 
-// typeStroke sends what a stroke is to the guest. Keys that stay down are sent as
-// single events, since send-key releases what it presses.
-func (v *vm) typeStroke(ctx context.Context, s stroke) error {
-	if s.hold == press {
-		keys := make([]qcode, len(s.keys))
-		for i, k := range s.keys {
-			keys[i] = qcode{"qcode", k}
+// Send implements installer.Keyboard. Keys that stay down are sent as single
+// events, since send-key releases what it presses.
+func (v *vm) Send(ctx context.Context, s installer.Stroke) error {
+	command, args := "send-key", map[string]any{}
+	if s.Hold == installer.Press {
+		keys := make([]qcode, len(s.Keys))
+		for i, k := range s.Keys {
+			keys[i] = qcode{"qcode", k.QEMU}
 		}
-		return v.qmp.Run(ctx, "send-key", map[string]any{"keys": keys, "hold-time": keyDown.Milliseconds()}, nil)
+		args["keys"], args["hold-time"] = keys, installer.KeyDown.Milliseconds()
+	} else {
+		events := make([]map[string]any, len(s.Keys))
+		for i, k := range s.Keys {
+			events[i] = map[string]any{"type": "key", "data": map[string]any{"down": s.Hold == installer.Down, "key": qcode{"qcode", k.QEMU}}}
+		}
+		command, args["events"] = "input-send-event", events
 	}
-	events := make([]map[string]any, len(s.keys))
-	for i, k := range s.keys {
-		events[i] = map[string]any{"type": "key", "data": map[string]any{"down": s.hold == down, "key": qcode{"qcode", k}}}
+	if err := v.qmp.Run(ctx, command, args, nil); err != nil {
+		return errors.Join(err, v.alive())
 	}
-	return v.qmp.Run(ctx, "input-send-event", map[string]any{"events": events}, nil)
+	return nil
+}
+
+// Rest implements installer.Keyboard.
+func (v *vm) Rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-v.ended:
+		return v.alive()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // typeBoot types what each start of the machine waits for. A start that comes before
@@ -71,9 +67,9 @@ func (v *vm) typeBoot() {
 	v.mu.Unlock()
 	go func() {
 		defer cancel()
-		err := v.rest(ctx, v.hw.bootWait)
+		err := v.Rest(ctx, v.hw.bootWait)
 		if err == nil {
-			err = v.typeKeys(ctx, v.hw.bootKeys)
+			err = installer.Type(ctx, v, v.hw.bootKeys)
 		}
 		if err != nil && ctx.Err() == nil && v.alive() == nil {
 			v.fail(fmt.Errorf("boot_command: %w", err))

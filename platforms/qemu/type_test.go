@@ -4,60 +4,14 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
-	"strings"
 	"testing"
 	"time"
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/installer"
 )
-
-func TestParseKeys(t *testing.T) {
-	const http = "http://10.0.2.2/"
-	for _, c := range []struct {
-		line string
-		want []stroke
-	}{
-		{"aB", []stroke{{keys: []string{"a"}}, {keys: []string{"shift", "b"}}}},
-		{"<leftCtrl+x>", []stroke{{keys: []string{"ctrl", "x"}}}},
-		{"<leftCtrlOn>x<leftCtrlOff>", []stroke{{keys: []string{"ctrl"}, hold: down}, {keys: []string{"x"}}, {keys: []string{"ctrl"}, hold: up}}},
-		{"<leftAltOn><f2><leftAltOff>", []stroke{{keys: []string{"alt"}, hold: down}, {keys: []string{"f2"}}, {keys: []string{"alt"}, hold: up}}},
-		{"<aOn><aOff>", []stroke{{keys: []string{"a"}, hold: down}, {keys: []string{"a"}, hold: up}}},
-		{"<wait1m30s>", []stroke{{pause: 90 * time.Second}}},
-		{"${x}", []stroke{{keys: []string{"shift", "4"}}, {keys: []string{"shift", "bracket_left"}}, {keys: []string{"x"}}, {keys: []string{"shift", "bracket_right"}}}},
-	} {
-		got, err := parseKeys([]string{c.line}, http)
-		if err != nil || !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%s: %v, %v, want %v", c.line, got, err, c.want)
-		}
-	}
-}
-
-// TestKeysOfTemplates takes lines as templates of Packer have them: each works, or
-// the error says what to write.
-func TestKeysOfTemplates(t *testing.T) {
-	for line, want := range map[string]string{
-		"<leftCtrlOn><wait>x<wait><leftCtrlOff><wait10>":                             "",
-		"<leftAltOn><wait><f2><wait><leftAltOff><wait2>":                             "",
-		"<down><down><down><end> autoinstall<f10>":                                   "",
-		" preseed/url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/debian/preseed.cfg<wait>": `http://{{ .HTTPIP }}:{{ .HTTPPort }}/ would be typed as it stands: write <http>`,
-		"ks=http://{{.HTTPIP}}:{{.HTTPPort}}/ks.cfg":                                 "write <http>",
-		"url={{ .HTTPIP }}":    "write <http> for",
-		"hostname={{.Name}} ":  "write the text itself",
-		"user={{user `name`}}": "write a parameter",
-		"<leftShiftOn>a":       "<leftshiftOn> is not let go: write <leftshiftOff> after it",
-		"<waitForIt>":          "want such as <wait5>",
-		"<hyper>":              "<hyper>: no such key",
-		"a < b":                "write <lt> for the letter",
-	} {
-		_, err := parseKeys([]string{line}, "http://10.0.2.2/")
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: %v, want %q", line, err, want)
-		}
-	}
-}
 
 // echoDisk is a disk whose boot sector writes the letters that are typed to the
 // serial port, as the BIOS gives them.
@@ -94,11 +48,11 @@ func TestType(t *testing.T) {
 	if err := console.wait(t.Context(), regexp.MustCompile(">")); err != nil {
 		t.Fatal(err)
 	}
-	strokes, err := parseKeys([]string{"aB<leftCtrlOn>gg<leftCtrlOff>g<leftCtrl+g><leftShiftOn>z<leftShiftOff>z."}, "")
+	strokes, err := installer.ParseKeys([]string{"aB<leftCtrlOn>gg<leftCtrlOff>g<leftCtrl+g><leftShiftOn>z<leftShiftOff>z."}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.(*machine).vm.typeKeys(t.Context(), strokes); err != nil {
+	if err := installer.Type(t.Context(), m.(*machine).vm, strokes); err != nil {
 		t.Fatal(err)
 	}
 	if err := console.wait(t.Context(), regexp.MustCompile(`\.`)); err != nil {

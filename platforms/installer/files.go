@@ -1,7 +1,6 @@
-package qemu
+package installer
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,20 +13,6 @@ import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image/iso"
 )
-
-// writeCD makes an ISO image of the files below paths, and of those that the
-// definition makes.
-func writeCD(dst, label string, paths []string, made platforms.Files) (err error) {
-	files, err := filesOf(paths, made)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	return errors.Join(iso.Write(f, label, files), f.Close())
-}
 
 // filesOf returns the files below paths and those that are made. Two of one name are
 // an error: which one holds would be a matter of luck.

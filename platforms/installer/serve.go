@@ -1,4 +1,4 @@
-package qemu
+package installer
 
 import (
 	"crypto/rand"
@@ -15,17 +15,18 @@ import (
 	"bake.build/bake/platforms/image/iso"
 )
 
-// A fileServer serves files to a guest. It listens on the loopback of this
-// host, which the guest sees as 10.0.2.2; that nobody else reads the files, their
-// path begins with a word that only the guest is told.
+// A fileServer serves files to a guest. It listens on the loopback of this host,
+// which the guest reaches by an address of the hypervisor's; that nobody else reads
+// the files, their path begins with a word that only the guest is told.
 type fileServer struct {
 	address string // of the folder for the guest, with a slash at the end
 	http    *http.Server
 	ended   chan error
 }
 
-// serve serves the files below paths, and those that the definition makes.
-func serve(paths []string, made platforms.Files) (*fileServer, error) {
+// serve serves the files below paths, and those that the definition makes, to a
+// guest that reaches this host's loopback as host.
+func serve(paths []string, made platforms.Files, host string) (*fileServer, error) {
 	files, err := filesOf(paths, made)
 	if err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func serve(paths []string, made platforms.Files) (*fileServer, error) {
 		handler["/"+token+"/"+f.Name] = f
 	}
 	s := &fileServer{
-		address: fmt.Sprintf("http://10.0.2.2:%d/%s/", l.Addr().(*net.TCPAddr).Port, token),
+		address: fmt.Sprintf("http://%s:%d/%s/", host, l.Addr().(*net.TCPAddr).Port, token),
 		http:    &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute},
 		ended:   make(chan error, 1),
 	}
