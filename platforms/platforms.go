@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"time"
 )
@@ -92,6 +93,14 @@ type Cmd struct {
 	// Secret says that Env, Files or Stdin hold a secret. A machine that ran
 	// such a command keeps nothing of its memory.
 	Secret bool
+}
+
+// OneStream reports whether both outputs go to one writer. Such a command has one
+// stream in the machine, too: on two, what is written would lose its order. Writers
+// that cannot be compared are not known to be one.
+func (c Cmd) OneStream() bool {
+	return c.Stdout != nil && c.Stderr != nil &&
+		reflect.ValueOf(c.Stdout).Comparable() && reflect.ValueOf(c.Stderr).Comparable() && c.Stdout == c.Stderr
 }
 
 // A File is a file that exists in memory while a command runs.

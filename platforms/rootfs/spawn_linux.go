@@ -99,7 +99,7 @@ func (p *initProcess) outputs(c platforms.Cmd) {
 	}
 	switch {
 	case c.Stderr == nil:
-	case same(c.Stdout, c.Stderr):
+	case c.OneStream():
 		p.cmd.Stderr = p.cmd.Stdout // one pipe keeps the order
 	default:
 		p.cmd.Stderr = &pipeOnly{c.Stderr}
@@ -107,17 +107,6 @@ func (p *initProcess) outputs(c platforms.Cmd) {
 }
 
 type pipeOnly struct{ io.Writer }
-
-// same reports whether two writers are one. Those that cannot be compared
-// are not.
-func same(a, b io.Writer) (is bool) {
-	defer func() {
-		if recover() != nil {
-			is = false
-		}
-	}()
-	return a == b
-}
 
 // feed copies the command's input. An error means that the command is not
 // interested any more, which is its own affair.

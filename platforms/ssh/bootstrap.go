@@ -74,7 +74,7 @@ func (p *process) script(c platforms.Cmd, files []platforms.File) string {
 	}
 	b.WriteString(`; case "$1" in */*) [ -e "$1" ];; *) command -v "$1" >/dev/null 2>&1;; esac || fail notfound "$1"; printf "%s\n" "$_t begin" >&2; `)
 	merge := ""
-	if merged(c) {
+	if c.OneStream() {
 		merge = " 2>&1"
 	}
 	fmt.Fprintf(&b, `eval "exec $_lo $_as \"\$@\""%s`, merge)

@@ -111,7 +111,7 @@ func (m *Machine) run(ctx context.Context, l *link, c platforms.Cmd) error {
 	head := input + p.script(c, files) + "\n"
 	out := &syncWriter{w: cmp.Or[io.Writer](c.Stdout, io.Discard)}
 	errs := &syncWriter{w: cmp.Or[io.Writer](c.Stderr, io.Discard)}
-	if merged(c) {
+	if c.OneStream() {
 		errs = out
 	}
 	go func() {
@@ -156,13 +156,6 @@ func (m *Machine) run(ctx context.Context, l *link, c platforms.Cmd) error {
 		return fmt.Errorf("write the output: %w", errs.err())
 	}
 	return m.outcome(ctx, l, c, p, end)
-}
-
-// merged reports whether both streams go to one writer. Such a command has one
-// stream in the machine, too: on two, what is written would lose its order.
-func merged(c platforms.Cmd) (same bool) {
-	defer func() { _ = recover() }() // writers that cannot be compared are not the same
-	return c.Stdout != nil && c.Stdout == c.Stderr
 }
 
 // await waits for the end of a command, and stops it when ctx ends.

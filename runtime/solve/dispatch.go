@@ -17,32 +17,9 @@ func (r *run) dispatch() {
 	var start, wait []*unit
 	var waitFor []string
 	if r.ctx.Err() == nil {
-		left := r.ready[:0]
-		short := map[string]*Claim{}
-		for _, u := range r.ready {
-			if u.taken {
-				continue
-			}
-			claim := shortOf(u.claims, short)
-			if claim == nil {
-				claim = r.pool.take(u.claims)
-			}
-			if claim == nil {
-				u.taken = true
-				start = append(start, u)
-				continue
-			}
-			if short[claim.Resource] == nil && claim.Amount <= 1 {
-				short[claim.Resource] = claim
-			}
-			left = append(left, u)
-			if !u.waiting {
-				u.waiting = true
-				wait, waitFor = append(wait, u), append(waitFor, claim.String())
-			}
-		}
-		clear(r.ready[len(left):])
-		r.ready = left
+		start = r.ready.take(&r.pool, func(u *unit, what string) {
+			wait, waitFor = append(wait, u), append(waitFor, what)
+		})
 	}
 	r.wg.Add(len(start))
 	r.mu.Unlock()
@@ -59,17 +36,6 @@ func (r *run) dispatch() {
 			r.dispatch()
 		}()
 	}
-}
-
-// shortOf returns a claim of a resource that is known to be used up, of which
-// every claimant takes at least one.
-func shortOf(claims []Claim, short map[string]*Claim) *Claim {
-	for i, c := range claims {
-		if short[c.Resource] != nil && c.Amount >= 1 {
-			return &claims[i]
-		}
-	}
-	return nil
 }
 
 // exec runs u and, when it is a layer, the chain that begins with it.

@@ -1,7 +1,6 @@
 package solve
 
 import (
-	"cmp"
 	"slices"
 
 	"bake.build/bake/platforms"
@@ -29,7 +28,6 @@ type unit struct {
 	waits   int   // units that it waits for
 	state   State // ToRun until it ended
 	files   []File
-	waiting bool // it was told that it waits for a resource
 	taken   bool // it runs or ran
 	dropped bool // it made a layer that was not worth keeping
 
@@ -179,15 +177,4 @@ func (r *run) sendAll(u *unit, e event.Event) {
 		}
 		r.c.Events.Send(e)
 	}
-}
-
-// A queue holds the units that could run, the longest way first, then in the
-// order of definition.
-type queue []*unit
-
-func (q *queue) add(u *unit) {
-	i, _ := slices.BinarySearchFunc(*q, u, func(a, b *unit) int {
-		return cmp.Or(b.rest-a.rest, a.node().ID-b.node().ID)
-	})
-	*q = slices.Insert(*q, i, u)
 }

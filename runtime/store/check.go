@@ -47,7 +47,7 @@ func (s *Store) check(ctx context.Context, st *stored, all bool) error {
 	if !c.owners {
 		return nil
 	}
-	if err := writeFile(filepath.Join(st.dir, factsName), encodeFacts(s.ids, c.now)); err != nil {
+	if err := s.writeFile(filepath.Join(st.dir, factsName), encodeFacts(s.ids, c.now)); err != nil {
 		// The layer is sound. Without the facts, as on a full disk, the next
 		// process reads it all again.
 		s.warn(fmt.Sprintf("layer %s is slow to check: %v", st.Meta.Key.Short(), err))

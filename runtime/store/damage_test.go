@@ -184,7 +184,7 @@ func TestRottenBits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := writeFile(filepath.Join(filepath.Dir(e.Dir), factsName), encodeFacts(s.ids, facts)); err != nil {
+	if err := s.writeFile(filepath.Join(filepath.Dir(e.Dir), factsName), encodeFacts(s.ids, facts)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Verify(context.Background(), false, nil); err != nil || !s.Has(key("a")) {
@@ -275,7 +275,7 @@ func TestLossOfPower(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := writeFile(filepath.Join(filepath.Dir(e.Dir), factsName), encodeFacts(first.ids, facts)); err != nil {
+			if err := first.writeFile(filepath.Join(filepath.Dir(e.Dir), factsName), encodeFacts(first.ids, facts)); err != nil {
 				t.Fatal(err)
 			}
 			s, _ := open(t, dir)

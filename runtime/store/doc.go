@@ -18,14 +18,15 @@
 //	    facts                  inode number and change time of each file of the manifest
 //	    durable                empty; there once the layer is known to be on the disk
 //	    data/                  the content: Entry.Dir
-//	staging/<random>/          one process's layers in the making and temporary
+//	staging/<random>/          one process's layers and files in the making, and temporary
 //	                           directories; the process locks the file owner in it
 //	locks/<64 hex>             locked by the one that fills the key
 //	locks/caches-<random>      locked by a process that may be using caches
 //	leases/<random>.keys       keys in use, one a line; .lock beside it is locked
 //	                           by the process that uses them
 //	trash/<label>.<random>     what is being removed; the label of a layer is its key
-//	records/<kind>/<hash>.json {"name", "sum", "value"}; the hash is that of the name
+//	records/<kind>/<hash>.json {"name", "sum", "value"}; the hash is that of the name; its
+//	                           modification time is that of the last use, to a day
 //	cache/<name>/              a driver's cache
 //	statcache                  digests of input files
 //
@@ -101,5 +102,5 @@
 // that another process has leased stays in the trash for as long as that.
 //
 // Prune removes a layer only after all that are made on it, so that no chain
-// loses its beginning.
+// loses its beginning. It removes the records that were not used for long, too.
 package store

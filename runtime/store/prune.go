@@ -17,7 +17,7 @@ import (
 // itself; with none of them nothing is removed.
 type PruneOptions struct {
 	All     bool          // every layer that may go
-	MaxAge  time.Duration // layers that were not used for longer; 0 means no limit
+	MaxAge  time.Duration // layers and records that were not used for longer; 0 means no limit
 	MaxSize int64         // the layers last used, up to so many bytes, stay; 0 means no limit
 	Caches  bool          // drivers' caches too, if no process uses them
 	DryRun  bool          // tell what would go and remove nothing
@@ -32,7 +32,8 @@ type Pruned struct {
 }
 
 // Prune removes layers, those not used for longest first. It removes neither
-// what a lease names nor an ancestor of a layer that stays.
+// what a lease names nor an ancestor of a layer that stays. Records that nobody has
+// used for three months go with any call.
 func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	var p Pruned
 	// Measuring is slow, so it is done before the global lock is taken.
@@ -50,6 +51,9 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	}
 	if o.DryRun {
 		return p, nil
+	}
+	if err := s.pruneRecords(o); err != nil {
+		return p, fmt.Errorf("prune records: %w", err)
 	}
 	return p, s.emptyTrash()
 }

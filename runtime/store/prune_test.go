@@ -237,3 +237,71 @@ func TestPruneSparesNewChains(t *testing.T) {
 		t.Errorf("pruned %q", names(p))
 	}
 }
+
+// TestPruneRecords removes records that nobody has asked for, and what a process that
+// was killed has left between them.
+func TestPruneRecords(t *testing.T) {
+	for what, c := range map[string]struct {
+		options PruneOptions
+		want    string
+	}{
+		"nothing asked": {want: "month used"},
+		"a dry run":     {options: PruneOptions{DryRun: true, MaxAge: time.Hour}, want: "month used year"},
+		"age":           {options: PruneOptions{MaxAge: 7 * 24 * time.Hour}, want: "used"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s, _ := open(t, t.TempDir())
+			for name, days := range map[string]int{"used": 400, "month": 30, "year": 400} {
+				if err := s.PutRecord("test", name, []byte("true")); err != nil {
+					t.Fatal(err)
+				}
+				path, err := s.recordPath("test", name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				last := time.Now().AddDate(0, 0, -days)
+				if err := os.Chtimes(path, last, last); err != nil {
+					t.Fatal(err)
+				}
+			}
+			rest := filepath.Join(s.dir, recordsName, "test", ".new-123")
+			if err := os.WriteFile(rest, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.GetRecord("test", "used"); err != nil {
+				t.Fatal(err)
+			}
+			prune(t, s, c.options)
+			var left []string
+			for _, name := range []string{"month", "used", "year"} {
+				if _, err := s.GetRecord("test", name); err == nil {
+					left = append(left, name)
+				} else if !errors.Is(err, ErrMissing) {
+					t.Error(err)
+				}
+			}
+			if got := strings.Join(left, " "); got != c.want {
+				t.Errorf("%q are left, want %q", got, c.want)
+			}
+			if _, err := os.Stat(rest); c.options.DryRun != (err == nil) {
+				t.Errorf("a file that was never finished: %v", err)
+			}
+		})
+	}
+}
+
+// TestNothingIsLeftOfWrites has a process die while it writes a record: what it wrote is
+// in its staging directory, which the next one removes.
+func TestNothingIsLeftOfWrites(t *testing.T) {
+	s, _ := open(t, t.TempDir())
+	if err := s.PutRecord("test", "a", []byte("true")); err != nil {
+		t.Fatal(err)
+	}
+	if s.session == nil {
+		t.Fatal("a record was not written by way of the staging directory")
+	}
+	entries, err := os.ReadDir(filepath.Join(s.dir, recordsName, "test"))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("beside the record: %v, %v", entries, err)
+	}
+}

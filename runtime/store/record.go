@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // A blob is the content of a file under records/.
@@ -33,7 +34,7 @@ func (s *Store) PutRecord(kind, name string, v []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("put record %s %q: %w", kind, name, err)
 	}
-	if err := writeFile(path, b); err != nil {
+	if err := s.writeFile(path, b); err != nil {
 		return fmt.Errorf("put record %s %q: %w", kind, name, err)
 	}
 	return nil
@@ -57,7 +58,61 @@ func (s *Store) GetRecord(kind, name string) ([]byte, error) {
 		s.warn(fmt.Sprintf("record %s %q is ignored: %v", kind, name, err))
 		return nil, fmt.Errorf("record %s %q: %w", kind, name, ErrMissing)
 	}
+	if err := useRecord(path); err != nil {
+		return nil, fmt.Errorf("note the use of record %s %q: %w", kind, name, err)
+	}
 	return v, nil
+}
+
+// recordsKeep is how long a record stays that is not used, unless Prune is told to keep
+// less.
+const recordsKeep = 90 * 24 * time.Hour
+
+// useRecord makes now the time of a record's last use, once a day.
+func useRecord(path string) error {
+	fi, err := os.Stat(path)
+	if err == nil && time.Since(fi.ModTime()) > 24*time.Hour {
+		err = os.Chtimes(path, time.Time{}, time.Now())
+	}
+	if errors.Is(err, fs.ErrNotExist) || isReadOnly(err) {
+		return nil
+	}
+	return err
+}
+
+// pruneRecords removes the records that were not used for as long as the options say,
+// and what earlier versions have left there when they were killed.
+func (s *Store) pruneRecords(o PruneOptions) error {
+	keep := recordsKeep
+	if o.MaxAge > 0 {
+		keep = min(keep, o.MaxAge)
+	}
+	kinds, err := os.ReadDir(filepath.Join(s.dir, recordsName))
+	if err != nil {
+		return err
+	}
+	for _, kind := range kinds {
+		dir := filepath.Join(s.dir, recordsName, kind.Name())
+		records, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			fi, err := r.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if filepath.Ext(r.Name()) == ".json" && time.Since(fi.ModTime()) <= keep {
+				continue
+			}
+			if err := os.Remove(filepath.Join(dir, r.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // DeleteRecord forgets a record. One that is not there is no error.

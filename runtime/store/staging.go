@@ -38,8 +38,8 @@ func (se *session) close() error {
 	return err
 }
 
-// stage makes a new directory in this process's staging directory.
-func (s *Store) stage(prefix string) (string, error) {
+// staging returns this process's staging directory, made when missing.
+func (s *Store) staging() (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.session == nil {
@@ -49,7 +49,16 @@ func (s *Store) stage(prefix string) (string, error) {
 		}
 		s.session = se
 	}
-	dir, err := os.MkdirTemp(s.session.dir, prefix+"-*")
+	return s.session.dir, nil
+}
+
+// stage makes a new directory in this process's staging directory.
+func (s *Store) stage(prefix string) (string, error) {
+	staging, err := s.staging()
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(staging, prefix+"-*")
 	if err != nil {
 		return "", fmt.Errorf("make staging directory: %w", err)
 	}

@@ -163,6 +163,12 @@ func (c *StatCache) Save() (err error) {
 	if !c.changed {
 		return nil
 	}
+	// For writeFile, which is called under the global lock.
+	if _, err := c.store.staging(); isReadOnly(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("save the cache of input digests: %w", err)
+	}
 	l, err := c.store.global()
 	if err != nil {
 		return fmt.Errorf("save the cache of input digests: %w", err)
@@ -178,7 +184,7 @@ func (c *StatCache) Save() (err error) {
 		}
 	}
 	c.trim()
-	if err := writeFile(c.file(), encodeStats(c.m)); isReadOnly(err) {
+	if err := c.store.writeFile(c.file(), encodeStats(c.m)); isReadOnly(err) {
 		return nil // it only saves time
 	} else if err != nil {
 		return fmt.Errorf("save the cache of input digests: %w", err)

@@ -134,6 +134,7 @@ func (s *Store) Close() error {
 		s.syncs.Done()
 	}
 	s.syncs.Wait()
+	err = errors.Join(err, s.stats.Save())
 	s.mu.Lock()
 	session, use := s.session, s.cacheUse
 	s.session, s.cacheUse = nil, nil
@@ -144,7 +145,7 @@ func (s *Store) Close() error {
 	if use != nil {
 		err = errors.Join(err, use.Remove())
 	}
-	return errors.Join(err, s.stats.Save())
+	return err
 }
 
 // Dir returns the absolute path of the store.
@@ -261,10 +262,16 @@ func (q *queue) lock(ctx context.Context, k plan.Key, waiting func()) (unlock fu
 	}
 }
 
-// writeFile writes a file that appears whole or not at all, even to readers
-// in other processes.
-func writeFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+// writeFile writes a file that appears whole or not at all, even to readers in other
+// processes. Until then it lies in this process's staging directory, so that nothing
+// is left of a process that dies. The caller does not hold the global lock, unless
+// this process has such a directory.
+func (s *Store) writeFile(path string, data []byte) (err error) {
+	staging, err := s.staging()
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(staging, "file-*")
 	if err != nil {
 		return err
 	}
