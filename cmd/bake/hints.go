@@ -2,10 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"regexp"
 	"strings"
 	"syscall"
 
+	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/op"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/solve"
@@ -51,7 +55,45 @@ var patterns = []pattern{
 		hint: "the script is run by /bin/sh, and this belongs to bash: begin it with #!/bin/bash,\n" +
 			`or give interpreter = ["/bin/bash", "-e"]`,
 	},
+	{
+		log:  regexp.MustCompile(`sudo: ((command )?not found|No such file)|‘sudo’: No such file`),
+		hint: "steps run as root: leave sudo out; user = \"name\" runs a step as somebody else",
+	},
 }
+
+// missingCommand matches what shells and env say of a command that is not there.
+var missingCommand = regexp.MustCompile(`(?m)(?:^|[:\s‘'])([\w.+-]+)(?:: (?:command )?not found|['’]: No such file or directory)\s*$`)
+
+// traced matches scripts that show their commands themselves.
+var traced = regexp.MustCompile(`(?m)^\s*set -\w*x|^#!.* -\w*x`)
+
+// fullDisk is what programs print where a disk is full.
+const fullDisk = "No space left on device"
+
+// hintForCommand returns what may help with a command that failed with status, of
+// which no pattern knows more.
+func hintForCommand(c *op.Command, status int, log string) string {
+	switch {
+	case status == 127:
+		if m := missingCommand.FindAllStringSubmatch(log, -1); m != nil {
+			return fmt.Sprintf("the layer has no %s: install the package that has it in a step before", m[len(m)-1][1])
+		}
+	case status > 0 && strings.Contains(strings.TrimSpace(c.Script), "\n") && runsShell(c) && !traced.MatchString(c.Script):
+		return "set -x at the beginning of the script shows each command before it runs"
+	}
+	return ""
+}
+
+// runsShell reports whether a command's script is one of a shell.
+func runsShell(c *op.Command) bool {
+	first, _, _ := strings.Cut(c.Script, "\n")
+	if len(c.Interpreter) > 0 {
+		first = "#!" + c.Interpreter[0]
+	}
+	return !strings.HasPrefix(first, "#!") || shells.MatchString(first)
+}
+
+var shells = regexp.MustCompile(`^#!\s*(/usr/bin/env )?[\w/]*\b(sh|bash|dash|ash|ksh|zsh)\b`)
 
 // restarts matches scripts that restart or stop the machine.
 var restarts = regexp.MustCompile(`\b(reboot|shutdown|poweroff|halt|init 6)\b`)
@@ -80,18 +122,38 @@ func commandOf(n *plan.Node) *op.Command {
 
 // hintFor returns what may help with a failed node, or "".
 func hintFor(e *solve.NodeError) string {
-	if errors.Is(e.Err, syscall.ENOSPC) {
-		return "the disk is full: bake cache du says what the cache takes, bake cache prune frees some of it, BAKE_CACHE_DIR moves it"
+	log := strings.Join(e.Tail, "\n")
+	if errors.Is(e.Err, syscall.ENOSPC) || onHost(e.Node) && strings.Contains(log+e.Err.Error(), fullDisk) {
+		return hintForDisk(e)
 	}
 	c := commandOf(e.Node)
 	if c == nil {
 		return ""
 	}
-	log := strings.Join(e.Tail, "\n")
 	for _, p := range patterns {
 		if p.log.MatchString(log) && (p.of == nil || p.of(c)) {
 			return p.hint
 		}
 	}
+	var exit *platforms.ExitError
+	if errors.As(e.Err, &exit) {
+		return hintForCommand(c, exit.Code, log)
+	}
 	return ""
+}
+
+// onHost reports whether the machine of n writes to the disk of this host.
+func onHost(n *plan.Node) bool { return n.Platform != nil && n.Platform.Name == "rootfs" }
+
+// hintForDisk says what may help where the disk of the store, or that of the
+// output directory, is full.
+func hintForDisk(e *solve.NodeError) string {
+	var file *fs.PathError
+	switch e.Node.Op.(type) {
+	case *export.Op, *export.Output:
+		if errors.As(e.Err, &file) && export.InStaging(file.Path) {
+			return "the disk of the output directory is full: -o names another; bake cache prune frees some where the cache is on it too"
+		}
+	}
+	return "the disk is full: bake cache du says what the cache takes, bake cache prune frees some of it, BAKE_CACHE_DIR moves it"
 }

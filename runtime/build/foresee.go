@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -109,14 +110,35 @@ func (b *Build) foreseeKernel(n *plan.Node, e *export.Op) error {
 	} else if kind = src.Origin().Kind; kind != "debian" && kind != "ubuntu" {
 		return nil
 	}
-	var options struct{ Packages []string }
+	var options struct {
+		Packages []string
+		Arch     string
+	}
 	if err := json.Unmarshal(src.Origin().Options, &options); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(options.Packages, func(p string) bool { return strings.HasPrefix(p, "linux-") || strings.Contains(p, "kernel") }) {
 		return nil
 	}
-	return errors.New(`the disk has no kernel to boot: add linux-image-cloud-amd64 to packages, or give boot = "none"`)
+	kernel := kernelOf(src.Origin().Kind, cmp.Or(options.Arch, runtime.GOARCH))
+	return fmt.Errorf(`the disk has no kernel to boot: add %s to packages, or give boot = "none"`, kernel)
+}
+
+// kernelOf returns the package of a kernel for virtual machines.
+func kernelOf(distribution, arch string) string {
+	switch {
+	case distribution == "ubuntu":
+		return "linux-image-virtual"
+	case arch == "amd64" || arch == "arm64":
+		return "linux-image-cloud-" + arch
+	case arch == "i386":
+		return "linux-image-686-pae"
+	case arch == "armhf":
+		return "linux-image-armmp"
+	case arch == "ppc64el":
+		return "linux-image-powerpc64le"
+	}
+	return "linux-image-" + arch
 }
 
 // writable returns an error where nothing can be written into dir, or, while that

@@ -186,3 +186,6 @@ func writeSynced(path string, b []byte) (err error) {
 	_, err = f.Write(b)
 	return errors.Join(err, f.Sync(), f.Close())
 }
+
+// InStaging reports whether path is that of a file of an artifact in the making.
+func InStaging(path string) bool { return strings.Contains(path, stagingPrefix) }

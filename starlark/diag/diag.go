@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -177,10 +178,28 @@ func message(err error) string {
 		}
 		return located.Err.Error()
 	case errors.As(err, &evaluated):
-		return strings.TrimPrefix(innermost(evaluated), "Starlark computation cancelled: ")
+		return ofLibrary(strings.TrimPrefix(innermost(evaluated), "Starlark computation cancelled: "), eval.Frames(err))
 	}
 	return err.Error()
 }
+
+// ofLibrary is an error of a library as its user reads it: it is shown at the
+// user's call, where the word fail and the names of private functions say nothing.
+func ofLibrary(msg string, stack []plan.Pos) string {
+	if len(stack) == 0 || !strings.HasPrefix(stack[0].File, "@") {
+		return msg
+	}
+	if said, ok := strings.CutPrefix(msg, "fail: "); ok {
+		return said
+	}
+	if m := private.FindStringSubmatch(msg); m != nil {
+		return m[1] + ": " + m[2]
+	}
+	return msg
+}
+
+// private matches what is said of wrong arguments of a library's private function.
+var private = regexp.MustCompile(`^function _(\w+) ((?:missing|accepts|got) .*)$`)
 
 // innermost is what the first of nested errors says: each module that is
 // loaded repeats what happened in it.

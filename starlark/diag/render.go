@@ -114,8 +114,8 @@ func fold(stack []plan.Pos) (kept []plan.Pos, folded map[int][]string) {
 }
 
 func (r *renderer) calls(stack []plan.Pos, folded map[int][]string) {
-	if len(stack) < 2 && len(folded) == 0 {
-		return
+	if len(stack) < 2 && (len(stack) == 0 || !strings.HasPrefix(stack[0].File, "@")) {
+		return // that a library was on the way is no news
 	}
 	r.line("%s", r.paint(dim, "call stack, innermost first:"))
 	for i, p := range stack {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 
 	"go.starlark.net/syntax"
@@ -32,11 +33,44 @@ func advise(err error, text []byte) error {
 	if n := int(e.Pos.Line); n < 1 || n > len(lines) {
 		return err
 	}
-	if hint := advice(e, lines); hint != "" {
-		return &adviceError{err, hint}
+	hint := advice(e, lines)
+	e.Pos = tokenStart(e, lines[e.Pos.Line-1])
+	if hint != "" {
+		return &adviceError{e, hint}
 	}
-	return err
+	return e
 }
+
+// unexpected matches what the parser did not expect, as it says it.
+var unexpected = regexp.MustCompile(`^got (identifier|int literal|float literal|string literal|'?[^ ,']+'?)(, want |$)`)
+
+// tokenStart returns where the token of e begins: the parser says where the one
+// that it did not expect ends.
+func tokenStart(e syntax.Error, line string) syntax.Position {
+	m := unexpected.FindStringSubmatch(e.Msg)
+	text := []rune(line)
+	end := int(e.Pos.Col) - 1
+	if m == nil || end < 1 || end > len(text) {
+		return e.Pos
+	}
+	before := string(text[:end])
+	var token string
+	switch kind := strings.Trim(m[1], "'"); {
+	case kind == "identifier" || kind == "int literal" || kind == "float literal":
+		token = lastWord.FindString(before)
+	case kind == "string literal":
+		token = lastString.FindString(before)
+	case strings.HasSuffix(before, kind):
+		token = kind
+	}
+	e.Pos.Col -= int32(len([]rune(token)))
+	return e.Pos
+}
+
+var (
+	lastWord   = regexp.MustCompile(`[\pL\pN_.]+$`)
+	lastString = regexp.MustCompile(`("(\\.|[^"\\])*"|'(\\.|[^'\\])*')$`)
+)
 
 // ofPython says what stands in a definition for what a Python program would say.
 var ofPython = map[string]string{
@@ -59,6 +93,9 @@ var ofPython = map[string]string{
 func advice(e syntax.Error, lines []string) string {
 	line := lines[e.Pos.Line-1]
 	words := strings.Fields(line)
+	if hint := ofFormat(e, lines); hint != "" {
+		return hint
+	}
 	if len(words) > 0 {
 		if hint := ofPython[strings.TrimSuffix(words[0], ":")]; hint != "" {
 			return hint
@@ -79,8 +116,32 @@ func advice(e syntax.Error, lines []string) string {
 		return "strings that stand side by side are not joined: write a comma between them, or +"
 	case strings.ContainsAny(want, ",)]}"):
 		return missingBefore(e, lines)
+	case got == "if" && strings.Contains(line, "else if"):
+		return "else if is written elif"
 	case want == "':'" || want == ":":
 		return "a line with if, else, for or def ends with a colon"
+	}
+	return ""
+}
+
+var (
+	block   = regexp.MustCompile(`^[a-z_]+( "[^"]*")+ *\{$|^[a-z_]+ *\{$`)
+	mapping = regexp.MustCompile(`^[\w-]+:( .*)?$`)
+)
+
+// ofFormat says what to do with a file that is something else than Starlark, or
+// was written by an editor that changes characters.
+func ofFormat(e syntax.Error, lines []string) string {
+	line := strings.TrimSpace(lines[e.Pos.Line-1])
+	switch {
+	case strings.ContainsAny(e.Msg, "“”‘’"):
+		return "Starlark's quotes are \" and ': an editor or a web page has made others of them"
+	case strings.HasPrefix(e.Msg, "unexpected input character") && strings.ContainsRune(lines[0], '\x00'):
+		return "the file is UTF-16: save it as UTF-8"
+	case block.MatchString(line):
+		return "this is HCL; a definition is Starlark, a small Python, whose calls read source(…), shell(layer, …), export(layer, …): bake init writes a first one"
+	case mapping.MatchString(line) && !strings.HasPrefix(line, "else:") && !strings.HasPrefix(line, "try:"):
+		return "this is YAML; a definition is Starlark, a small Python, whose calls read source(…), shell(layer, …), export(layer, …): bake init writes a first one"
 	}
 	return ""
 }

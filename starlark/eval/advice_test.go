@@ -26,6 +26,12 @@ func TestAdvice(t *testing.T) {
 		{"if True:\n    x = 1\n      y = 2\n", "same column"},
 		{"if x\n    y = 1\n", "colon"},
 		{"x = = 1\n", ""},
+		{"if x:\n    y = 1\nelse if z:\n    y = 2\n", "elif"},
+		{"source \"qemu\" \"x\" {\n  iso_url = \"x\"\n}\n", "this is HCL"},
+		{"variable \"x\" {\n}\n", "this is HCL"},
+		{"builds:\n  - type: qemu\n", "this is YAML"},
+		{"m = f(“x”)\n", "Starlark's quotes"},
+		{"\xff\xfem\x00 \x00=\x00", "UTF-16"},
 	} {
 		_, err := dialect.Parse("x.star", c.text, 0)
 		if err == nil {
@@ -43,6 +49,27 @@ func TestAdvice(t *testing.T) {
 		}
 		if !strings.Contains(got, c.want) || c.want == "" && got != "" {
 			t.Errorf("%q: %v: advice %q, want %q", c.text, err, got, c.want)
+		}
+	}
+}
+
+// TestTokenStart looks at where what was not expected begins.
+func TestTokenStart(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		col  int32
+	}{
+		{"m = f(1,\n  a = \"x\"\n  name = 2)\n", 3},
+		{"m = f(\"é\", [\"nginx\" \"curl\"])\n", 21},
+		{"x = 12 34\n", 8},
+		{"builds:\n", 7},
+		{"import os\n", 1},
+		{"x = = 1\n", 5},
+	} {
+		_, err := dialect.Parse("x.star", c.text, 0)
+		var e syntax.Error
+		if !errors.As(advise(err, []byte(c.text)), &e) || e.Pos.Col != c.col {
+			t.Errorf("%q: %v: column %d, want %d", c.text, err, e.Pos.Col, c.col)
 		}
 	}
 }

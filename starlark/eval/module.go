@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -171,6 +172,7 @@ func (r *run) read(m *module) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	src.text = bytes.TrimPrefix(src.text, []byte("\ufeff")) // which editors of Windows write
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sources[m.name] = src
