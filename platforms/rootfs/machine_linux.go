@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -179,8 +180,15 @@ func (m *machine) Read(ctx context.Context, src string, tar io.Writer) error {
 			return err
 		}
 		defer dir.Close()
-		return archive.Pack(ctx, tar, fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name), archive.Options{Name: name})
+		file := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
+		if _, err := os.Lstat(file); err != nil {
+			return err
+		}
+		return archive.Pack(ctx, tar, file, archive.Options{Name: name})
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read %s: it is not in the machine: %w", src, fs.ErrNotExist)
+	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", src, err)
 	}

@@ -21,7 +21,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 var library = fstest.MapFS{
-	"debian.star": {Data: []byte("def install(m, packages):\n    return each(m, packages)\n\ndef each(m, packages):\n    return shell(m, packages)\n")},
+	"debian.star": {Data: []byte("def install(m, packages):\n    return each(m, packages)\n\ndef each(m, packages):\n    return shell(m, packages)\n\ndef _add(m, packages):\n    fail(\"packages: %r is not a name\" % packages)\n\nadd = _add\n")},
 	"broken.star": {Data: []byte("x = nothing\n")},
 }
 
