@@ -21,7 +21,7 @@ demo: ## install what is missing, build bake, build and boot the quick-start ima
 
 test: ## install what is missing and run every test, slow ones too
 	@.ci/setup test
-	@$(MAKE) --no-print-directory build cross lint
+	@BAKE_TEST_REQUIRE=1 $(MAKE) --no-print-directory build cross lint
 	BAKE_TEST_REQUIRE=1 BAKE_TEST_SLOW=1 $(GO) test -race -timeout 45m ./...
 
 unit: ## the quick tests: no privileges and no tools needed
@@ -32,10 +32,17 @@ bench: ## compare with other tools, side by side, and print ratios
 	@$(MAKE) --no-print-directory build
 	$(GO) run ./cmd/bake-bench -bake $(BAKE)
 
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, go vet, staticcheck, shellcheck
 	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	@if command -v shellcheck >/dev/null; then \
+		shellcheck -S warning -e SC1007,SC2148 .ci/setup $$(git ls-files '*.sh' ':!*/testdata/*'); \
+	elif [ -n "$(BAKE_TEST_REQUIRE)" ]; then \
+		echo "lint: shellcheck is not installed"; exit 1; \
+	else \
+		echo "lint: SKIPPED: shellcheck is not installed, shell scripts are not checked"; \
+	fi
 
 cross: ## compile for every platform that bake runs on
 	@set -e; for target in linux/amd64 linux/arm64 darwin/arm64 windows/amd64; do \

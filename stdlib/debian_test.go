@@ -2,11 +2,14 @@ package stdlib
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.starlark.net/starlark"
@@ -14,6 +17,7 @@ import (
 	"go.starlark.net/syntax"
 
 	"bake.build/bake/internal/need"
+	"bake.build/bake/platforms/identity"
 )
 
 // A recorder keeps the scripts that a macro gives to shell.
@@ -179,4 +183,64 @@ func TestPackagesAreASet(t *testing.T) {
 	if len(r.scripts) != 2 || r.scripts[0] != r.scripts[1] || !strings.HasSuffix(r.scripts[0], "'curl' 'exim4-' 'nginx-light'\n") {
 		t.Errorf("scripts differ: %q", r.scripts)
 	}
+}
+
+// TestCleanTakesIdentity has the macro clean remove all that drivers take away, too.
+func TestCleanTakesIdentity(t *testing.T) {
+	need.Root(t)
+	need.Tool(t, "unshare", "chroot")
+	r := &recorder{}
+	if err := r.run(t, "debian.star", `clean(base)`); err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"etc/machine-id": "0123", "etc/systemd/system/ssh-host-keys.service": "", "etc/ssh/ssh_host_rsa_key": "secret", "etc/ssh/ssh_host_rsa_key.pub": "key",
+		"etc/bin/apt-get": "#!/bin/sh\nexit 0\n", "usr/x": "", "dev/x": "", "tmp/x": "", "boot/efi/loader/random-seed": "x",
+	} {
+		writeIn(t, root, name, text)
+	}
+	made := 0
+	for _, word := range regexp.MustCompile(`\s(var/[\w/.*-]+)`).FindAllStringSubmatch(identity.Script, -1) {
+		writeIn(t, root, strings.ReplaceAll(word[1], "*", "x"), "secret")
+		made++
+	}
+	const list = "take() { [ ! -s \"$1\" ] || echo \"$1\"; }; cd / && identity take"
+	if before := inTree(t, root, identity.Script+list); strings.Count(before, "\n") < 15 || made < 15 {
+		t.Fatalf("the tree has of the list only\n%s", before)
+	}
+	inTree(t, root, r.scripts[0])
+	if after := inTree(t, root, identity.Script+list); after != "" {
+		t.Errorf("clean leaves\n%s", after)
+	}
+	if id, err := os.ReadFile(filepath.Join(root, "etc/machine-id")); err != nil || len(id) != 0 {
+		t.Errorf("the machine-id is %q, %v", id, err)
+	}
+}
+
+func writeIn(t *testing.T, root, name, text string) {
+	t.Helper()
+	path := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil && !errors.Is(err, syscall.EISDIR) {
+		t.Fatal(err)
+	}
+}
+
+// inTree runs a script on the files below root, with the programs of this host.
+func inTree(t *testing.T, root, script string) string {
+	t.Helper()
+	const enter = `mount --make-rprivate / && mount --bind /usr "$0/usr" && mount --bind /dev "$0/dev" &&
+for d in bin sbin lib lib64; do [ -e "$0/$d" ] || ln -s "usr/$d" "$0/$d"; done &&
+exec chroot "$0" /bin/sh -c "PATH=/etc/bin:\$PATH; $1"`
+	cmd := exec.Command("unshare", "--mount", "sh", "-c", enter, root, script)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	return string(out)
 }

@@ -3,6 +3,7 @@ package aws
 import (
 	"cmp"
 	"context"
+	_ "embed" // for scripts
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/identity"
 	"bake.build/bake/platforms/ssh"
 )
 
@@ -400,42 +402,11 @@ func (m *machine) makeImage(ctx context.Context, s platforms.State, token string
 // memory, and the machine's disks are written before the moment of the snapshot, logs of
 // file systems included. $1 is
 // the key.
-const (
-	hideScript = ssh.FlushLogs + `set -e
-d=/run/bake-hidden
-rm -rf "$d"; mkdir -m 700 "$d"
-cut -d: -f6 /etc/passwd | sort -u | while read -r home; do
-	f="$home/.ssh/authorized_keys"
-	[ -f "$f" ] && grep -qF "$1" "$f" || continue
-	mkdir -p "$d/keys$home/.ssh"
-	cp -p "$f" "$d/keys$f"
-	grep -vF "$1" "$d/keys$f" >"$f" || [ $? = 1 ]
-	[ -s "$f" ] || rm "$f"
-done
-hide() {
-	for f in "$@"; do
-		[ -e "$f" ] || [ -L "$f" ] || continue
-		mkdir -p "$d/files/${f%/*}"
-		cp -a "$f" "$d/files/$f"
-		rm -rf "$f"
-	done
-}
-cd /
-hide var/lib/cloud/instance var/lib/cloud/instances var/lib/cloud/data var/log/cloud-init.log var/log/cloud-init-output.log
-hide var/lib/systemd/random-seed var/lib/urandom/random-seed var/lib/systemd/credential.secret
-hide var/lib/dhcp/*.leases var/lib/dhclient/*.lease* var/lib/NetworkManager/*.lease
-if command -v cloud-init >/dev/null 2>&1; then hide etc/ssh/ssh_host_*_key etc/ssh/ssh_host_*_key.pub; fi
-if command -v systemctl >/dev/null 2>&1 && [ -e etc/machine-id ]; then
-	hide etc/machine-id var/lib/dbus/machine-id
-	: >etc/machine-id
-fi
-sync
-flush_logs`
-	bringScript = `set -e
-d=/run/bake-hidden
-[ ! -d "$d/files" ] || cp -a "$d/files/." /
-[ ! -d "$d/keys" ] || (cd "$d/keys" && find . -type f) | while read -r f; do cp -p "$d/keys/$f" "/$f"; done
-rm -rf "$d"`
+var (
+	//go:embed hide.sh
+	hideScript string
+	//go:embed bring.sh
+	bringScript string
 )
 
 func (m *machine) hide(ctx context.Context) error {
@@ -443,7 +414,7 @@ func (m *machine) hide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.script(ctx, hideScript, strings.Fields(key.Authorized())[1])
+	return m.script(ctx, ssh.FlushLogs+identity.Script+hideScript, strings.Fields(key.Authorized())[1])
 }
 
 func (m *machine) bring(ctx context.Context) error {
