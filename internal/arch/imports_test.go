@@ -62,6 +62,9 @@ func TestImportsGoOneWay(t *testing.T) {
 				if (under(from, "runtime") || under(from, "platforms")) && under(imp, "go.starlark.net") {
 					t.Errorf("%s imports %s: only starlark, builtins and cmd know the language", from, imp)
 				}
+				if slices.Contains(neutral, from) && strings.Contains(strings.SplitN(imp, "/", 2)[0], ".") && !slices.ContainsFunc(besides, func(m string) bool { return under(imp, m) }) {
+					t.Errorf("%s imports %s: what all platforms share knows none of them", from, imp)
+				}
 				if from == "platforms" && strings.Contains(strings.SplitN(imp, "/", 2)[0], ".") {
 					t.Errorf("platforms imports %s: it may import the standard library only", imp)
 				}
@@ -75,7 +78,7 @@ func TestImportsGoOneWay(t *testing.T) {
 }
 
 // shared are the packages beside the drivers that all of them may use.
-var shared = []string{"platforms/ssh", "platforms/image", "platforms/installer", "platforms/identity", "platforms/wait"}
+var shared = append([]string{"platforms/ssh", "platforms/image", "platforms/installer", "platforms/identity"}, neutral...)
 
 // forbidden returns why the package from may not import the package to, or "".
 func forbidden(from, to string) string {
@@ -116,6 +119,13 @@ func forbidden(from, to string) string {
 // leaves are packages without dependencies that platforms may use.
 var leaves = []string{"internal/tool", "internal/mountns", "internal/sparse", "internal/regular", "internal/fstab", "internal/paxattr", "internal/userns"}
 
+// neutral are those of the shared packages that know no cloud, no hypervisor and no protocol: they
+// import each other, the standard library and what is in besides.
+var (
+	neutral = []string{"platforms/wait"}
+	besides = []string{"golang.org/x/sync"}
+)
+
 func platformImport(from, to string) string {
 	parts := strings.Split(from, "/")
 	switch {
@@ -123,6 +133,8 @@ func platformImport(from, to string) string {
 		return "it imports no other package of the project"
 	case to == "platforms" || slices.Contains(leaves, to):
 		return ""
+	case slices.Contains(neutral, from) && !slices.Contains(neutral, to):
+		return "what all platforms share knows none of them"
 	case slices.ContainsFunc(shared, func(folder string) bool { return under(to, folder) }):
 		return ""
 	case from == "platforms/all" && under(to, "platforms"):
@@ -150,6 +162,10 @@ func TestForbidden(t *testing.T) {
 		{"platforms/rootfs", "platforms/rootfs/origin", true},
 		{"platforms/aws", "platforms/ssh", true},
 		{"platforms/rootfs/origin", "platforms/image", true},
+		{"platforms/aws", "platforms/wait", true},
+		{"platforms/ssh", "platforms/wait", true},
+		{"platforms/wait", "platforms/ssh", false},
+		{"platforms/wait", "platforms/aws", false},
 		{"platforms/qemu", "internal/tool", true},
 		{"platforms/aws/ebs", "internal/sparse", true},
 		{"internal/testdisk", "internal/need", true},

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/wait"
 )
 
 // The reference of a layer is an AMI's id for an origin and for what is made of an
@@ -100,18 +101,21 @@ func (d *driver) base(ctx context.Context, region, ref string, out platforms.Sin
 		return d.imageBase(ctx, region, ref)
 	}
 	out.Progress("wait for the snapshot "+ref, 0, 0)
-	err := d.waitSnapshot(ctx, region, ref)
-	if errors.Is(err, errSnapshotFailed) {
+	err := d.waitSnapshot(ctx, region, ref, d.unseen(ref))
+	switch {
+	case errors.Is(err, errSnapshotFailed):
 		return nil, errors.Join(fmt.Errorf("%w: build again", err), d.deleteSnapshot(ctx, region, ref))
-	} else if err != nil {
+	case errors.Is(err, wait.ErrGone):
+		return nil, fmt.Errorf("%w: build again", err)
+	case err != nil:
 		return nil, err
 	}
 	s, err := d.snapshot(ctx, region, ref)
+	if err == nil && s == nil {
+		err = fmt.Errorf("%s: snapshot %s: %w: build again", region, ref, wait.ErrGone)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if s == nil {
-		return nil, fmt.Errorf("%s: the snapshot %s is not there any more: build again", region, ref)
 	}
 	b := &base{
 		region: region, snapshot: ref, gib: aws.ToInt32(s.VolumeSize), facts: parseFacts(tagsOf(s.Tags)[tagFacts]),
@@ -121,6 +125,17 @@ func (d *driver) base(ctx context.Context, region, ref string, out platforms.Sin
 		return nil, fmt.Errorf("%s: the snapshot %s is no layer of bake's: it has no tag %s", region, ref, tagFacts)
 	}
 	return b, d.used(ctx, b)
+}
+
+// unseen is how often a layer may not be seen before it counts as gone. One that AWS
+// told of was seen.
+func (d *driver) unseen(ref string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.made[ref] {
+		return unseenMost
+	}
+	return 0
 }
 
 func (d *driver) imageBase(ctx context.Context, region, id string) (*base, error) {

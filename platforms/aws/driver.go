@@ -44,6 +44,7 @@ type driver struct {
 
 	mu     sync.Mutex
 	others map[string]*driver // of other accounts, by their roles
+	made   map[string]bool    // layers that this process has made
 	cost   time.Duration      // of a snapshot: how long the last one took
 	ends   []string           // instances that are ending
 	copies map[string]chan struct{}
@@ -80,7 +81,7 @@ func open(o Options, h platforms.Host, l *logins) (*driver, error) {
 	}
 	return &driver{
 		host: h, options: o, text: text, clients: newClients(o, l, h.Ask), logins: l, key: sync.OnceValues(ssh.NewKey),
-		pause: firstPause, cost: firstCost, copies: map[string]chan struct{}{}, others: map[string]*driver{},
+		pause: firstPause, cost: firstCost, copies: map[string]chan struct{}{}, others: map[string]*driver{}, made: map[string]bool{},
 	}, nil
 }
 
@@ -131,6 +132,13 @@ func (d *driver) noteCost(took time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.cost = took
+}
+
+// noteMade notes that this process has made a layer.
+func (d *driver) noteMade(ref string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.made[ref] = true
 }
 
 // ending notes that an instance is ending, of which nothing stays.

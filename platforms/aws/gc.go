@@ -438,7 +438,7 @@ const endPatience = 10 * time.Minute
 
 // waitGone waits until an instance has ended.
 func (d *driver) waitGone(ctx context.Context, region, id string) error {
-	return d.wait(ctx, fmt.Sprintf("%s: the end of the instance %s", region, id), endPatience, func() (bool, error) {
+	return d.loop(fmt.Sprintf("%s: the end of the instance %s", region, id), endPatience, 0).Until(ctx, func(ctx context.Context) (bool, error) {
 		i, err := d.instance(ctx, region, id)
 		return err == nil && (i == nil || i.State != nil && i.State.Name == types.InstanceStateNameTerminated), err
 	})

@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
+
+	"bake.build/bake/platforms/wait"
 )
 
 // Tags of what bake makes.
@@ -133,14 +135,11 @@ const (
 	waitPauseMost    = 15 * time.Second
 )
 
-// unseenMost is how often an image may not be seen, which takes some minutes, before it
-// counts as gone.
+// unseenMost is how often something that was made just now may not be seen, which takes
+// some minutes, before it counts as gone.
 const unseenMost = 20
 
-var (
-	errImageFailed = errors.New("AWS could not make it")
-	errGone        = errors.New("it is not there any more")
-)
+var errImageFailed = errors.New("AWS could not make it")
 
 // waitImage waits until an image is available.
 func (d *driver) waitImage(ctx context.Context, region, id string) (image, error) {
@@ -148,14 +147,11 @@ func (d *driver) waitImage(ctx context.Context, region, id string) (image, error
 	if err != nil {
 		return image{}, err
 	}
-	got, unseen := image{region: region, id: id}, 0
-	err = d.wait(ctx, fmt.Sprintf("%s: image %s", region, id), imagePatience, func() (bool, error) {
+	got := image{region: region, id: id}
+	err = d.loop(fmt.Sprintf("%s: image %s", region, id), imagePatience, unseenMost).Until(ctx, func(ctx context.Context) (bool, error) {
 		out, err := c.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
 		if hasCode(err, "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable") || err == nil && len(out.Images) == 0 {
-			if unseen++; unseen > unseenMost {
-				return false, errGone
-			}
-			return false, nil // a new one is not known everywhere at once
+			return false, wait.ErrNotFound
 		} else if err != nil {
 			return false, err
 		}
@@ -176,16 +172,16 @@ func (d *driver) waitImage(ctx context.Context, region, id string) (image, error
 // errSnapshotFailed is EBS's failure of a snapshot whose blocks were all sent.
 var errSnapshotFailed = errors.New("EBS could not complete it")
 
-// waitSnapshot waits until a snapshot is complete.
-func (d *driver) waitSnapshot(ctx context.Context, region, id string) error {
+// waitSnapshot waits until a snapshot is complete. It may be unseen so often.
+func (d *driver) waitSnapshot(ctx context.Context, region, id string, unseen int) error {
 	c, err := d.clients.ec2(ctx, region)
 	if err != nil {
 		return err
 	}
-	return d.wait(ctx, fmt.Sprintf("%s: snapshot %s", region, id), snapshotPatience, func() (bool, error) {
+	return d.loop(fmt.Sprintf("%s: snapshot %s", region, id), snapshotPatience, unseen).Until(ctx, func(ctx context.Context) (bool, error) {
 		out, err := c.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
 		if hasCode(err, "InvalidSnapshot.NotFound") || err == nil && len(out.Snapshots) == 0 {
-			return false, nil
+			return false, wait.ErrNotFound
 		} else if err != nil {
 			return false, err
 		}
@@ -197,24 +193,9 @@ func (d *driver) waitSnapshot(ctx context.Context, region, id string) error {
 	})
 }
 
-// wait asks again and again, less and less often.
-func (d *driver) wait(ctx context.Context, what string, patience time.Duration, ask func() (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not ready within %v", patience))
-	defer cancel()
-	for pause := d.pause; ; pause = min(pause*3/2, waitPauseMost) {
-		ok, err := ask()
-		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		if ok {
-			return nil
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
-		}
-	}
+// loop asks AWS again and again, less and less often.
+func (d *driver) loop(what string, timeout time.Duration, unseen int) wait.Loop {
+	return wait.Loop{What: what, Timeout: timeout, Backoff: wait.Backoff{Next: d.pause, Most: waitPauseMost}, Unseen: unseen}
 }
 
 // hasCode reports whether AWS answered with one of the codes.

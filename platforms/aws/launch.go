@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/wait"
 )
 
 func newToken() string { return strings.ToLower(rand.Text()) }
@@ -148,7 +149,7 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{d: d, base: *b, token: newToken(), sink: out}
+	m := &machine{d: d, base: *b, token: newToken(), sink: out, life: ctx}
 	if m.done, err = d.resource(ctx, kindInstance, b.region, m.token); err != nil {
 		return nil, err
 	}
@@ -350,10 +351,13 @@ func (d *driver) mayLaunch(ctx context.Context, b *base) error {
 // by.
 func (m *machine) waitRunning(ctx context.Context) error {
 	m.sink.Progress("wait for the instance to run", 0, 0)
-	return m.d.wait(ctx, fmt.Sprintf("%s: instance %s", m.region, m.id), runPatience, func() (bool, error) {
+	return m.d.loop(fmt.Sprintf("%s: instance %s", m.region, m.id), runPatience, unseenMost).Until(ctx, func(ctx context.Context) (bool, error) {
 		i, err := m.d.instance(ctx, m.region, m.id)
-		if err != nil || i == nil {
-			return false, err // a new one is not known everywhere at once
+		if err == nil && i == nil {
+			err = wait.ErrNotFound
+		}
+		if err != nil {
+			return false, err
 		}
 		if err := ended(i); err != nil {
 			return false, err

@@ -24,6 +24,7 @@ import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/identity"
 	"bake.build/bake/platforms/ssh"
+	"bake.build/bake/platforms/wait"
 )
 
 // A machine is an instance.
@@ -38,12 +39,14 @@ type machine struct {
 	sink    platforms.Sink
 	done    func() error // forgets the ledger's record
 
-	since  time.Time      // of the work that no layer has
-	saving sync.WaitGroup // snapshots that AWS is still making
+	life   context.Context // of the build: waiting for AWS ends with it
+	since  time.Time       // of the work that no layer has
+	saving sync.WaitGroup  // snapshots that AWS is still making
 
 	mu     sync.Mutex
 	closed bool
-	looked time.Time // when AWS was last asked how it is
+	asking bool      // a request is on its way that asks AWS how it is
+	looked time.Time // when AWS was last asked that
 	gone   error     // why it does not run any more
 	lost   []error   // of layers that were begun
 }
@@ -110,14 +113,23 @@ func sshConfig() (string, error) {
 // only.
 func (m *machine) alive() error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.gone != nil || time.Since(m.looked) < 20*m.d.pause {
-		return m.gone
+	gone, known := m.gone, m.gone != nil || m.asking || time.Since(m.looked) < 20*m.d.pause
+	m.asking = m.asking || !known
+	m.mu.Unlock()
+	if known {
+		return gone
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	return m.look(m.life)
+}
+
+// look asks AWS why the instance does not run any more.
+func (m *machine) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	i, err := m.d.instance(ctx, m.region, m.id)
-	m.looked = time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.looked, m.asking = time.Now(), false
 	if err == nil && i != nil { // what AWS does not tell is no reason to give up
 		m.gone = ended(i)
 	}
@@ -153,10 +165,7 @@ func (m *machine) explain(ctx context.Context, err error) error {
 	if err == nil || errors.As(err, &exit) || ctx.Err() != nil {
 		return err
 	}
-	m.mu.Lock()
-	m.looked = time.Time{}
-	m.mu.Unlock()
-	if gone := m.alive(); gone != nil {
+	if gone := m.look(ctx); gone != nil {
 		return fmt.Errorf("%s: instance %s: %w", m.region, m.id, gone)
 	}
 	return err
@@ -186,22 +195,20 @@ func (m *machine) Reboot(ctx context.Context) error { return m.explain(ctx, m.ss
 // WaitPort implements platforms.PortWaiter. The port is looked at from within the
 // instance, whose security group lets nobody else in.
 func (m *machine) WaitPort(ctx context.Context, port int) error {
-	for pause := portPause; ; pause = min(pause*3/2, time.Second) {
+	loop := wait.Loop{What: fmt.Sprintf("port %d", port), Backoff: wait.Backoff{Next: portPause, Most: time.Second}}
+	err := loop.Until(ctx, func(ctx context.Context) (bool, error) {
 		for _, host := range []string{"127.0.0.1", m.address} {
 			conn, err := m.ssh.Dial(ctx, "tcp", net.JoinHostPort(host, fmt.Sprint(port)))
 			if err == nil {
-				return conn.Close()
+				return true, conn.Close()
 			}
 		}
-		if gone := m.alive(); gone != nil {
-			return fmt.Errorf("port %d: %w", port, gone)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("port %d: nothing accepts connections: %w", port, context.Cause(ctx))
-		case <-time.After(pause):
-		}
+		return false, m.alive()
+	})
+	if ctx.Err() != nil && err != nil {
+		return fmt.Errorf("port %d: nothing accepts connections: %w", port, context.Cause(ctx))
 	}
+	return err
 }
 
 const portPause = 100 * time.Millisecond
@@ -268,6 +275,7 @@ func (m *machine) save(ctx context.Context, s platforms.State) (ref string, err 
 		return ref, err
 	}
 	m.since = time.Now()
+	m.d.noteMade(ref)
 	m.saving.Go(func() {
 		if err := m.settle(s, ref, begun); err != nil {
 			m.mu.Lock()
@@ -280,19 +288,21 @@ func (m *machine) save(ctx context.Context, s platforms.State) (ref string, err 
 
 // settle waits until a layer is made. How long that took is what the next one is
 // held to cost. One that failed is removed if nobody needs it; who needs one finds out.
+// AWS makes it to its end without anybody waiting, so that a build that is cancelled
+// does not; gc removes one that has failed then.
 func (m *machine) settle(s platforms.State, ref string, begun time.Time) error {
-	ctx := context.Background()
+	ctx := m.life
 	var err error
 	if m.asImage() {
 		_, err = m.d.waitImage(ctx, m.region, ref)
 	} else {
-		err = m.d.waitSnapshot(ctx, m.region, ref)
+		err = m.d.waitSnapshot(ctx, m.region, ref, unseenMost)
 	}
 	switch {
 	case err == nil:
 		m.d.noteCost(time.Since(begun))
 		return nil
-	case s.Needed:
+	case s.Needed || ctx.Err() != nil:
 		return nil
 	case errors.Is(err, errSnapshotFailed):
 		return errors.Join(err, m.d.deleteSnapshot(ctx, m.region, ref))
@@ -328,7 +338,7 @@ func (m *machine) makeSnapshot(ctx context.Context, s platforms.State, token str
 	in := &ec2.CreateSnapshotInput{
 		VolumeId: aws.String(m.volume), Description: aws.String("a layer of bake's: " + s.Name), TagSpecifications: tagged(m.layerTags(s, token), types.ResourceTypeSnapshot),
 	}
-	err = m.d.wait(ctx, fmt.Sprintf("%s: make a snapshot of %s", m.region, m.volume), snapshotPatience, func() (bool, error) {
+	err = m.d.loop(fmt.Sprintf("%s: make a snapshot of %s", m.region, m.volume), snapshotPatience, 0).Until(ctx, func(ctx context.Context) (bool, error) {
 		out, err := c.CreateSnapshot(ctx, in, t.watch)
 		if hasCode(err, rateLimits...) {
 			if t.lost.Load() { // it may be of the try before
@@ -434,7 +444,8 @@ func (m *machine) script(ctx context.Context, text string, args ...string) error
 }
 
 // Close implements platforms.Machine. The instance ends when AWS has made the
-// snapshots of it. An error tells of those that it could not make, too.
+// snapshots of it, or at once when the build is cancelled. An error tells of those that
+// it could not make, too.
 func (m *machine) Close() error {
 	m.mu.Lock()
 	closed := m.closed

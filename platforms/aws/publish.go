@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/wait"
 )
 
 // maxRegions bounds how many regions are worked on at once.
@@ -330,7 +331,7 @@ func (j *job) adopt(ctx context.Context, i *image) (*image, error) {
 	case errors.Is(err, errImageFailed):
 		j.say("%v: it is removed, and made anew", err)
 		return nil, errors.Join(j.d.deregister(ctx, *i, false), done())
-	case errors.Is(err, errGone):
+	case errors.Is(err, wait.ErrGone):
 		j.say("%v: it is made anew", err)
 		return nil, done()
 	}

@@ -193,7 +193,7 @@ func (j *job) copyTo(ctx context.Context, region string, from image) (*image, er
 	}
 	id, in := "", j.copying(region, from, token)
 	var t tries
-	err = j.d.wait(ctx, region+": copy the image", imagePatience, func() (bool, error) {
+	err = j.d.loop(region+": copy the image", imagePatience, 0).Until(ctx, func(ctx context.Context) (bool, error) {
 		out, err := c.CopyImage(ctx, in, t.watch, fresh)
 		if hasCode(err, "ResourceLimitExceeded", "ConcurrentSnapshotLimitExceeded") {
 			j.say("%s: waiting for other copies to end: %v", region, err)

@@ -121,7 +121,7 @@ func (j *job) send(ctx context.Context, u *ebs.Upload, disk, dir string) (snapsh
 		on = " on top of " + u.Parent
 	}
 	j.say("%s: sent %s of %s into %s%s", j.home, platforms.FormatSize(int64(res.Sent)*ebs.BlockSize), platforms.FormatSize(u.Size), res.Snapshot, on)
-	if err := j.d.waitSnapshot(ctx, j.home, res.Snapshot); err != nil {
+	if err := j.d.waitSnapshot(ctx, j.home, res.Snapshot, unseenMost); err != nil {
 		return "", err
 	}
 	return res.Snapshot, keepLast(dir, lastUpload{Snapshot: res.Snapshot}, res.Map)

@@ -138,7 +138,7 @@ func unless(err error, codes ...string) error {
 
 // retried removes something, as soon as nothing depends on it any more.
 func (d *driver) retried(ctx context.Context, what string, remove func() error) error {
-	return d.wait(ctx, what, endPatience, func() (bool, error) {
+	return d.loop(what, endPatience, 0).Until(ctx, func(context.Context) (bool, error) {
 		err := remove()
 		if hasCode(err, "DependencyViolation", "InvalidGroup.InUse") {
 			return false, nil

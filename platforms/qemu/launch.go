@@ -15,6 +15,7 @@ import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
 	"bake.build/bake/platforms/qemu/seed"
+	"bake.build/bake/platforms/wait"
 )
 
 // Launch implements platforms.Launcher. The machine writes to an overlay.
@@ -149,10 +150,8 @@ func (m *machine) WaitPort(ctx context.Context, port int) (err error) {
 		if alive := m.vm.alive(); alive != nil {
 			return fmt.Errorf("port %d: %w", port, alive)
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("port %d: nothing accepts connections: %w", port, context.Cause(ctx))
-		case <-time.After(portPause):
+		if err := wait.Pause(ctx, portPause); err != nil {
+			return fmt.Errorf("port %d: nothing accepts connections: %w", port, err)
 		}
 	}
 }
@@ -198,10 +197,8 @@ func (v *vm) accepts(ctx context.Context, host string) (open bool, err error) {
 		if i >= 0 && list[i].state != "SYN_SENT" {
 			return true, nil
 		}
-		select {
-		case <-ctx.Done():
-			return false, context.Cause(ctx)
-		case <-time.After(100 * time.Millisecond):
+		if err := wait.Pause(ctx, 100*time.Millisecond); err != nil {
+			return false, err
 		}
 	}
 	return false, nil

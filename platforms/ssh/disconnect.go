@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/wait"
 )
 
 // Times of restarts: how long a machine may take to begin to go down after a
@@ -68,11 +69,8 @@ func (m *Machine) afterDisconnect(ctx context.Context, l *link) error {
 		if time.Now().After(end) {
 			return nil // it goes on as if nothing were
 		}
-		select {
-		case <-l.gone:
-		case <-time.After(askAgain):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := wait.PauseOr(ctx, askAgain, l.gone); err != nil {
+			return err
 		}
 	}
 }
@@ -100,10 +98,7 @@ func (m *Machine) awaitNewBoot(ctx context.Context, l *link, restart bool) error
 		if err == nil && !restart && strings.TrimSpace(stopping) != "stopping" {
 			return nil
 		}
-		select {
-		case <-again.gone:
-		case <-time.After(askAgain):
-		case <-ctx.Done():
+		if wait.PauseOr(ctx, askAgain, again.gone) != nil {
 			return m.noRestart(ctx)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	xssh "golang.org/x/crypto/ssh"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/wait"
 )
 
 // A phase is how far a connection came.
@@ -53,7 +54,7 @@ func (m *Machine) wait(ctx context.Context, out platforms.Sink) (*link, error) {
 	begin := time.Now()
 	ctx, cancel := context.WithDeadlineCause(ctx, begin.Add(c.timeout()), errTimeout)
 	defer cancel()
-	pause, shown := firstPause, phase(-1)
+	pause, shown := wait.Backoff{Next: firstPause, Most: longestPause}, phase(-1)
 	var refused time.Time
 	for {
 		if err := c.alive(); err != nil {
@@ -89,12 +90,9 @@ func (m *Machine) wait(ctx context.Context, out platforms.Sink) (*link, error) {
 			shown = at
 			out.Progress("wait for "+at.what(c), 0, 0)
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if pause.Wait(ctx) != nil {
 			return nil, m.gaveUp(ctx, at, err)
 		}
-		pause = min(pause*3/2, longestPause)
 	}
 }
 

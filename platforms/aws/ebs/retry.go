@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"bake.build/bake/platforms/wait"
 )
 
 // Times of requests. Those who upload from outside of EC2 have seen requests
@@ -60,7 +61,7 @@ func (t *tryer) do(ctx context.Context, what string, send func(ctx context.Conte
 	late := fmt.Errorf("%s: no success within %v", what, t.total)
 	ctx, cancel := context.WithTimeoutCause(ctx, t.total, late)
 	defer cancel()
-	pause := t.pause
+	pause := wait.Backoff{Next: t.pause, Most: pauseMost, Double: true, Jitter: true}
 	for {
 		if err := t.gate.enter(ctx); err != nil {
 			return err
@@ -80,11 +81,8 @@ func (t *tryer) do(ctx context.Context, what string, send func(ctx context.Conte
 			}
 			return context.Cause(ctx)
 		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause)):
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		if cause := pause.Wait(ctx); cause != nil {
+			return fmt.Errorf("%w: %w", cause, err)
 		}
-		pause = min(2*pause, pauseMost)
 	}
 }

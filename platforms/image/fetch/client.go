@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"bake.build/bake/platforms/wait"
 )
 
 // A Client downloads over HTTP, patiently.
@@ -103,19 +105,16 @@ func (c *Client) Get(ctx context.Context, url string, offset int64) (body io.Rea
 // restart is called when the file has to be written from its beginning again.
 func (c *Client) Download(ctx context.Context, url string, w io.Writer, restart func() error, progress func(done, total int64)) error {
 	var done int64
-	pause := c.Pause
+	pause := wait.Backoff{Next: c.Pause, Double: true}
 	for try := 0; ; try++ {
 		n, err := c.attempt(ctx, url, w, done, restart, progress)
 		done = n
 		if err == nil || try == c.Retries || !passing(err) || ctx.Err() != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
+		if err := pause.Wait(ctx); err != nil {
+			return err
 		}
-		pause *= 2
 	}
 }
 

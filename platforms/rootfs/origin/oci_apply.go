@@ -20,6 +20,7 @@ import (
 	"bake.build/bake/platforms/image/decompress"
 	"bake.build/bake/platforms/image/fetch"
 	"bake.build/bake/platforms/rootfs/archive"
+	"bake.build/bake/platforms/wait"
 )
 
 // An applier unpacks the layers of an image, one upon the other, while those
@@ -190,18 +191,15 @@ func (b blobs) fetch(ctx context.Context, l v1.Layer) error {
 	if err := fetch.Prune(b.dir, time.Now().Add(-fetch.KeepUnused)); err != nil {
 		return err
 	}
-	pause := time.Second
+	pause := wait.Backoff{Next: time.Second, Double: true}
 	for try := 1; ; try++ {
 		err := b.download(ctx, l, d)
 		if err == nil || ctx.Err() != nil || try == 3 || notFound(err) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
+		if err := pause.Wait(ctx); err != nil {
+			return err
 		}
-		pause *= 2
 	}
 }
 
