@@ -117,10 +117,10 @@ func forbidden(from, to string) string {
 }
 
 // leaves are packages without dependencies that platforms may use.
-var leaves = []string{"internal/tool", "internal/mountns", "internal/sparse", "internal/regular", "internal/fstab", "internal/paxattr", "internal/userns"}
+var leaves = []string{"internal/tool", "internal/durable", "internal/mountns", "internal/sparse", "internal/regular", "internal/fstab", "internal/paxattr", "internal/userns"}
 
-// neutral are those of the shared packages that know no cloud, no hypervisor and no protocol: they
-// import each other, the standard library and what is in besides.
+// neutral are those of the shared packages that know no cloud, no hypervisor and no
+// protocol: they import each other, the standard library and what is in besides.
 var (
 	neutral = []string{"platforms/wait"}
 	besides = []string{"golang.org/x/sync"}

@@ -41,8 +41,8 @@ func TestCloseCancelled(t *testing.T) {
 		t.Error(err)
 	}
 	w.cloud.Pending = 0
-	if refs, err := d.Kept(t.Context(), []string{"0a", "0b"}); err != nil || refs["0a"] != ref || refs["0b"] != second {
-		t.Errorf("kept %v, %v", refs, err)
+	if layers, err := d.FindLayers(t.Context(), []string{"0a", "0b"}); err != nil || layers["0a"].Ref != ref || layers["0b"].Ref != second {
+		t.Errorf("found %v, %v", layers, err)
 	}
 }
 

@@ -2,7 +2,6 @@ package aws
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,15 +23,8 @@ import (
 const (
 	lockName    = "lock"
 	journalName = "upload"      // of the upload that runs, or was broken off
-	lastName    = "last.json"   // a lastUpload
-	mapName     = "last.blocks" // the blocks of its snapshot
+	lastName    = "last.blocks" // the last snapshot, which the next one is made on top of, and its blocks
 )
-
-// A lastUpload is the snapshot that the last upload of an artifact made. The next
-// one is made on top of it.
-type lastUpload struct {
-	Snapshot string `json:"snapshot"`
-}
 
 // upload writes the disk into a snapshot, which is complete when it returns.
 // handOn forgets the ledger's record of the snapshot, once an image has it.
@@ -124,7 +116,7 @@ func (j *job) send(ctx context.Context, u *ebs.Upload, disk, dir string) (snapsh
 	if err := j.d.waitSnapshot(ctx, j.home, res.Snapshot, unseenMost); err != nil {
 		return "", err
 	}
-	return res.Snapshot, keepLast(dir, lastUpload{Snapshot: res.Snapshot}, res.Map)
+	return res.Snapshot, res.Map.Save(filepath.Join(dir, lastName), res.Snapshot)
 }
 
 // brokenOff does what is to be done with a snapshot that did not get whole. After
@@ -164,17 +156,16 @@ func (j *job) dir(ctx context.Context) (string, error) {
 // choose makes the last snapshot of the artifact the parent of the new one, where
 // that can be.
 func (j *job) choose(ctx context.Context, u *ebs.Upload, dir string) error {
-	text, err := os.ReadFile(filepath.Join(dir, lastName))
-	if errors.Is(err, fs.ErrNotExist) {
+	last, blocks, err := ebs.LoadMap(filepath.Join(dir, lastName))
+	if damaged := (*ebs.DamagedError)(nil); errors.As(err, &damaged) {
+		j.say("the blocks of the last snapshot are not known: all are sent (%v)", err)
+		return nil
+	} else if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	var last lastUpload
-	if json.Unmarshal(text, &last) != nil {
-		return nil
-	}
-	s, err := j.d.snapshot(ctx, j.home, last.Snapshot)
+	s, err := j.d.snapshot(ctx, j.home, last)
 	if err != nil {
 		return err
 	}
@@ -185,36 +176,14 @@ func (j *job) choose(ctx context.Context, u *ebs.Upload, dir string) error {
 	if e, err := j.encryption(ctx, j.home); err != nil {
 		return err
 	} else if !e.unknown && !e.is(aws.ToBool(s.Encrypted), aws.ToString(s.KmsKeyId)) {
-		j.say("%s: %s is encrypted otherwise than the new snapshot: all is sent", j.home, last.Snapshot)
+		j.say("%s: %s is encrypted otherwise than the new snapshot: all is sent", j.home, last)
 		return nil
 	}
-	m, err := ebs.LoadMap(filepath.Join(dir, mapName))
-	if err != nil {
-		j.say("the blocks of %s are not known: all are sent (%v)", last.Snapshot, err)
-		return nil
-	}
-	u.Parent, u.Before = last.Snapshot, m
+	u.Parent, u.Before = last, blocks
 	return nil
 }
 
 func roundUp(size int64) int64 { return (size + 1<<30 - 1) >> 30 << 30 }
-
-// keepLast remembers the last upload. A map and a snapshot that do not belong
-// together must never be seen: the record goes first and comes last.
-func keepLast(dir string, last lastUpload, m ebs.Map) error {
-	path := filepath.Join(dir, lastName)
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	text, err := json.Marshal(last)
-	if err != nil {
-		return err
-	}
-	if err := m.Save(filepath.Join(dir, mapName)); err != nil {
-		return err
-	}
-	return os.WriteFile(path, text, 0o600)
-}
 
 // journal opens the journal of the upload: that of an earlier one which was
 // broken off, if its snapshot can still be filled.

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"bake.build/bake/internal/durable"
 	"bake.build/bake/internal/sparse"
 	"bake.build/bake/runtime/plan"
 )
@@ -27,7 +28,7 @@ func settle(ctx context.Context, dir, name, format string, tell progress) ([]Fil
 			return err
 		}
 		if d.IsDir() {
-			return syncDir(p)
+			return durable.SyncDir(p)
 		}
 		rel, err := filepath.Rel(dir, p)
 		if err != nil {

@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
+	"bake.build/bake/internal/durable"
 	"bake.build/bake/runtime/store/lockfile"
 )
 
@@ -89,19 +89,6 @@ func sweepOne(dir string) error {
 	return errors.Join(os.RemoveAll(dir), lock.Remove())
 }
 
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) (err error) {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced, and renames are journaled
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return f.Sync()
-}
-
 // publish moves the files of m from the staging directory into dir. The old
 // manifest goes first and the new one comes last, so that a manifest never
 // speaks of files that are not there. Files of the old artifact that the new
@@ -147,13 +134,13 @@ func (s *staging) publish(dir string, m *Manifest) error {
 	if err := s.move(dir, SumsName); err != nil {
 		return err
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return err
 	}
 	if err := s.move(dir, ManifestName); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 // move renames a file or folder from the staging directory into dir. What is

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sort"
 
+	"bake.build/bake/internal/durable"
 	"bake.build/bake/runtime/store/lockfile"
 )
 
@@ -92,7 +93,7 @@ func (b *Build) Forget(r Record) error {
 	if r.path == "" || filepath.Dir(r.path) != b.dir {
 		return fmt.Errorf("forget %s %s: it is no record of build %s", r.Kind, r.ID, b.ID)
 	}
-	if err := forget(r.path); err != nil {
+	if err := durable.Remove(r.path); err != nil {
 		return fmt.Errorf("forget %s %s: %w", r.Kind, r.ID, err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"bake.build/bake/internal/durable"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/store/lockfile"
 )
@@ -75,11 +76,11 @@ func (l *Ledger) Begin(r platforms.Resource) (done func() error, err error) {
 		return nil, fmt.Errorf("record %s %s: %w", r.Kind, r.ID, err)
 	}
 	path := filepath.Join(l.dir, rand.Text()+suffix)
-	if err := write(path, b); err != nil {
+	if err := durable.WriteFile(path, b); err != nil {
 		return nil, fmt.Errorf("record %s %s: %w", r.Kind, r.ID, err)
 	}
 	return sync.OnceValue(func() error {
-		if err := forget(path); err != nil {
+		if err := durable.Remove(path); err != nil {
 			return fmt.Errorf("forget %s %s: %w", r.Kind, r.ID, err)
 		}
 		return nil
@@ -109,7 +110,7 @@ func (l *Ledger) own() error {
 			return err
 		}
 		// The names of both directories have to be on the disk as well.
-		if err := errors.Join(syncDir(l.root), syncDir(filepath.Dir(l.root))); err != nil {
+		if err := errors.Join(durable.SyncDir(l.root), durable.SyncDir(filepath.Dir(l.root))); err != nil {
 			return errors.Join(err, owner.Unlock())
 		}
 		l.owner = owner
@@ -171,37 +172,4 @@ func resources(dir string) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// write writes a file that is whole on the disk, under its name, when write
-// returns, or not there.
-func write(path string, b []byte) (err error) {
-	tmp := strings.TrimSuffix(path, suffix) + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// forget removes a file for good.
-func forget(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	err := syncDir(filepath.Dir(path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the directory went with its last record
-	}
-	return err
 }

@@ -120,12 +120,12 @@ func TestDelta(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "map")
-	if err := first.Map.Save(path); err != nil {
+	if err := first.Map.Save(path, first.Snapshot); err != nil {
 		t.Fatal(err)
 	}
-	before, err := LoadMap(path)
-	if err != nil {
-		t.Fatal(err)
+	of, before, err := LoadMap(path)
+	if err != nil || of != first.Snapshot {
+		t.Fatalf("the map of %q: %v", of, err)
 	}
 	disk[50*BlockSize] ^= 1
 	clear(disk[2*BlockSize : 3*BlockSize])
@@ -138,7 +138,7 @@ func TestDelta(t *testing.T) {
 	if second.Sent != 3 {
 		t.Errorf("%d blocks were sent; 3 have changed", second.Sent)
 	}
-	if _, err := LoadMap(filepath.Join("testdata", "none")); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := LoadMap(filepath.Join("testdata", "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a map that is missing: %v", err)
 	}
 }

@@ -1,15 +1,20 @@
 package ebs
 
 import (
-	"bufio"
+	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
 	"sync"
+
+	"bake.build/bake/internal/durable"
 )
 
 // A Journal is the file that knows how far an upload has come. It is safe for
@@ -20,18 +25,28 @@ type Journal struct {
 	mu   sync.Mutex
 	f    *os.File
 	head journalHead
+	seed Sum // of the checksums of entries
 	done map[int]Sum
 }
 
-// A journalHead is the first line of the file.
+// journalMagic begins the file, with the version of its format. A line of JSON follows,
+// a journalHead, and a line with its SHA-256 in hex; then entries. The head is on the
+// disk, whole, before anything is asked for with it. Entries are not waited for: one
+// that a loss of power has taken, or damaged, costs sending its block again.
+const journalMagic = "bake upload journal 2\n"
+
+// A journalHead says what the journal is of.
 type journalHead struct {
 	Subject  string `json:"subject"`            // what is uploaded
 	Token    string `json:"token"`              // of the snapshot: a request with it is never carried out twice
 	Snapshot string `json:"snapshot,omitempty"` // "" as long as it may not exist
 }
 
-// entrySize is that of a block in the file: its number, and its digest.
-const entrySize = 4 + len(Sum{})
+// entrySize is that of a block in the file: its number, its digest, and the CRC-32C of
+// both together with the digest of the head.
+const entrySize = 4 + len(Sum{}) + 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // OpenJournal opens the journal of an upload. That of another subject, a damaged
 // one, or one that knows no snapshot yet, is begun anew: its token may name a
@@ -42,19 +57,23 @@ func OpenJournal(path, subject string) (*Journal, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	line, rest, ok := cutLine(b)
-	if !ok || json.Unmarshal(line, &j.head) != nil || j.head.Subject != subject || j.head.Token == "" || j.head.Snapshot == "" {
+	head, rest, ok := parseHead(b)
+	if !ok || head.Subject != subject || head.Token == "" || head.Snapshot == "" {
 		j.head = journalHead{Subject: subject, Token: rand.Text()}
 		if err := j.create(); err != nil {
 			return nil, errors.Join(err, j.Close())
 		}
 		return j, nil
 	}
-	for len(rest) >= entrySize {
-		j.done[int(binary.LittleEndian.Uint32(rest))] = Sum(rest[4:entrySize])
+	j.head = head
+	if j.seed, err = head.sum(); err != nil {
+		return nil, err
+	}
+	for len(rest) >= entrySize && binary.LittleEndian.Uint32(rest[entrySize-4:]) == j.check(rest[:entrySize-4]) {
+		j.done[int(binary.LittleEndian.Uint32(rest))] = Sum(rest[4 : entrySize-4])
 		rest = rest[entrySize:]
 	}
-	// What a crash has left of an entry is written over.
+	// What a crash has left of an entry, and all behind it, is written over.
 	if j.f, err = os.OpenFile(path, os.O_WRONLY, 0o600); err != nil {
 		return nil, err
 	}
@@ -67,27 +86,43 @@ func OpenJournal(path, subject string) (*Journal, error) {
 	return j, nil
 }
 
+// parseHead reads the head of a journal.
+func parseHead(b []byte) (head journalHead, rest []byte, ok bool) {
+	if b, ok = bytes.CutPrefix(b, []byte(journalMagic)); !ok {
+		return head, nil, false
+	}
+	line, rest, _ := bytes.Cut(b, []byte("\n"))
+	sum, rest, ok := bytes.Cut(rest, []byte("\n"))
+	if !ok || string(sum) != fmt.Sprintf("%x", sha256.Sum256(line)) || json.Unmarshal(line, &head) != nil {
+		return journalHead{}, nil, false
+	}
+	return head, rest, true
+}
+
+// sum is the digest of the head, which each entry knows: entries of an earlier journal
+// in the same place of the disk are not this one's.
+func (h journalHead) sum() (Sum, error) {
+	line, err := json.Marshal(h)
+	return Sum(sha256.Sum256(line)), err
+}
+
+// check is the checksum of an entry.
+func (j *Journal) check(entry []byte) uint32 {
+	return crc32.Update(crc32.Checksum(j.seed[:], castagnoli), castagnoli, entry)
+}
+
 // create writes a journal without blocks. It is on the disk when create returns.
 func (j *Journal) create() error {
 	line, err := json.Marshal(j.head)
 	if err != nil {
 		return err
 	}
-	if j.f, err = os.OpenFile(j.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+	j.seed = sha256.Sum256(line)
+	if err := durable.WriteFile(j.path, fmt.Appendf(nil, "%s%s\n%x\n", journalMagic, line, j.seed[:])); err != nil {
 		return err
 	}
-	if _, err = j.f.Write(append(line, '\n')); err != nil {
-		return err
-	}
-	return j.f.Sync()
-}
-
-func cutLine(b []byte) (line, rest []byte, ok bool) {
-	n, line, err := bufio.ScanLines(b, false)
-	if err != nil || line == nil {
-		return nil, nil, false
-	}
-	return line, b[n:], true
+	j.f, err = os.OpenFile(j.path, os.O_WRONLY|os.O_APPEND, 0o600)
+	return err
 }
 
 // Token returns the token of the snapshot, which is unique.
@@ -135,7 +170,8 @@ func (j *Journal) sent(i int, sum Sum) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.done[i] = sum
-	_, err := j.f.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(i)), sum[:]...))
+	entry := append(binary.LittleEndian.AppendUint32(nil, uint32(i)), sum[:]...)
+	_, err := j.f.Write(binary.LittleEndian.AppendUint32(entry, j.check(entry)))
 	return err
 }
 

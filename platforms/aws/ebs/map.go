@@ -3,10 +3,12 @@ package ebs
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
+
+	"bake.build/bake/internal/durable"
 )
 
 // BlockSize is the size in bytes of a block of a snapshot.
@@ -21,46 +23,78 @@ var zeroSum = Sum(sha256.Sum256(make([]byte, BlockSize)))
 // A Map holds the digests of the blocks of a disk, in their order.
 type Map []Sum
 
-// mapMagic begins the file of a Map.
-const mapMagic = "bake block map 1\n"
+// mapMagic begins the file of a Map, with the version of its format. A line of JSON
+// follows, a mapHead; then the digests; then the SHA-256 of all before it.
+const mapMagic = "bake block map 2\n"
 
-// Save writes the map to a new file, which appears whole or not at all.
-func (m Map) Save(path string) (err error) {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// A mapHead says whose blocks a map holds, and how many.
+type mapHead struct {
+	Snapshot  string `json:"snapshot"`
+	BlockSize int    `json:"blockSize"`
+	Blocks    int    `json:"blocks"`
+}
+
+// Save writes the map of a snapshot's blocks to a file, which is on the disk, whole,
+// when Save returns.
+func (m Map) Save(path, snapshot string) error {
+	head, err := json.Marshal(mapHead{Snapshot: snapshot, BlockSize: BlockSize, Blocks: len(m)})
 	if err != nil {
 		return err
 	}
 	var b bytes.Buffer
 	b.WriteString(mapMagic)
+	b.Write(append(head, '\n'))
 	for _, sum := range m {
 		b.Write(sum[:])
 	}
-	_, err = f.Write(b.Bytes())
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	return nil
+	sum := sha256.Sum256(b.Bytes())
+	b.Write(sum[:])
+	return durable.WriteFile(path, b.Bytes())
 }
 
-// LoadMap reads a map.
-func LoadMap(path string) (Map, error) {
+// A DamagedError says that a file is not one that this version of bake has written
+// whole: what it tells is not to be used.
+type DamagedError struct{ Path, Why string }
+
+func (e *DamagedError) Error() string { return e.Path + ": " + e.Why }
+
+// LoadMap reads a map and the id of the snapshot whose blocks it holds. The error is a
+// *DamagedError where the file does not say that for sure: a block that is missing would
+// count as zeros, and its data in the snapshot would stay.
+func LoadMap(path string) (snapshot string, m Map, err error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
+	snapshot, m, why := parseMap(b)
+	if why != "" {
+		return "", nil, &DamagedError{path, why}
+	}
+	return snapshot, m, nil
+}
+
+// parseMap reads the file of a map, or says why it cannot.
+func parseMap(b []byte) (snapshot string, m Map, why string) {
 	rest, ok := bytes.CutPrefix(b, []byte(mapMagic))
-	if !ok || len(rest)%sha256.Size != 0 {
-		return nil, fmt.Errorf("%s is no map of blocks", path)
+	if !ok || len(b) < len(mapMagic)+sha256.Size {
+		return "", nil, "it is not a block map of this version"
 	}
-	m := make(Map, len(rest)/sha256.Size)
+	if sum := sha256.Sum256(b[:len(b)-sha256.Size]); !bytes.Equal(sum[:], b[len(b)-sha256.Size:]) {
+		return "", nil, "its checksum is wrong"
+	}
+	line, rest, ok := bytes.Cut(rest[:len(rest)-sha256.Size], []byte("\n"))
+	var head mapHead
+	if !ok || json.Unmarshal(line, &head) != nil || head.Snapshot == "" || head.BlockSize != BlockSize {
+		return "", nil, "its header is wrong"
+	}
+	if head.Blocks < 0 || len(rest)/sha256.Size != head.Blocks || len(rest)%sha256.Size != 0 {
+		return "", nil, "it has another length than it says"
+	}
+	m = make(Map, head.Blocks)
 	for i := range m {
 		copy(m[i][:], rest[i*sha256.Size:])
 	}
-	return m, nil
+	return head.Snapshot, m, ""
 }
 
 // at returns the digest of block i, which is one of zeros beyond the end.

@@ -1,14 +1,14 @@
 //go:build unix
 
-package ledger
+package durable
 
 import (
 	"errors"
 	"os"
 )
 
-// syncDir flushes the names in a directory.
-func syncDir(dir string) error {
+// SyncDir flushes the names in a directory.
+func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
