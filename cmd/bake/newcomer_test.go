@@ -35,8 +35,8 @@ func (m *mark) Apply(ctx context.Context, machine platforms.Machine, env plan.En
 
 // A markArgs holds the arguments of the toy builtin.
 type markArgs struct {
-	Layer *builtins.Layer `arg:"layer,required" help:"The layer to change."`
-	Text  string          `arg:"text,required" help:"What to write."`
+	Layer *builtins.Layer `bake:"layer,required" help:"The layer to change."`
+	Text  string          `bake:"text,required" help:"What to write."`
 	builtins.StepOptions
 }
 
