@@ -1,15 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
-	"math/rand/v2"
-	"net"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -178,22 +181,51 @@ func TestGateOfPublications(t *testing.T) {
 	}
 }
 
-// TestKilledWhilePublishing kills builds with SIGKILL at fifty moments. Then gc
-// leaves nothing but finished images, by the ledger of this host or, on another
+// TestUEFIDiskIsPublishedAsSuch registers the disk of a machine that boots by UEFI, which
+// no option of the export says.
+func TestUEFIDiskIsPublishedAsSuch(t *testing.T) {
+	need.Tool(t, "qemu-img")
+	need.File(t, "/usr/share/OVMF/OVMF_CODE_4M.fd")
+	disk := make([]byte, 1<<20)
+	disk[510], disk[511] = 0x55, 0xaa
+	for firmware, want := range map[string]string{"uefi": "uefi", "bios": ""} {
+		a := newAccount(t, fmt.Sprintf("m = source(qemu(firmware = %q), disk = \"disk.raw\")\nexport(m, \"web\", to = [aws(region = \"eu-west-1\")])\n", firmware))
+		if err := os.WriteFile(filepath.Join(a.dir, "disk.raw"), disk, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var modes []string
+		a.cloud.SetFault(func(c awstest.Call) *awstest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if c.Op == "RegisterImage" && c.Form.Get("DryRun") != "true" {
+				modes = append(modes, c.Form.Get("BootMode"))
+			}
+			return nil
+		})
+		a.run("build")
+		if len(modes) != 1 || modes[0] != want {
+			t.Errorf("firmware %s: registered with the boot modes %q, want %q", firmware, modes, want)
+		}
+		if out := a.run("build"); !strings.Contains(out, "nothing to do") {
+			t.Errorf("firmware %s: built again:\n%s", firmware, out)
+		}
+	}
+}
+
+// TestKilledWhilePublishing kills builds with SIGKILL at fifty of their requests. Then
+// gc leaves nothing but finished images, by the ledger of this host or, on another
 // one, by tags alone.
 func TestKilledWhilePublishing(t *testing.T) {
 	need.Slow(t)
 	a := newAccount(t, published, func(c *awstest.Cloud) { c.Latency = 2 * time.Millisecond })
 	a.run("build", "--progress=plain")
-	begin := time.Now()
-	a.run("build", "--progress=plain", "-p", "number=1")
-	whole := time.Since(begin)
-	t.Logf("a build takes %v", whole)
+	whole := a.changes("build", "--progress=plain", "-p", "number=1")
 	const rounds = 50
 	hit, left := 0, 0
 	for round := range rounds {
 		number := strconv.Itoa(2 + round)
-		if a.kill(whole/8+rand.N(whole), "build", "--progress=plain", "-p", "number="+number) {
+		if a.kill(1+round*whole/rounds, "build", "--progress=plain", "-p", "number="+number) {
 			hit++
 		}
 		if a.unfinished() > 0 {
@@ -217,25 +249,59 @@ func TestKilledWhilePublishing(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d builds were killed, %d of them with something begun", hit, rounds, left)
-	if hit < rounds/3 || left < 5 {
+	if hit < rounds*9/10 || left < rounds/3 {
 		t.Errorf("%d builds were killed, %d with something begun: the moments are wrong", hit, left)
 	}
 }
 
-// kill runs bake and kills it with SIGKILL after a while. It reports whether that was
-// before its end.
-func (a *account) kill(after time.Duration, args ...string) bool {
+// changing reports whether a request changes something: the number of the others depends
+// on how long things take.
+func changing(c awstest.Call) bool {
+	for _, reads := range []string{"Describe", "Get", "List"} {
+		if strings.HasPrefix(c.Op, reads) {
+			return false
+		}
+	}
+	return true
+}
+
+// changes runs bake and returns how many of its requests change something.
+func (a *account) changes(args ...string) int {
+	a.Helper()
+	var n atomic.Int32
+	before := a.cloud.SetFault(func(c awstest.Call) *awstest.Fault {
+		if changing(c) {
+			n.Add(1)
+		}
+		return nil
+	})
+	a.run(args...)
+	a.cloud.SetFault(before)
+	a.Logf("bake %s changes something %d times", strings.Join(args, " "), n.Load())
+	return int(n.Load())
+}
+
+// kill runs bake and kills it with SIGKILL at its n-th request that changes something,
+// which is done. It reports whether there was one.
+func (a *account) kill(n int, args ...string) bool {
 	a.Helper()
 	cmd := a.command(args...)
+	started := make(chan struct{})
+	var seen atomic.Int32
+	before := a.cloud.SetFault(func(c awstest.Call) *awstest.Fault {
+		if changing(c) && int(seen.Add(1)) == n {
+			<-started
+			_ = cmd.Process.Kill() // Wait tells
+		}
+		return nil
+	})
 	if err := cmd.Start(); err != nil {
 		a.Fatal(err)
 	}
-	time.Sleep(after)
-	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		a.Fatal(err)
-	}
+	close(started)
 	killed := cmd.Wait() != nil
 	a.cloud.Settle()
+	a.cloud.SetFault(before)
 	return killed
 }
 
@@ -268,14 +334,14 @@ func startMoto(t *testing.T) (address string) {
 	if err != nil {
 		t.Skip("needs the program moto_server: pip install 'moto[server]'")
 	}
-	address = freeAddress(t)
-	host, port, err := net.SplitHostPort(address)
+	said, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(server, "-H", host, "-p", port)
+	cmd := exec.Command(server, "-H", "127.0.0.1", "-p", "0") // it says which one is free
+	cmd.Stdout, cmd.Stderr = w, w
 	ended, err := tool.Start(cmd)
-	if err != nil {
+	if err := errors.Join(err, w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -284,15 +350,15 @@ func startMoto(t *testing.T) (address string) {
 		}
 		<-ended
 	})
-	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			conn.Close()
+	lines := bufio.NewScanner(said)
+	for lines.Scan() {
+		if _, address, ok := strings.Cut(lines.Text(), "Running on http://"); ok {
+			go func() { _, _ = io.Copy(io.Discard, said) }() // so that it never waits for a reader
 			return address
 		}
-		if time.Since(begin) > time.Minute {
-			t.Fatal("moto_server does not listen")
-		}
 	}
+	t.Fatalf("moto_server does not listen: %v", lines.Err())
+	return ""
 }
 
 // TestAgainstMoto publishes an image on moto, which does not tell what snapshots an
@@ -324,17 +390,6 @@ func (a *account) at(url string, args ...string) string {
 		a.Fatalf("bake %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return string(out)
-}
-
-// freeAddress returns an address of the loopback on which nobody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // TestGCOfAnotherAccount has credentials of another account see nothing of what a

@@ -5,11 +5,15 @@ import (
 	"strings"
 	"testing"
 
+	"bake.build/bake/internal/need"
+	"bake.build/bake/internal/testsshd"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/platformtest"
 )
 
 func TestConformance(t *testing.T) {
+	need.Root(t) // not in a check of the suite, which would be of another test
+	need.Tool(t, testsshd.Tools...)
 	dir := t.TempDir()
 	if err := os.Mkdir(dir+"/up", 0o755); err != nil {
 		t.Fatal(err)

@@ -180,6 +180,11 @@ func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out
 	return platforms.Made{Ref: ref}, ctx.Err()
 }
 
+// Describe says more of layers than machines do.
+func (d *driver) Describe(context.Context, platforms.Origin) (platforms.Traits, error) {
+	return platforms.Traits{Arch: "riscv64"}, nil
+}
+
 func (d *driver) Tree(ctx context.Context, chain []platforms.Layer, use func(dir string) error) error {
 	f, err := os.CreateTemp(chain[len(chain)-1].Dir, "tree")
 	if err != nil {
@@ -302,7 +307,8 @@ type exports struct {
 	dir  string
 	made map[string]string // name → key and content
 
-	settled []string // "name passed" or "name failed"
+	settled []string         // "name passed" or "name failed"
+	traits  platforms.Traits // of the layer that was exported last
 }
 
 func (x *exports) Settle(_ context.Context, n *plan.Node, k plan.Key, passed bool) ([]File, error) {
@@ -346,6 +352,7 @@ func (x *exports) Export(ctx context.Context, j Job) ([]File, error) {
 	defer x.mu.Unlock()
 	op := j.Node.Op.(*exportOp)
 	op.Ran.Add(1)
+	x.traits = j.Traits
 	content := j.Chain[len(j.Chain)-1].Ref
 	x.made[op.Name] = j.Key.String() + " " + content
 	if x.dir != "" {

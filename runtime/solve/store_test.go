@@ -204,3 +204,25 @@ func TestDeafStepIsStopped(t *testing.T) {
 		t.Errorf("it took %v", d)
 	}
 }
+
+// TestTraits records what the driver says of a layer, and asks it once more for a layer
+// of which nothing is recorded, as in the store of an earlier bake.
+func TestTraits(t *testing.T) {
+	want := platforms.Traits{Arch: "riscv64"}
+	w := newWorld(t)
+	m := w.step(w.source("base"), "a")
+	w.must(w.export(m, "web"))
+	for k, e := range w.store.layers {
+		if e.Traits != want {
+			t.Errorf("recorded of %s: %+v", e.Name, e.Traits)
+		}
+		old := *e
+		old.Traits = platforms.Traits{}
+		w.store.layers[k] = &old
+	}
+	w.exports.made, w.exports.traits = map[string]string{}, platforms.Traits{}
+	w.must(w.export(m, "web"))
+	if n := w.count("a").Load(); n != 1 || w.exports.traits != want {
+		t.Errorf("a ran %d times, and the artifact is of %+v", n, w.exports.traits)
+	}
+}
