@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/ssh"
 )
 
@@ -171,19 +172,37 @@ func (d *driver) Close() error {
 	for _, id := range ends {
 		errs = append(errs, d.waitGone(ctx, p.region, id))
 	}
-	if err := errors.Join(append(errs, p.end(ctx), d.expireLayers(ctx))...); err != nil {
+	if err := errors.Join(append(errs, p.cleanup.Close(ctx), d.expireLayers(ctx))...); err != nil {
 		return fmt.Errorf("aws: clean up (bake gc does it later): %w", err)
 	}
 	return nil
 }
 
 // resource begins the record of something that is about to be made.
-func (d *driver) resource(ctx context.Context, kind, region, id string) (done func() error, err error) {
+func (d *driver) resource(ctx context.Context, kind, region, id string) (*resource.Record, error) {
 	account, err := d.clients.account(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return d.host.Ledger().Begin(d.record(account, d.host.Ledger().Build(), kind, region, id))
+	return d.ledger().Begin(d.record(account, d.host.Ledger().Build(), kind, region, id))
+}
+
+// ask records something and sends the request that makes it. Where that fails, what it
+// may have made is removed.
+func ask[T any](ctx context.Context, d *driver, kind, region, id string, send func(t *tries) (T, error)) (made T, record *resource.Record, err error) {
+	account, err := d.clients.account(ctx)
+	if err != nil {
+		return made, nil, err
+	}
+	return resource.Make(ctx, d.ledger(), d.record(account, d.host.Ledger().Build(), kind, region, id), func(context.Context) (T, error) {
+		var t tries
+		made, err := send(&t)
+		return made, t.judge(err)
+	})
+}
+
+func (d *driver) ledger() *resource.Ledger {
+	return &resource.Ledger{To: d.host.Ledger(), Collect: d.Collect, Pause: d.pause}
 }
 
 // record is a resource that a build has made. What another build has taken over is

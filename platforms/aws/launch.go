@@ -87,25 +87,19 @@ func (d *driver) launchable(ctx context.Context, b *base, in *ec2.RegisterImageI
 	}
 	token := newToken()
 	name := "bake-" + token
-	done, err := d.resource(ctx, kindLaunch, b.region, name)
-	if err != nil {
-		return "", nil, err
-	}
 	in.Name, in.TagSpecifications = aws.String(name), tagged(d.tags(name, token), types.ResourceTypeImage)
-	var t tries
-	id := ""
-	out, err := c.RegisterImage(ctx, in, t.watch, fresh)
-	if err == nil {
-		id = aws.ToString(out.ImageId)
-	} else if id, err = d.registered(ctx, b.region, name, err); err != nil {
-		err = fmt.Errorf("%s: register the snapshot %s to launch it: %w", b.region, b.snapshot, err)
-		return "", nil, errors.Join(err, d.unmade(ctx, &t, kindLaunch, b.region, name, done))
+	id, record, err := ask(ctx, d, kindLaunch, b.region, name, func(t *tries) (string, error) {
+		out, err := c.RegisterImage(ctx, in, t.watch, fresh)
+		if err == nil {
+			return aws.ToString(out.ImageId), nil
+		}
+		return d.registered(ctx, b.region, name, err)
+	})
+	if err != nil {
+		return "", nil, fmt.Errorf("%s: register the snapshot %s to launch it: %w", b.region, b.snapshot, err)
 	}
 	drop = func(ctx context.Context) error {
-		if err := d.deregister(ctx, image{region: b.region, id: id}, false); err != nil {
-			return err
-		}
-		return done()
+		return record.Remove(ctx, func(ctx context.Context) error { return d.deregister(ctx, image{region: b.region, id: id}, false) })
 	}
 	if _, err := d.waitImage(ctx, b.region, id); err != nil {
 		return "", nil, errors.Join(err, drop(context.WithoutCancel(ctx)))
@@ -150,7 +144,7 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 		return nil, err
 	}
 	m := &machine{d: d, base: *b, token: newToken(), sink: out, life: ctx}
-	if m.done, err = d.resource(ctx, kindInstance, b.region, m.token); err != nil {
+	if m.record, err = d.resource(ctx, kindInstance, b.region, m.token); err != nil {
 		return nil, err
 	}
 	var errs []error
@@ -158,7 +152,7 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 		for _, subnet := range p.subnets {
 			in, err := d.instanceRequest(b, p, ami, m.token, kind, subnet)
 			if err != nil {
-				return nil, errors.Join(err, m.done())
+				return nil, errors.Join(err, m.record.Forget())
 			}
 			var t tries
 			answer, err := c.RunInstances(ctx, in, t.watch, fresh)
@@ -179,7 +173,7 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 			m.say("%v", err)
 		}
 	}
-	return nil, errors.Join(fmt.Errorf("%s: there is no capacity for an instance: give more instance_types", b.region), errors.Join(errs...), m.done())
+	return nil, errors.Join(fmt.Errorf("%s: there is no capacity for an instance: give more instance_types", b.region), errors.Join(errs...), m.record.Forget())
 }
 
 // undoPatience is how long it may take to take back a request that was broken off.
@@ -190,13 +184,13 @@ const undoPatience = time.Minute
 // Where nobody answers, the ledger keeps the record.
 func (m *machine) undo(ctx context.Context, c *ec2.Client, in *ec2.RunInstancesInput, t *tries) error {
 	if !t.lost.Load() {
-		return m.done()
+		return m.record.Forget()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
 	defer cancel()
 	answer, err := c.RunInstances(ctx, in)
 	if err != nil {
-		return m.d.unmade(ctx, t, kindInstance, m.region, m.token, m.done)
+		return m.record.Look(ctx)
 	}
 	m.id = aws.ToString(answer.Instances[0].InstanceId)
 	return m.Close()

@@ -23,6 +23,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/identity"
+	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/ssh"
 	"bake.build/bake/platforms/wait"
 )
@@ -37,7 +38,7 @@ type machine struct {
 	address string
 	ssh     *ssh.Machine // nil until it can be used
 	sink    platforms.Sink
-	done    func() error // forgets the ledger's record
+	record  *resource.Record
 
 	life   context.Context // of the build: waiting for AWS ends with it
 	since  time.Time       // of the work that no layer has
@@ -253,7 +254,7 @@ func (m *machine) save(ctx context.Context, s platforms.State) (ref string, err 
 		return "", fmt.Errorf("take away what was put there for the build: %w", err)
 	}
 	token := newToken()
-	done, err := m.d.resource(ctx, kindSnapshot, m.region, token)
+	record, err := m.d.resource(ctx, kindSnapshot, m.region, token)
 	if err != nil {
 		return "", err
 	}
@@ -266,12 +267,12 @@ func (m *machine) save(ctx context.Context, s platforms.State) (ref string, err 
 	}
 	back := m.bring(context.WithoutCancel(ctx))
 	if err != nil {
-		return "", errors.Join(m.explain(ctx, err), back, m.d.unmade(ctx, &t, kindSnapshot, m.region, token, done))
+		return "", errors.Join(m.explain(ctx, err), back, t.unmade(ctx, record))
 	}
 	if ref == "" {
-		return "", errors.Join(back, m.d.unmade(ctx, &t, kindSnapshot, m.region, token, done))
+		return "", errors.Join(back, t.unmade(ctx, record))
 	}
-	if err := errors.Join(back, done()); err != nil {
+	if err := errors.Join(back, record.Forget()); err != nil {
 		return ref, err
 	}
 	m.since = time.Now()
@@ -464,5 +465,5 @@ func (m *machine) Close() error {
 		return errors.Join(append(errs, err)...)
 	}
 	m.d.ending(m.id)
-	return errors.Join(append(errs, m.done())...)
+	return errors.Join(append(errs, m.record.Forget())...)
 }

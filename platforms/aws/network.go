@@ -17,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"bake.build/bake/platforms/resource"
 )
 
 // A place is where instances of a build run, and what they share.
@@ -26,7 +28,7 @@ type place struct {
 	groups  []string // security groups
 	key     string   // the name of the key pair; "" when user data brings the key
 	token   string   // names what was made for it
-	cleanup []func(context.Context) error
+	cleanup resource.Stack
 }
 
 // sshPort is where instances listen.
@@ -46,19 +48,10 @@ func (d *driver) place(ctx context.Context) (*place, error) {
 	p := &place{region: region, token: newToken()}
 	err = d.furnish(ctx, p)
 	if err != nil {
-		return nil, errors.Join(err, p.end(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, p.cleanup.Close(context.WithoutCancel(ctx)))
 	}
 	d.where = p
 	return p, nil
-}
-
-// end removes what was made, the last first.
-func (p *place) end(ctx context.Context) error {
-	var errs []error
-	for _, f := range slices.Backward(p.cleanup) {
-		errs = append(errs, f(ctx))
-	}
-	return errors.Join(errs...)
 }
 
 func (d *driver) furnish(ctx context.Context, p *place) error {
@@ -144,30 +137,22 @@ func (d *driver) makeGroup(ctx context.Context, p *place, vpc, cidr string) erro
 		return err
 	}
 	name := "bake-" + p.token
-	done, err := d.resource(ctx, kindGroup, p.region, name)
+	id, record, err := ask(ctx, d, kindGroup, p.region, name, func(t *tries) (string, error) {
+		out, err := c.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
+			GroupName: aws.String(name), Description: aws.String("lets bake log in to the instances of one build"), VpcId: aws.String(vpc),
+			TagSpecifications: tagged(d.tags(name, p.token), types.ResourceTypeSecurityGroup),
+		}, t.watch, fresh)
+		if hasCode(err, "InvalidGroup.Duplicate") {
+			return d.groupNamed(ctx, p.region, name, err)
+		} else if err != nil {
+			return "", err
+		}
+		return aws.ToString(out.GroupId), nil
+	})
 	if err != nil {
 		return err
 	}
-	var t tries
-	out, err := c.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
-		GroupName: aws.String(name), Description: aws.String("lets bake log in to the instances of one build"), VpcId: aws.String(vpc),
-		TagSpecifications: tagged(d.tags(name, p.token), types.ResourceTypeSecurityGroup),
-	}, t.watch, fresh)
-	id := ""
-	if hasCode(err, "InvalidGroup.Duplicate") {
-		id, err = d.groupNamed(ctx, p.region, name, err)
-	} else if err == nil {
-		id = aws.ToString(out.GroupId)
-	}
-	if err != nil {
-		return errors.Join(err, d.unmade(ctx, &t, kindGroup, p.region, name, done))
-	}
-	p.cleanup = append(p.cleanup, func(ctx context.Context) error {
-		if err := d.deleteGroup(ctx, p.region, id); err != nil {
-			return err
-		}
-		return done()
-	})
+	p.cleanup.Push(record, func(ctx context.Context) error { return d.deleteGroup(ctx, p.region, id) })
 	p.groups = []string{id}
 	if len(from) == 0 {
 		return nil
@@ -257,24 +242,17 @@ func (d *driver) importKey(ctx context.Context, p *place) error {
 		return err
 	}
 	name := "bake-" + p.token
-	done, err := d.resource(ctx, kindKeyPair, p.region, name)
+	made, record, err := ask(ctx, d, kindKeyPair, p.region, name, func(t *tries) (string, error) {
+		_, err = c.ImportKeyPair(ctx, &ec2.ImportKeyPairInput{
+			KeyName: aws.String(name), PublicKeyMaterial: []byte(key.Authorized()), TagSpecifications: tagged(d.tags(name, p.token), types.ResourceTypeKeyPair),
+		}, t.watch)
+		// A name that nobody else can have given was taken by a try whose answer was lost.
+		return name, unless(err, "InvalidKeyPair.Duplicate")
+	})
 	if err != nil {
 		return err
 	}
-	var t tries
-	_, err = c.ImportKeyPair(ctx, &ec2.ImportKeyPairInput{
-		KeyName: aws.String(name), PublicKeyMaterial: []byte(key.Authorized()), TagSpecifications: tagged(d.tags(name, p.token), types.ResourceTypeKeyPair),
-	}, t.watch)
-	// A name that nobody else can have given was taken by a try whose answer was lost.
-	if err = unless(err, "InvalidKeyPair.Duplicate"); err != nil {
-		return errors.Join(err, d.unmade(ctx, &t, kindKeyPair, p.region, name, done))
-	}
-	p.key = name
-	p.cleanup = append(p.cleanup, func(ctx context.Context) error {
-		if err := d.deleteKeyPair(ctx, p.region, name); err != nil {
-			return err
-		}
-		return done()
-	})
+	p.key = made
+	p.cleanup.Push(record, func(ctx context.Context) error { return d.deleteKeyPair(ctx, p.region, name) })
 	return nil
 }

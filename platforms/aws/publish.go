@@ -316,7 +316,7 @@ func (j *job) adopt(ctx context.Context, i *image) (*image, error) {
 		return nil, nil
 	}
 	j.say("%s: image %s is there already", i.region, i.id)
-	done, err := j.d.resource(ctx, kindImage, i.region, i.name)
+	record, err := j.d.resource(ctx, kindImage, i.region, i.name)
 	if err != nil {
 		return nil, err
 	}
@@ -326,14 +326,14 @@ func (j *job) adopt(ctx context.Context, i *image) (*image, error) {
 	}
 	switch {
 	case err == nil:
-		i.finished = done
+		i.finished = record.Forget
 		return i, nil
 	case errors.Is(err, errImageFailed):
 		j.say("%v: it is removed, and made anew", err)
-		return nil, errors.Join(j.d.deregister(ctx, *i, false), done())
+		return nil, errors.Join(j.d.deregister(ctx, *i, false), record.Forget())
 	case errors.Is(err, wait.ErrGone):
 		j.say("%v: it is made anew", err)
-		return nil, done()
+		return nil, record.Forget()
 	}
 	return nil, err
 }

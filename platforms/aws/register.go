@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/resource"
 )
 
 // make makes the image from the disk.
@@ -25,14 +26,14 @@ func (j *job) make(ctx context.Context, disk string) (*image, error) {
 	if err != nil {
 		return nil, &platforms.OptionError{Err: err}
 	}
-	snapshot, handOn, err := j.upload(ctx, disk, info.Size())
+	snapshot, record, err := j.upload(ctx, disk, info.Size())
 	if err != nil {
 		return nil, err
 	}
 	i, err := j.register(ctx, j.registration(snapshot, size))
 	switch {
 	case err == nil && slices.Contains(i.snapshots, snapshot):
-		return i, handOn()
+		return i, record.Forget()
 	case err != nil && (!refused(err) || ctx.Err() != nil):
 		return nil, err // it may be of an image after all
 	}
@@ -40,7 +41,7 @@ func (j *job) make(ctx context.Context, disk string) (*image, error) {
 	if got, drop := j.d.collectSnapshots(context.WithoutCancel(ctx), j.home, j.token); drop != nil || !got.Removed {
 		return i, errors.Join(err, drop) // the record stays
 	}
-	return i, errors.Join(err, handOn())
+	return i, errors.Join(err, record.Forget())
 }
 
 // register makes the image, or takes over that of another build which was first.
@@ -49,36 +50,36 @@ func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*image,
 	if err != nil {
 		return nil, err
 	}
-	done, err := j.d.resource(ctx, kindImage, j.home, j.name)
+	record, err := j.d.resource(ctx, kindImage, j.home, j.name)
 	if err != nil {
 		return nil, err
 	}
 	var t tries
 	out, err := c.RegisterImage(ctx, in, t.watch, fresh)
 	if err != nil {
-		return j.taken(ctx, j.home, &t, fmt.Errorf("%s: register the image: %w", j.home, err), done)
+		return j.taken(ctx, j.home, &t, fmt.Errorf("%s: register the image: %w", j.home, err), record)
 	}
 	j.say("%s: registered %s as %s", j.home, j.name, aws.ToString(out.ImageId))
-	return j.await(ctx, j.home, aws.ToString(out.ImageId), done)
+	return j.await(ctx, j.home, aws.ToString(out.ImageId), record)
 }
 
 // await waits for an image that this build has made. One that fails is removed: it
 // would stand in the way of the next.
-func (j *job) await(ctx context.Context, region, id string, done func() error) (*image, error) {
+func (j *job) await(ctx context.Context, region, id string, record *resource.Record) (*image, error) {
 	i, err := j.d.waitImage(ctx, region, id)
 	if errors.Is(err, errImageFailed) {
-		return nil, errors.Join(err, j.d.deregister(ctx, i, false), done())
+		return nil, errors.Join(err, j.d.deregister(ctx, i, false), record.Forget())
 	} else if err != nil {
 		return nil, err
 	}
-	i.finished = done
+	i.finished = record.Forget
 	return &i, nil
 }
 
 // taken looks, after a request for an image failed, whether its name is that of an
 // image that another build, or a try of the request whose answer was lost, has made of
 // the same: that one is the image then.
-func (j *job) taken(ctx context.Context, region string, t *tries, failure error, done func() error) (*image, error) {
+func (j *job) taken(ctx context.Context, region string, t *tries, failure error, record *resource.Record) (*image, error) {
 	if ctx.Err() == nil && (hasCode(failure, "InvalidAMIName.Duplicate") || t.lost.Load()) {
 		i, err := j.d.named(ctx, region, j.name)
 		if err != nil {
@@ -86,13 +87,13 @@ func (j *job) taken(ctx context.Context, region string, t *tries, failure error,
 		}
 		if i != nil && i.tags[tagImage] == j.image {
 			if i, err = j.adopt(ctx, i); err != nil || i != nil {
-				return i, errors.Join(err, done())
+				return i, errors.Join(err, record.Forget())
 			}
 		} else if i != nil {
 			failure = fmt.Errorf("the name %s is taken by %s: %w", j.name, i.id, failure)
 		}
 	}
-	return nil, errors.Join(failure, j.d.unmade(ctx, t, kindImage, region, j.name, done))
+	return nil, errors.Join(failure, t.unmade(ctx, record))
 }
 
 // registration is the request that registers a snapshot.
@@ -187,7 +188,7 @@ func (j *job) copyTo(ctx context.Context, region string, from image) (*image, er
 		return nil, err
 	}
 	token := newToken()
-	done, err := j.records(ctx, region, token)
+	record, err := j.record(ctx, region, token)
 	if err != nil {
 		return nil, err
 	}
@@ -205,24 +206,24 @@ func (j *job) copyTo(ctx context.Context, region string, from image) (*image, er
 		return true, nil
 	})
 	if err != nil {
-		return j.taken(ctx, region, &t, err, done)
+		return j.taken(ctx, region, &t, err, record)
 	}
 	j.say("%s: %s is copied to %s", region, from.id, id)
-	return j.await(ctx, region, id, done)
+	return j.await(ctx, region, id, record)
 }
 
-// records begins those of a copy: AWS makes its snapshots some time after the image, and
-// they stay when that goes.
-func (j *job) records(ctx context.Context, region, token string) (done func() error, err error) {
+// record begins the record of a copy, with that of its snapshots: AWS makes them some
+// time after the image, and they stay when that goes.
+func (j *job) record(ctx context.Context, region, token string) (*resource.Record, error) {
 	snapshot, err := j.d.resource(ctx, kindSnapshot, region, token)
 	if err != nil {
 		return nil, err
 	}
 	image, err := j.d.resource(ctx, kindImage, region, j.name)
 	if err != nil {
-		return nil, errors.Join(err, snapshot())
+		return nil, errors.Join(err, snapshot.Forget())
 	}
-	return func() error { return errors.Join(image(), snapshot()) }, nil
+	return image.With(snapshot), nil
 }
 
 // copying is the request that copies the image to another region.

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"bake.build/bake/platforms/resource"
 )
 
 // A request whose answer is lost may have been done, and the SDK sends it once more:
@@ -43,41 +44,20 @@ func refused(err error) bool {
 	return status/100 == 4 || status == http.StatusServiceUnavailable && hasCode(err, "RequestLimitExceeded", "Throttling", "ThrottlingException")
 }
 
-// lookPatience is how long is looked for what a request may have made.
-const lookPatience = time.Minute
+// judge marks a failure after which something may have been made all the same.
+func (t *tries) judge(err error) error {
+	if t.lost.Load() {
+		return resource.Unclear(err)
+	}
+	return err
+}
 
-// lookTimes is how often at least, before it counts as not to be seen.
-const lookTimes = 4
-
-// unmade settles the record of something after the request for it failed. Where AWS has
-// refused, nothing was made. Otherwise it is looked for and removed; where it is not
-// seen the record stays, for gc.
-func (d *driver) unmade(ctx context.Context, t *tries, kind, region, id string, done func() error) error {
-	if !t.lost.Load() {
-		return done()
+// unmade ends the record of something that was not made, as far as can be told.
+func (t *tries) unmade(ctx context.Context, r *resource.Record) error {
+	if t.lost.Load() {
+		return r.Look(ctx)
 	}
-	interrupted := ctx.Err() != nil // the user waits
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookPatience)
-	defer cancel()
-	looks := lookTimes
-	if interrupted {
-		looks = 2
-	}
-	for n, pause := 0, d.pause; n < looks; n, pause = n+1, pause*2 {
-		got, err := d.Collect(ctx, d.record("", d.host.Ledger().Build(), kind, region, id))
-		if err != nil {
-			return err
-		}
-		if got.Removed {
-			return done()
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil
-		}
-	}
-	return nil
+	return r.Forget()
 }
 
 // fresh is an option of requests about what was made just now, which is not known

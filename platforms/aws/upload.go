@@ -17,6 +17,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/ebs"
+	"bake.build/bake/platforms/resource"
 )
 
 // Files of an artifact in a region, in a directory of its own.
@@ -27,8 +28,8 @@ const (
 )
 
 // upload writes the disk into a snapshot, which is complete when it returns.
-// handOn forgets the ledger's record of the snapshot, once an image has it.
-func (j *job) upload(ctx context.Context, disk string, size int64) (snapshot string, handOn func() error, err error) {
+// The record of the snapshot is to be forgotten once an image has it.
+func (j *job) upload(ctx context.Context, disk string, size int64) (snapshot string, record *resource.Record, err error) {
 	dir, err := j.dir(ctx)
 	if err != nil {
 		return "", nil, err
@@ -38,23 +39,23 @@ func (j *job) upload(ctx context.Context, disk string, size int64) (snapshot str
 		return "", nil, fmt.Errorf("wait for another upload of %s: %w", j.p.Name, err)
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	snapshot, handOn, err = j.uploadIn(ctx, disk, size, dir)
+	snapshot, record, err = j.uploadIn(ctx, disk, size, dir)
 	if errors.Is(err, errParent) {
 		// Such as where the account encrypts by default now, and the parent is not.
 		j.say("%v: all is sent", err)
 		if err := os.Remove(filepath.Join(dir, lastName)); err != nil {
 			return "", nil, err
 		}
-		snapshot, handOn, err = j.uploadIn(ctx, disk, size, dir)
+		snapshot, record, err = j.uploadIn(ctx, disk, size, dir)
 	}
-	return snapshot, handOn, err
+	return snapshot, record, err
 }
 
 // errParent is a refusal of a snapshot on top of another one.
 var errParent = errors.New("the last snapshot cannot be the parent of the new one")
 
 // uploadIn is upload, with the directory of the artifact locked.
-func (j *job) uploadIn(ctx context.Context, disk string, size int64, dir string) (snapshot string, handOn func() error, err error) {
+func (j *job) uploadIn(ctx context.Context, disk string, size int64, dir string) (snapshot string, record *resource.Record, err error) {
 	u := &ebs.Upload{
 		Size: size, Tags: j.tags(), Description: j.name,
 		Encrypted: j.o.Encrypted || len(j.o.KMSKeys) > 0, KMSKey: j.o.KMSKeys[j.home],
@@ -76,21 +77,21 @@ func (j *job) uploadIn(ctx context.Context, disk string, size int64, dir string)
 	defer func() { err = errors.Join(err, u.Journal.Close()) }()
 	j.token = u.Journal.Token()
 	u.Tags[tagToken] = j.token
-	if handOn, err = j.d.resource(ctx, kindSnapshot, j.home, u.Journal.Token()); err != nil {
+	if record, err = j.d.resource(ctx, kindSnapshot, j.home, u.Journal.Token()); err != nil {
 		return "", nil, err
 	}
 	snapshot, err = j.send(ctx, u, disk, dir)
 	if u.Parent != "" && u.Journal.Snapshot() == "" && hasCode(err, "ValidationException") {
-		err = errors.Join(fmt.Errorf("%w: %w", errParent, err), u.Journal.Remove(), handOn())
+		err = errors.Join(fmt.Errorf("%w: %w", errParent, err), u.Journal.Remove(), record.Forget())
 		return "", nil, err
 	}
 	if err == nil {
 		err = u.Journal.Remove()
 	}
 	if err != nil {
-		return "", nil, j.brokenOff(ctx, u, err, handOn)
+		return "", nil, j.brokenOff(ctx, u, err, record)
 	}
-	return snapshot, handOn, nil
+	return snapshot, record, nil
 }
 
 func (j *job) send(ctx context.Context, u *ebs.Upload, disk, dir string) (snapshot string, err error) {
@@ -123,19 +124,19 @@ func (j *job) send(ctx context.Context, u *ebs.Upload, disk, dir string) (snapsh
 // a refusal it is deleted. Otherwise, when the connection or the user broke it
 // off, the next build goes on with it; the record of it stays, and gc deletes it
 // if there is no next build.
-func (j *job) brokenOff(ctx context.Context, u *ebs.Upload, failure error, forget func() error) error {
+func (j *job) brokenOff(ctx context.Context, u *ebs.Upload, failure error, record *resource.Record) error {
 	if ctx.Err() != nil || !ebs.IsFinal(failure) && !errors.Is(failure, errSnapshotFailed) {
 		return failure
 	}
 	if u.Journal.Snapshot() == "" {
-		return errors.Join(failure, u.Journal.Remove(), forget())
+		return errors.Join(failure, u.Journal.Remove(), record.Forget())
 	}
 	tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	if err := j.d.deleteSnapshot(tidy, j.home, u.Journal.Snapshot()); err != nil {
 		return errors.Join(failure, err) // it stays in the ledger
 	}
-	return errors.Join(failure, u.Journal.Remove(), forget())
+	return errors.Join(failure, u.Journal.Remove(), record.Forget())
 }
 
 // dir returns the directory in which the artifact's uploads to the account and the

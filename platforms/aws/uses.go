@@ -220,7 +220,7 @@ func (j *job) retireOne(ctx context.Context, i image, use string) (err error) {
 		j.say("%s: %s (%s) is older than the %d that are kept, and in use by %s", i.region, i.name, i.id, j.o.Keep, use)
 		return nil
 	}
-	done, err := j.d.recordSnapshots(ctx, i)
+	forget, err := j.d.recordSnapshots(ctx, i)
 	if err != nil {
 		return err
 	}
@@ -228,22 +228,22 @@ func (j *job) retireOne(ctx context.Context, i image, use string) (err error) {
 	switch {
 	case hasCode(err, "OperationNotPermitted"):
 		j.say("%s: %s (%s) is older than the %d that are kept, and protected", i.region, i.name, i.id, j.o.Keep)
-		return done()
+		return forget()
 	case err != nil:
 		return err
 	}
 	j.say("%s: deregistered %s (%s)", i.region, i.name, i.id)
-	return done()
+	return forget()
 }
 
 // recordSnapshots records the snapshots of an image that is about to go: without it
 // nothing else would lead to them.
-func (d *driver) recordSnapshots(ctx context.Context, i image) (done func() error, err error) {
+func (d *driver) recordSnapshots(ctx context.Context, i image) (forget func() error, err error) {
 	token := newToken()
 	if len(i.snapshots) == 0 {
 		return func() error { return nil }, nil
 	}
-	forget, err := d.resource(ctx, kindSnapshot, i.region, token)
+	record, err := d.resource(ctx, kindSnapshot, i.region, token)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +252,7 @@ func (d *driver) recordSnapshots(ctx context.Context, i image) (done func() erro
 		_, err = c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: i.snapshots, Tags: ec2Tags(map[string]string{tagToken: token})})
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: mark the snapshots of %s: %w", i.region, i.id, err), forget())
+		return nil, errors.Join(fmt.Errorf("%s: mark the snapshots of %s: %w", i.region, i.id, err), record.Forget())
 	}
-	return forget, nil
+	return record.Forget, nil
 }

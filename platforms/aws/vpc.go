@@ -29,25 +29,23 @@ func (d *driver) makeVPC(ctx context.Context, p *place) (vpc string, err error) 
 	}
 	token := newToken()
 	tags := d.tags("bake-"+token, token)
-	done, err := d.resource(ctx, kindVPC, p.region, token)
+	several := false // each try may have made one
+	vpc, record, err := ask(ctx, d, kindVPC, p.region, token, func(t *tries) (string, error) {
+		out, err := c.CreateVpc(ctx, &ec2.CreateVpcInput{CidrBlock: aws.String(vpcAddresses), TagSpecifications: tagged(tags, types.ResourceTypeVpc)}, t.watch)
+		if several = t.lost.Load(); err != nil {
+			return "", fmt.Errorf("the account has no default VPC, and making one for the build fails (or say where instances run with aws(subnet = \"…\")): %w", err)
+		}
+		return aws.ToString(out.Vpc.VpcId), nil
+	})
 	if err != nil {
 		return "", err
 	}
-	var t tries
-	out, err := c.CreateVpc(ctx, &ec2.CreateVpcInput{CidrBlock: aws.String(vpcAddresses), TagSpecifications: tagged(tags, types.ResourceTypeVpc)}, t.watch)
-	if err != nil {
-		return "", errors.Join(fmt.Errorf("the account has no default VPC, and making one for the build fails (or say where instances run with aws(subnet = \"…\")): %w", err), d.unmade(ctx, &t, kindVPC, p.region, token, done))
-	}
-	vpc = aws.ToString(out.Vpc.VpcId)
-	p.cleanup = append(p.cleanup, func(ctx context.Context) error {
+	p.cleanup.Push(record, func(ctx context.Context) error {
 		err := d.deleteVPC(ctx, p.region, vpc, token)
-		if err == nil && t.lost.Load() { // each try may have made one
+		if err == nil && several {
 			_, err = d.collectVPC(ctx, p.region, token)
 		}
-		if err != nil {
-			return err
-		}
-		return done()
+		return err
 	})
 	return vpc, d.furnishVPC(ctx, c, vpc, tags)
 }
