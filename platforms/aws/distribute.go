@@ -71,7 +71,7 @@ func (d *driver) as(role string) (*driver, error) {
 }
 
 // distribute copies the finished images, by region, to the other accounts.
-func (j *job) distribute(ctx context.Context, images map[string]*image) (found []platforms.Registered, err error) {
+func (j *job) distribute(ctx context.Context, images map[string]image) (found []platforms.Registered, err error) {
 	others, err := j.elsewhere(ctx)
 	if err != nil {
 		return nil, err
@@ -87,28 +87,11 @@ func (j *job) distribute(ctx context.Context, images map[string]*image) (found [
 }
 
 // receive copies images of another account into the job's, region by region.
-func (j *job) receive(ctx context.Context, images map[string]*image) ([]platforms.Registered, error) {
-	there, err := j.existing(ctx)
+func (j *job) receive(ctx context.Context, images map[string]image) ([]platforms.Registered, error) {
+	life := j.life()
+	own, found, err := life.Receive(ctx, images)
 	if err != nil {
 		return nil, err
 	}
-	regions := j.regions()
-	list := make([]platforms.Registered, len(regions))
-	err = j.each(ctx, regions, func(ctx context.Context, n int, region string) error {
-		i, err := j.adopt(ctx, there[region])
-		if err == nil && i == nil {
-			i, err = j.copyTo(ctx, region, *images[region])
-		}
-		if err == nil {
-			err = j.finish(ctx, i)
-		}
-		if err == nil {
-			list[n] = platforms.Registered{ID: i.id, Place: j.place + region, Name: i.name}
-		}
-		return err
-	})
-	if err == nil && j.o.Keep > 0 {
-		err = j.each(ctx, regions, func(ctx context.Context, _ int, region string) error { return j.retire(ctx, region) })
-	}
-	return list, err
+	return found, life.Retain(ctx, own)
 }

@@ -12,11 +12,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"bake.build/bake/platforms/publish"
 )
 
-// finish gives an available image all that can be changed of it, and then the tag
-// that says so.
-func (j *job) finish(ctx context.Context, i *image) error {
+// Change implements publish.Images.
+func (j *job) Change(ctx context.Context, i image) error {
 	c, err := j.d.clients.ec2(ctx, i.region)
 	if err != nil {
 		return err
@@ -52,10 +53,40 @@ func (j *job) finish(ctx context.Context, i *image) error {
 			return fail("set the parameter "+j.o.SSMParameter, err)
 		}
 	}
-	if _, err := c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{i.id}, Tags: ec2Tags(map[string]string{tagReady: j.p.Key})}, fresh); err != nil {
-		return fail("tag it", err)
+	return nil
+}
+
+// Mark implements publish.Images.
+func (j *job) Mark(ctx context.Context, i image, marks map[string]string) error {
+	c, err := j.d.clients.ec2(ctx, i.region)
+	if err != nil {
+		return err
 	}
-	return i.finished()
+	if _, err := c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{i.id}, Tags: ec2Tags(marks)}, fresh); err != nil {
+		return fmt.Errorf("%s: %s: tag it: %w", i.region, i.id, err)
+	}
+	return nil
+}
+
+// Delete implements publish.Images.
+func (j *job) Delete(ctx context.Context, i image) error { return j.d.deregister(ctx, i, false) }
+
+// Find implements publish.Images.
+func (j *job) Find(ctx context.Context, region string, q publish.Query) ([]image, error) {
+	if q.ID != "" {
+		ami, err := j.d.ami(ctx, region, q.ID)
+		if err != nil || ami == nil {
+			return nil, err
+		}
+		return []image{imageOf(region, *ami)}, nil
+	}
+	var filters []types.Filter
+	for name, value := range map[string]string{"name": q.Name, "tag:" + tagName: q.Artifact, "tag:" + tagOurs: q.Project} {
+		if value != "" {
+			filters = append(filters, filter(name, value))
+		}
+	}
+	return j.d.findImages(ctx, region, filters...)
 }
 
 // soon is a time that AWS, which takes no past one, still takes as a future one.
@@ -63,7 +94,7 @@ const soon = 2 * time.Minute
 
 // deprecate sets the time from which an image counts as deprecated. For one that is
 // older than that, this is now.
-func (j *job) deprecate(ctx context.Context, c *ec2.Client, i *image, after time.Duration) error {
+func (j *job) deprecate(ctx context.Context, c *ec2.Client, i image, after time.Duration) error {
 	from := i.created
 	if from.IsZero() {
 		from = time.Now()
@@ -82,7 +113,7 @@ func (j *job) deprecate(ctx context.Context, c *ec2.Client, i *image, after time
 // shareSnapshots makes those and only those that the definition names able to make
 // volumes of the image's snapshots. Those of an image that never had such users are not
 // asked for.
-func (j *job) shareSnapshots(ctx context.Context, c *ec2.Client, i *image) error {
+func (j *job) shareSnapshots(ctx context.Context, c *ec2.Client, i image) error {
 	users := append(j.accounts(), j.o.SnapshotUsers...)
 	if len(users) == 0 && i.tags[tagShared] == "" {
 		return nil
@@ -133,7 +164,7 @@ const everybody = "all"
 
 // share makes those and only those that the definition names able to launch the
 // image.
-func (j *job) share(ctx context.Context, c *ec2.Client, i *image) error {
+func (j *job) share(ctx context.Context, c *ec2.Client, i image) error {
 	out, err := c.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: &i.id, Attribute: types.ImageAttributeNameLaunchPermission}, fresh)
 	if err != nil {
 		return err
@@ -182,7 +213,7 @@ func permissions(list, besides []string) []types.LaunchPermission {
 }
 
 // setParameter makes the SSM parameter name the image.
-func (j *job) setParameter(ctx context.Context, i *image) error {
+func (j *job) setParameter(ctx context.Context, i image) error {
 	c, err := j.d.clients.ssm(ctx, i.region)
 	if err != nil {
 		return err
@@ -192,14 +223,6 @@ func (j *job) setParameter(ctx context.Context, i *image) error {
 		DataType: aws.String("aws:ec2:image"), Overwrite: aws.Bool(true),
 	})
 	return err
-}
-
-// retired returns those of an artifact's finished images that a retention rule ends: all
-// but the newest ones, of which the current one counts as the newest.
-func retired(images []image, current string, keep int) []image {
-	others := slices.DeleteFunc(images, func(i image) bool { return i.tags[tagReady] == "" || i.tags[tagImage] == current })
-	slices.SortStableFunc(others, func(a, b image) int { return b.created.Compare(a.created) })
-	return others[min(len(others), keep-1):]
 }
 
 // deregister removes an image and its snapshots. Those that are layers go with it

@@ -14,23 +14,24 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 
+	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/wait"
 )
 
 // Tags of what bake makes.
 const (
-	tagOurs   = "bake:project" // whose it is; see platforms.Ledger
-	tagName   = "bake:name"    // the artifact
-	tagImage  = "bake:image"   // what names the image; see Publication.imageKey
-	tagBuild  = "bake:build"   // the build that made it, or took it over
-	tagToken  = "bake:token"   // what is made once is found by it
-	tagReady  = "bake:ready"   // the key, once all is done that the definition asks for
-	tagShared = "bake:shared"  // others may use, or could use, the snapshots
-	tagOrigin = "bake:origin"  // the AMI that the layers of an image began on
-	tagBegun  = "bake:begun"   // the time, of what AWS keeps no time of
-	tagKey    = "bake:key"     // of a layer, in hex
-	tagUsed   = "bake:used"    // the time at which a layer was last used
-	tagFacts  = "bake:facts"   // of a layer that is a snapshot
+	tagOurs   = publish.Project
+	tagName   = publish.Artifact
+	tagImage  = publish.Identity // see Publication.imageKey
+	tagBuild  = publish.Build
+	tagReady  = publish.Ready
+	tagToken  = "bake:token"  // what is made once is found by it
+	tagShared = "bake:shared" // others may use, or could use, the snapshots
+	tagOrigin = "bake:origin" // the AMI that the layers of an image began on
+	tagBegun  = "bake:begun"  // the time, of what AWS keeps no time of
+	tagKey    = "bake:key"    // of a layer, in hex
+	tagUsed   = "bake:used"   // the time at which a layer was last used
+	tagFacts  = "bake:facts"  // of a layer that is a snapshot
 )
 
 // An image is an AMI with what is known of it.
@@ -40,12 +41,21 @@ type image struct {
 	created          time.Time
 	deprecated       time.Time // zero for never
 	available        bool
+	failed           string // why it will never be available, or ""
 	snapshots        []string
-
-	finished func() error // forgets the ledger's record of it
 }
 
-func (i image) ready(key string) bool { return i.available && i.tags[tagReady] == key }
+// Facts implements publish.Image.
+func (i image) Facts() publish.Facts {
+	f := publish.Facts{ID: i.id, Name: i.name, Place: i.region, Created: i.created, Marks: i.tags, Why: i.failed}
+	switch {
+	case i.available:
+		f.State = publish.Available
+	case i.failed != "":
+		f.State = publish.Failed
+	}
+	return f
+}
 
 func imageOf(region string, ami types.Image) image {
 	i := image{
@@ -54,6 +64,14 @@ func imageOf(region string, ami types.Image) image {
 	}
 	i.created, _ = time.Parse(time.RFC3339, aws.ToString(ami.CreationDate))       // none counts as the oldest
 	i.deprecated, _ = time.Parse(time.RFC3339, aws.ToString(ami.DeprecationTime)) // nor is one that is not set told
+	switch ami.State {
+	case types.ImageStateFailed, types.ImageStateError, types.ImageStateInvalid, types.ImageStateDeregistered:
+		why := "no reason is given"
+		if ami.StateReason != nil {
+			why = aws.ToString(ami.StateReason.Message)
+		}
+		i.failed = fmt.Sprintf("AWS could not make it: it is in the state %s: %s", ami.State, why)
+	}
 	for _, m := range ami.BlockDeviceMappings {
 		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
 			i.snapshots = append(i.snapshots, *m.Ebs.SnapshotId)
@@ -139,8 +157,6 @@ const (
 // some minutes, before it counts as gone.
 const unseenMost = 20
 
-var errImageFailed = errors.New("AWS could not make it")
-
 // waitImage waits until an image is available.
 func (d *driver) waitImage(ctx context.Context, region, id string) (image, error) {
 	c, err := d.clients.ec2(ctx, region)
@@ -156,13 +172,8 @@ func (d *driver) waitImage(ctx context.Context, region, id string) (image, error
 			return false, err
 		}
 		got = imageOf(region, out.Images[0])
-		switch out.Images[0].State {
-		case types.ImageStateFailed, types.ImageStateError, types.ImageStateInvalid, types.ImageStateDeregistered:
-			why := "no reason is given"
-			if r := out.Images[0].StateReason; r != nil {
-				why = aws.ToString(r.Message)
-			}
-			return false, fmt.Errorf("%w: it is in the state %s: %s", errImageFailed, out.Images[0].State, why)
+		if got.failed != "" {
+			return false, errors.New(got.failed)
 		}
 		return got.available, nil
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/publish"
 )
 
 // PublishLayer implements platforms.LayerPublisher: a snapshot is registered as it
@@ -27,7 +28,7 @@ func (d *driver) PublishLayer(ctx context.Context, p platforms.Publication, laye
 	if err != nil {
 		return nil, err
 	}
-	return j.publish(ctx, func() (*image, error) { return j.ofLayer(ctx, b) })
+	return j.publish(ctx, func(ctx context.Context) (*publish.Held[image], error) { return j.ofLayer(ctx, b) })
 }
 
 // takeTags has the image bear the AMI that its layers began on, and such tags of it as
@@ -64,7 +65,7 @@ func (j *job) takeTags(ctx context.Context, b *base) error {
 }
 
 // ofLayer makes the image from a layer.
-func (j *job) ofLayer(ctx context.Context, b *base) (_ *image, err error) {
+func (j *job) ofLayer(ctx context.Context, b *base) (_ *publish.Held[image], err error) {
 	if b.ami != "" {
 		return j.ofImage(ctx, b)
 	}
@@ -94,7 +95,7 @@ func (j *job) ofLayer(ctx context.Context, b *base) (_ *image, err error) {
 
 // ofImage makes the image from a layer that is an AMI, whose product codes only a
 // copy keeps.
-func (j *job) ofImage(ctx context.Context, b *base) (*image, error) {
+func (j *job) ofImage(ctx context.Context, b *base) (*publish.Held[image], error) {
 	if what := j.notCopied(); what != "" {
 		return nil, &platforms.OptionError{Err: fmt.Errorf("%s: the image is a copy of %s, which keeps its product codes and volumes and says that itself", what, b.ami)}
 	}
@@ -106,9 +107,9 @@ func (j *job) ofImage(ctx context.Context, b *base) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = c.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: &i.id, ImdsSupport: &types.AttributeValue{Value: aws.String(string(types.ImdsSupportValuesV20))}})
+	_, err = c.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: &i.Image.id, ImdsSupport: &types.AttributeValue{Value: aws.String(string(types.ImdsSupportValuesV20))}})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s: require version 2 of the metadata service: %w", j.home, i.id, err)
+		return nil, fmt.Errorf("%s: %s: require version 2 of the metadata service: %w", j.home, i.Image.id, err)
 	}
 	return i, nil
 }

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"golang.org/x/sync/errgroup"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/publish"
+	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/wait"
 )
 
@@ -92,19 +93,8 @@ func (d *driver) Published(ctx context.Context, p platforms.Publication) (found 
 
 // published is Published in the job's account and those that it copies to.
 func (j *job) published(ctx context.Context) (found []platforms.Registered, why string, err error) {
-	images, err := j.existing(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	for _, region := range j.regions() {
-		i := images[region]
-		switch {
-		case i == nil:
-			return nil, fmt.Sprintf("no image %s in %s", j.name, j.place+region), nil
-		case !i.ready(j.p.Key):
-			return nil, fmt.Sprintf("image %s in %s is not finished", i.id, j.place+region), nil
-		}
-		found = append(found, platforms.Registered{ID: i.id, Place: j.place + region, Name: j.name})
+	if found, why, err = j.life().Published(ctx); err != nil || why != "" {
+		return nil, why, err
 	}
 	others, err := j.elsewhere(ctx)
 	if err != nil {
@@ -120,30 +110,16 @@ func (j *job) published(ctx context.Context) (found []platforms.Registered, why 
 	return found, "", nil
 }
 
-// existing returns the images of the name, by region.
-func (j *job) existing(ctx context.Context) (map[string]*image, error) {
-	regions := j.regions()
-	found := make([]*image, len(regions))
-	err := j.each(ctx, regions, func(ctx context.Context, n int, region string) (err error) {
-		found[n], err = j.d.named(ctx, region, j.name)
-		if err == nil && found[n] != nil && found[n].tags[tagImage] != j.image {
-			err = fmt.Errorf("%s: the name %s is taken by the image %s, which is another one%s", region, j.name, found[n].id, j.whose(found[n]))
-		}
-		return err
-	})
-	images := make(map[string]*image)
-	for n, region := range regions {
-		images[region] = found[n]
+// life is that of the job's image in its account.
+func (j *job) life() *publish.Life[image] {
+	return &publish.Life[image]{
+		Images: j, Retainer: j, Places: j.regions(), Prefix: j.place, AtOnce: maxRegions,
+		Name: j.name, Artifact: j.p.Name, Identity: j.image, Key: j.p.Key, Keep: j.o.Keep, Ledger: j.d.host.Ledger(), Say: j.say,
+		Record: func(ctx context.Context, i image) (*resource.Record, error) {
+			return j.d.resource(ctx, kindImage, i.region, i.name)
+		},
+		Loop: func(what string) wait.Loop { return j.d.loop(what, imagePatience, unseenMost) },
 	}
-	return images, err
-}
-
-// whose says which other project an image belongs to.
-func (j *job) whose(i *image) string {
-	if p := i.tags[tagOurs]; p != "" && p != j.d.host.Ledger().Project() {
-		return ", of the project " + p
-	}
-	return ""
 }
 
 // each calls do for all regions at once.
@@ -176,7 +152,7 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 			return fmt.Errorf("regions: the region %s is not enabled for this account", region)
 		}
 	}
-	if _, err := j.existing(ctx); err != nil {
+	if _, err := j.life().Existing(ctx); err != nil {
 		return err
 	}
 	for _, region := range slices.Sorted(maps.Keys(j.o.KMSKeys)) {
@@ -193,7 +169,7 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 	others, err := j.elsewhere(ctx)
 	for _, other := range others {
 		if err == nil {
-			_, err = other.existing(ctx)
+			_, err = other.life().Existing(ctx)
 		}
 	}
 	return err
@@ -254,47 +230,14 @@ func (d *driver) Publish(ctx context.Context, p platforms.Publication, disk stri
 	if len(j.o.OriginTags) > 0 {
 		return nil, &platforms.OptionError{Err: errors.New("origin_tags: the layer does not begin on an AMI")}
 	}
-	return j.publish(ctx, func() (*image, error) { return j.make(ctx, disk) })
+	return j.publish(ctx, func(ctx context.Context) (*publish.Held[image], error) { return j.make(ctx, disk) })
 }
 
-// publish registers the image in all regions. first makes it in the platform's own
-// region.
-func (j *job) publish(ctx context.Context, first func() (*image, error)) ([]platforms.Registered, error) {
-	images, err := j.existing(ctx)
-	if err != nil {
-		return nil, err
-	}
-	own, err := j.adopt(ctx, images[j.home])
-	if err == nil && own == nil {
-		own, err = first()
-	}
-	if err != nil {
-		return nil, err
-	}
-	regions := j.regions()
-	found := make([]platforms.Registered, len(regions))
-	var mu sync.Mutex
-	err = j.each(ctx, regions, func(ctx context.Context, n int, region string) error {
-		mu.Lock()
-		there := images[region]
-		mu.Unlock()
-		i, err := own, error(nil)
-		if region != j.home {
-			if i, err = j.adopt(ctx, there); err == nil && i == nil {
-				i, err = j.copyTo(ctx, region, *own)
-			}
-		}
-		if err == nil {
-			err = j.finish(ctx, i)
-		}
-		if err != nil {
-			return err
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		images[region], found[n] = i, platforms.Registered{ID: i.id, Place: region, Name: i.name}
-		return nil
-	})
+// publish registers the image in all regions and accounts. first makes it in the
+// platform's own region.
+func (j *job) publish(ctx context.Context, first func(context.Context) (*publish.Held[image], error)) ([]platforms.Registered, error) {
+	life := j.life()
+	images, found, err := life.Publish(ctx, first)
 	if err != nil {
 		return nil, err
 	}
@@ -302,54 +245,7 @@ func (j *job) publish(ctx context.Context, first func() (*image, error)) ([]plat
 	if err != nil {
 		return nil, err
 	}
-	found = append(found, more...)
-	if j.o.Keep > 0 {
-		err = j.each(ctx, regions, func(ctx context.Context, _ int, region string) error { return j.retire(ctx, region) })
-	}
-	return found, err
-}
-
-// adopt takes over an image that another build has made or begun. It returns nil where
-// there is none to be had: one whose making failed is removed.
-func (j *job) adopt(ctx context.Context, i *image) (*image, error) {
-	if i == nil {
-		return nil, nil
-	}
-	j.say("%s: image %s is there already", i.region, i.id)
-	record, err := j.d.resource(ctx, kindImage, i.region, i.name)
-	if err != nil {
-		return nil, err
-	}
-	err = j.takeOver(ctx, i)
-	if err == nil {
-		*i, err = j.d.waitImage(ctx, i.region, i.id)
-	}
-	switch {
-	case err == nil:
-		i.finished = record.Forget
-		return i, nil
-	case errors.Is(err, errImageFailed):
-		j.say("%v: it is removed, and made anew", err)
-		return nil, errors.Join(j.d.deregister(ctx, *i, false), record.Forget())
-	case errors.Is(err, wait.ErrGone):
-		j.say("%v: it is made anew", err)
-		return nil, record.Forget()
-	}
-	return nil, err
-}
-
-// takeOver says on an image that it is this build's from now on, so that who cleans up
-// after the build that began it leaves it alone.
-func (j *job) takeOver(ctx context.Context, i *image) error {
-	c, err := j.d.clients.ec2(ctx, i.region)
-	if err != nil {
-		return err
-	}
-	_, err = c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{i.id}, Tags: ec2Tags(map[string]string{tagBuild: j.d.host.Ledger().Build()})})
-	if err != nil {
-		return fmt.Errorf("%s: take over the image %s: %w", i.region, i.id, err)
-	}
-	return nil
+	return append(found, more...), life.Retain(ctx, images)
 }
 
 func (j *job) say(format string, args ...any) {

@@ -13,11 +13,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/resource"
 )
 
 // make makes the image from the disk.
-func (j *job) make(ctx context.Context, disk string) (*image, error) {
+func (j *job) make(ctx context.Context, disk string) (*publish.Held[image], error) {
 	info, err := os.Stat(disk)
 	if err != nil {
 		return nil, err
@@ -32,7 +33,7 @@ func (j *job) make(ctx context.Context, disk string) (*image, error) {
 	}
 	i, err := j.register(ctx, j.registration(snapshot, size))
 	switch {
-	case err == nil && slices.Contains(i.snapshots, snapshot):
+	case err == nil && slices.Contains(i.Image.snapshots, snapshot):
 		return i, record.Forget()
 	case err != nil && (!refused(err) || ctx.Err() != nil):
 		return nil, err // it may be of an image after all
@@ -45,7 +46,7 @@ func (j *job) make(ctx context.Context, disk string) (*image, error) {
 }
 
 // register makes the image, or takes over that of another build which was first.
-func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*image, error) {
+func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*publish.Held[image], error) {
 	c, err := j.d.clients.ec2(ctx, j.home)
 	if err != nil {
 		return nil, err
@@ -57,43 +58,18 @@ func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*image,
 	var t tries
 	out, err := c.RegisterImage(ctx, in, t.watch, fresh)
 	if err != nil {
-		return j.taken(ctx, j.home, &t, fmt.Errorf("%s: register the image: %w", j.home, err), record)
+		return j.life().Created(ctx, j.home, "", record, j.asked(&t, fmt.Errorf("%s: register the image: %w", j.home, err)))
 	}
 	j.say("%s: registered %s as %s", j.home, j.name, aws.ToString(out.ImageId))
-	return j.await(ctx, j.home, aws.ToString(out.ImageId), record)
+	return j.life().Created(ctx, j.home, aws.ToString(out.ImageId), record, nil)
 }
 
-// await waits for an image that this build has made. One that fails is removed: it
-// would stand in the way of the next.
-func (j *job) await(ctx context.Context, region, id string, record *resource.Record) (*image, error) {
-	i, err := j.d.waitImage(ctx, region, id)
-	if errors.Is(err, errImageFailed) {
-		return nil, errors.Join(err, j.d.deregister(ctx, i, false), record.Forget())
-	} else if err != nil {
-		return nil, err
+// asked says of the failure of a request for an image what is to be made of it.
+func (j *job) asked(t *tries, err error) error {
+	if hasCode(err, "InvalidAMIName.Duplicate") {
+		err = fmt.Errorf("%w: %w", publish.ErrTaken, err)
 	}
-	i.finished = record.Forget
-	return &i, nil
-}
-
-// taken looks, after a request for an image failed, whether its name is that of an
-// image that another build, or a try of the request whose answer was lost, has made of
-// the same: that one is the image then.
-func (j *job) taken(ctx context.Context, region string, t *tries, failure error, record *resource.Record) (*image, error) {
-	if ctx.Err() == nil && (hasCode(failure, "InvalidAMIName.Duplicate") || t.lost.Load()) {
-		i, err := j.d.named(ctx, region, j.name)
-		if err != nil {
-			return nil, errors.Join(failure, err)
-		}
-		if i != nil && i.tags[tagImage] == j.image {
-			if i, err = j.adopt(ctx, i); err != nil || i != nil {
-				return i, errors.Join(err, record.Forget())
-			}
-		} else if i != nil {
-			failure = fmt.Errorf("the name %s is taken by %s: %w", j.name, i.id, failure)
-		}
-	}
-	return nil, errors.Join(failure, t.unmade(ctx, record))
+	return t.judge(err)
 }
 
 // registration is the request that registers a snapshot.
@@ -176,23 +152,28 @@ func (d *driver) slot(ctx context.Context, region string) (free func(), err erro
 	}
 }
 
-// copyTo has AWS copy an image to a region, under the image's name.
-func (j *job) copyTo(ctx context.Context, region string, from image) (*image, error) {
+// copyTo has AWS copy an image to a region, under the image's name, and waits for it.
+func (j *job) copyTo(ctx context.Context, region string, from image) (*publish.Held[image], error) {
+	id, record, err := j.Copy(ctx, from, region)
+	return j.life().Created(ctx, region, id, record, err)
+}
+
+// Copy implements publish.Images.
+func (j *job) Copy(ctx context.Context, from image, region string) (id string, record *resource.Record, err error) {
 	free, err := j.d.slot(ctx, region)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	defer free()
 	c, err := j.d.clients.ec2(ctx, region)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	token := newToken()
-	record, err := j.record(ctx, region, token)
-	if err != nil {
-		return nil, err
+	if record, err = j.record(ctx, region, token); err != nil {
+		return "", nil, err
 	}
-	id, in := "", j.copying(region, from, token)
+	in := j.copying(region, from, token)
 	var t tries
 	err = j.d.loop(region+": copy the image", imagePatience, 0).Until(ctx, func(ctx context.Context) (bool, error) {
 		out, err := c.CopyImage(ctx, in, t.watch, fresh)
@@ -206,10 +187,10 @@ func (j *job) copyTo(ctx context.Context, region string, from image) (*image, er
 		return true, nil
 	})
 	if err != nil {
-		return j.taken(ctx, region, &t, err, record)
+		return "", record, j.asked(&t, err)
 	}
 	j.say("%s: %s is copied to %s", region, from.id, id)
-	return j.await(ctx, region, id, record)
+	return id, record, nil
 }
 
 // record begins the record of a copy, with that of its snapshots: AWS makes them some

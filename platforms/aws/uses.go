@@ -183,18 +183,8 @@ func (j *job) sharedUse(ctx context.Context, i image) (string, error) {
 	return strings.Join(who, ", ") + ", it is shared with them (retire_shared = True removes it all the same)", nil
 }
 
-// retire deregisters the project's older images of the artifact in a region, but for
-// the newest ones and those in use. The image that was just made is the newest one,
-// whatever AWS's clock says. What these credentials may not see counts as a use.
-func (j *job) retire(ctx context.Context, region string) error {
-	images, err := j.d.findImages(ctx, region, filter("tag:"+tagName, j.p.Name), filter("tag:"+tagOurs, j.d.host.Ledger().Project()))
-	if err != nil {
-		return err
-	}
-	old := retired(images, j.image, j.o.Keep)
-	if len(old) == 0 {
-		return nil
-	}
+// Retire implements publish.Retainer.
+func (j *job) Retire(ctx context.Context, region string, old []image) error {
 	used, err := j.d.uses(ctx, region)
 	if denied(err) {
 		j.say("%s: %d images are older than the %d that are kept, and left alone: these credentials may not see what uses them: %v", region, len(old), j.o.Keep, err)
