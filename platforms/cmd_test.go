@@ -7,7 +7,7 @@ import (
 )
 
 // loose is a writer that cannot be compared.
-type loose struct{ parts []io.Writer }
+type loose []io.Writer
 
 func (loose) Write(p []byte) (int, error) { return len(p), nil }
 

@@ -56,7 +56,8 @@ type Made struct {
 	Traits
 
 	// Dropped says that the state was not worth a layer, so that there is none. A
-	// state that is needed always becomes one.
+	// state that is needed always becomes one, and so does any that other layers lie
+	// on: only remote layers, which hold what is below them, can do without.
 	Dropped bool
 }
 

@@ -183,7 +183,7 @@ type Publication struct {
 	Description    string            `bake:"description" json:"description,omitempty" help:"The AMI's description."`
 	OriginTags     []string          `bake:"origin_tags" json:"origin_tags,omitempty" help:"Tags that the image takes from the AMI that its layers began on, by their names, or * for all. Tags of other accounts' AMIs cannot be seen."`
 	ImageTags      map[string]string `bake:"image_tags" json:"image_tags,omitempty" help:"Further tags of the AMI and its snapshots."`
-	BootMode       string            `bake:"boot_mode" json:"boot_mode,omitempty" help:"How instances boot." default:"as the disk was made to: uefi-preferred for both ways; that of the instance type where nobody said" choices:"legacy-bios|uefi|uefi-preferred"`
+	BootMode       string            `bake:"boot_mode" json:"boot_mode,omitempty" help:"How instances boot." default:"as the disk was made to: uefi-preferred for both ways; uefi for the disk of a machine with UEFI firmware; that of the instance type where nobody said" choices:"legacy-bios|uefi|uefi-preferred"`
 	UEFIData       string            `bake:"uefi_data" json:"uefi_data,omitempty" help:"The UEFI variable store that instances begin with, as base64 text: for keys of Secure Boot. It needs boot_mode = uefi or uefi-preferred."`
 	TPM            bool              `bake:"tpm" json:"tpm,omitempty" help:"Instances have a NitroTPM. It needs boot_mode = uefi."`
 	IMDSv1         bool              `bake:"imds_v1" json:"imds_v1,omitempty" help:"Instances also answer to version 1 of the metadata service."`
