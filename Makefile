@@ -5,13 +5,17 @@ GO ?= go
 BAKE := bin/bake
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 10s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build demo test unit bench lint cross fuzz reference clean
+.PHONY: build help demo test unit bench lint cross fuzz reference clean
 
 build: ## build the static binary bin/bake
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BAKE) ./cmd/bake
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 demo: ## install what is missing, build bake, build and boot the quick-start image
 	@.ci/setup demo
@@ -37,7 +41,7 @@ lint: ## gofmt, go vet, staticcheck, shellcheck
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	@if command -v shellcheck >/dev/null; then \
-		shellcheck -S warning -e SC1007,SC2148 .ci/setup $$(git ls-files '*.sh' ':!*/testdata/*'); \
+		shellcheck -S warning -e SC1007,SC2148 .ci/setup .ci/run $$(git ls-files '*.sh' ':!*/testdata/*'); \
 	elif [ -n "$(BAKE_TEST_REQUIRE)" ]; then \
 		echo "lint: shellcheck is not installed"; exit 1; \
 	else \
@@ -51,10 +55,10 @@ cross: ## compile for every platform that bake runs on
 		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./...; \
 	done
 
-fuzz: ## run every fuzz test for ten seconds
-	@set -e; for pkg in $$($(GO) list ./...); do \
-		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			echo "fuzz: $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s $$pkg; \
+fuzz: ## run every fuzz test for FUZZTIME=10s
+	@set -e; for dir in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+		for f in $$($(GO) test -list '^Fuzz' ./$$dir | grep '^Fuzz' || true); do \
+			echo "fuzz: $$dir $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$dir; \
 		done; \
 	done
 
