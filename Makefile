@@ -27,6 +27,8 @@ test: ## install what is missing and run every test, slow ones too
 	@.ci/setup test
 	@BAKE_TEST_REQUIRE=1 $(MAKE) --no-print-directory build cross lint
 	BAKE_TEST_REQUIRE=1 BAKE_TEST_SLOW=1 $(GO) test -race -timeout 45m ./...
+	@moto_server --help >/dev/null 2>&1 || python3 -m moto.server --help >/dev/null 2>&1 || \
+		echo "NOT CHECKED: requests to AWS against a server by another hand: pip install 'moto[server]'" >&2
 
 unit: ## the quick tests: no privileges and no tools needed
 	$(GO) test -race ./...

@@ -122,7 +122,7 @@ var leaves = []string{"internal/tool", "internal/durable", "internal/mountns", "
 // neutral are those of the shared packages that know no cloud, no hypervisor and no
 // protocol: they import each other, the standard library and what is in besides.
 var (
-	neutral = []string{"platforms/publish", "platforms/resource", "platforms/wait"}
+	neutral = []string{"platforms/publish", "platforms/remote", "platforms/resource", "platforms/wait"}
 	besides = []string{"golang.org/x/sync"}
 )
 

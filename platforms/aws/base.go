@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/wait"
 )
 
@@ -101,7 +102,7 @@ func (d *driver) base(ctx context.Context, region, ref string, out platforms.Sin
 		return d.imageBase(ctx, region, ref)
 	}
 	out.Progress("wait for the snapshot "+ref, 0, 0)
-	err := d.waitSnapshot(ctx, region, ref, d.unseen(ref))
+	err := d.waitSnapshot(ctx, region, ref, d.layers.Unseen(ref, unseenMost))
 	switch {
 	case errors.Is(err, errSnapshotFailed):
 		return nil, errors.Join(fmt.Errorf("%w: build again", err), d.deleteSnapshot(ctx, region, ref))
@@ -125,17 +126,6 @@ func (d *driver) base(ctx context.Context, region, ref string, out platforms.Sin
 		return nil, fmt.Errorf("%s: the snapshot %s is no layer of bake's: it has no tag %s", region, ref, tagFacts)
 	}
 	return b, d.used(ctx, b)
-}
-
-// unseen is how often a layer may not be seen before it counts as gone. One that AWS
-// told of was seen.
-func (d *driver) unseen(ref string) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.made[ref] {
-		return unseenMost
-	}
-	return 0
 }
 
 func (d *driver) imageBase(ctx context.Context, region, id string) (*base, error) {
@@ -183,24 +173,9 @@ const plainLinux = "RunInstances"
 
 func (b *base) id() string { return cmp.Or(b.ami, b.snapshot) }
 
-// usedEvery is how often the use of a layer is noted, so that a busy one is not
-// tagged by every build.
-const usedEvery = 24 * time.Hour
-
 // used notes that a layer is used, for who removes those that are not.
 func (d *driver) used(ctx context.Context, b *base) error {
-	if last, err := time.Parse(time.RFC3339, b.tags[tagUsed]); err == nil && time.Since(last) < usedEvery {
-		return nil
-	}
-	c, err := d.clients.ec2(ctx, b.region)
-	if err != nil {
-		return err
-	}
-	_, err = c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{b.id()}, Tags: ec2Tags(map[string]string{tagUsed: now()})})
-	if err != nil {
-		return fmt.Errorf("%s: note the use of %s: %w", b.region, b.id(), err)
-	}
-	return nil
+	return d.layers.Use(ctx, layerOf(b.region, b.id(), b.tags, time.Time{}, b.gib))
 }
 
 func now() string { return time.Now().UTC().Format(time.RFC3339) }
@@ -209,8 +184,7 @@ func now() string { return time.Now().UTC().Format(time.RFC3339) }
 const keysAtOnce = 200
 
 // FindLayers implements platforms.RemoteLayers: layers are found by their tags, whoever
-// of the account has made them. Where two builds have made one at once, the first
-// counts.
+// of the account has made them.
 func (d *driver) FindLayers(ctx context.Context, keys []string) (map[string]platforms.Layer, error) {
 	if len(keys) == 0 {
 		return nil, nil
@@ -219,67 +193,18 @@ func (d *driver) FindLayers(ctx context.Context, keys []string) (map[string]plat
 	if err != nil {
 		return nil, err
 	}
-	found, begun := map[string]platforms.Layer{}, map[string]string{}
-	add := func(tags map[string]string, ref, at string) {
-		if key := tags[tagKey]; key != "" && (begun[key] == "" || at < begun[key]) {
-			found[key], begun[key] = platforms.Layer{Key: key, Ref: ref, Traits: parseFacts(tags[tagFacts]).traits()}, at
-		}
-	}
-	for chunk := range slices.Chunk(keys, keysAtOnce) {
-		var snapshots []types.Snapshot
-		var images []types.Image
-		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() (err error) {
-			snapshots, err = d.findSnapshots(ctx, region, filter("tag:"+tagKey, chunk...), filter("status", "pending", "completed"))
-			return err
-		})
-		g.Go(func() (err error) {
-			images, err = d.ownImages(ctx, region, filter("tag:"+tagKey, chunk...), filter("state", "pending", "available"))
-			return err
-		})
-		if err := g.Wait(); err != nil {
-			return nil, err
-		}
-		for _, s := range snapshots {
-			add(tagsOf(s.Tags), aws.ToString(s.SnapshotId), aws.ToTime(s.StartTime).UTC().Format(time.RFC3339))
-		}
-		for _, i := range images {
-			add(tagsOf(i.Tags), aws.ToString(i.ImageId), aws.ToString(i.CreationDate))
-		}
-	}
-	return found, nil
+	return d.layers.Find(ctx, region, keys)
 }
 
 // PruneLayers implements platforms.Pruner, in all regions.
 func (d *driver) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]platforms.KeptLayer, error) {
 	var pruned []platforms.KeptLayer
 	err := d.everywhere(ctx, func(ctx context.Context, region string, add func(func())) error {
-		list, err := d.keptIn(ctx, region)
-		if err != nil {
-			return err
-		}
-		var errs []error
-		for _, l := range list {
-			if !l.Made.Before(p.MadeBefore) && !l.Used.Before(p.UsedBefore) {
-				continue
-			}
-			if !p.DryRun {
-				err := d.dropLayer(ctx, region, l.Ref)
-				if hasCode(err, "InvalidSnapshot.InUse") {
-					continue // an image was made of it meanwhile
-				}
-				if err != nil {
-					errs = append(errs, err)
-					continue
-				}
-			}
-			add(func() { pruned = append(pruned, l) })
-		}
-		return errors.Join(errs...)
+		list, err := d.layers.Prune(ctx, region, "", p)
+		add(func() { pruned = append(pruned, list...) })
+		return err
 	})
-	slices.SortFunc(pruned, func(a, b platforms.KeptLayer) int {
-		return cmp.Or(cmp.Compare(a.Place, b.Place), a.Made.Compare(b.Made), cmp.Compare(a.Ref, b.Ref))
-	})
+	slices.SortFunc(pruned, remote.Compare)
 	return pruned, err
 }
 
@@ -297,16 +222,84 @@ func (d *driver) expireLayers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := d.keptIn(ctx, region, filter("tag:"+tagOurs, d.host.Ledger().Project()))
-	errs := []error{err}
-	for _, l := range list {
-		if time.Since(l.Used) > keep {
-			if err := d.dropLayer(ctx, region, l.Ref); !hasCode(err, "InvalidSnapshot.InUse") {
-				errs = append(errs, err)
-			}
+	_, err = d.layers.Prune(ctx, region, d.host.Ledger().Project(), platforms.LayerPruning{UsedBefore: time.Now().Add(-keep)})
+	return err
+}
+
+// layers are the layers of an account, by region.
+type layers struct{ d *driver }
+
+var _ remote.Layers = layers{}
+
+// layerOf is a snapshot or an AMI as a layer.
+func layerOf(region, ref string, tags map[string]string, made time.Time, gib int32) remote.Layer {
+	l := remote.Layer{
+		Layer: platforms.Layer{Key: tags[tagKey], Ref: ref, Traits: parseFacts(tags[tagFacts]).traits()},
+		Place: region, Name: tags["Name"], Size: int64(gib) << 30, Made: made,
+	}
+	l.Used, _ = time.Parse(remote.Time, tags[tagUsed]) // none is as long ago as it was made
+	return l
+}
+
+func layerOfSnapshot(region string, s types.Snapshot) remote.Layer {
+	return layerOf(region, aws.ToString(s.SnapshotId), tagsOf(s.Tags), aws.ToTime(s.StartTime), aws.ToInt32(s.VolumeSize))
+}
+
+func layerOfImage(region string, ami types.Image) remote.Layer {
+	size := int32(0)
+	for _, m := range ami.BlockDeviceMappings {
+		if m.Ebs != nil {
+			size += aws.ToInt32(m.Ebs.VolumeSize)
 		}
 	}
-	return errors.Join(errs...)
+	return layerOf(region, aws.ToString(ami.ImageId), tagsOf(ami.Tags), imageOf(region, ami).created, size)
+}
+
+// Find implements remote.Layers.
+func (l layers) Find(ctx context.Context, region string, keys []string) (list []remote.Layer, err error) {
+	var snapshots []types.Snapshot
+	var images []types.Image
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		snapshots, err = l.d.findSnapshots(ctx, region, filter("tag:"+tagKey, keys...), filter("status", "pending", "completed"))
+		return err
+	})
+	g.Go(func() (err error) {
+		images, err = l.d.ownImages(ctx, region, filter("tag:"+tagKey, keys...), filter("state", "pending", "available"))
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for _, s := range snapshots {
+		list = append(list, layerOfSnapshot(region, s))
+	}
+	for _, ami := range images {
+		list = append(list, layerOfImage(region, ami))
+	}
+	return list, nil
+}
+
+// Touch implements remote.Layers.
+func (l layers) Touch(ctx context.Context, layer remote.Layer, at time.Time) error {
+	c, err := l.d.clients.ec2(ctx, layer.Place)
+	if err != nil {
+		return err
+	}
+	_, err = c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{layer.Ref}, Tags: ec2Tags(map[string]string{tagUsed: at.UTC().Format(remote.Time)})})
+	if err != nil {
+		return fmt.Errorf("%s: note the use of %s: %w", layer.Place, layer.Ref, err)
+	}
+	return nil
+}
+
+// Delete implements remote.Layers.
+func (l layers) Delete(ctx context.Context, layer remote.Layer) error {
+	err := l.d.dropLayer(ctx, layer.Place, layer.Ref)
+	if hasCode(err, "InvalidSnapshot.InUse") {
+		return fmt.Errorf("%w: %w", remote.ErrInUse, err) // an image was made of it meanwhile
+	}
+	return err
 }
 
 // dropLayer removes a layer.
@@ -321,54 +314,33 @@ func (d *driver) dropLayer(ctx context.Context, region, ref string) error {
 	return d.deregister(ctx, imageOf(region, *ami), true)
 }
 
-// keptIn lists the layers in a region that no image is made of and that all filters
-// fit.
-func (d *driver) keptIn(ctx context.Context, region string, filters ...types.Filter) ([]platforms.KeptLayer, error) {
-	snapshots, err := d.findSnapshots(ctx, region, append(filters, filter("tag-key", tagKey))...)
+// Unused implements remote.Layers.
+func (l layers) Unused(ctx context.Context, region, project string) (list []remote.Layer, err error) {
+	var filters []types.Filter
+	if project != "" {
+		filters = append(filters, filter("tag:"+tagOurs, project))
+	}
+	snapshots, err := l.d.findSnapshots(ctx, region, append(filters, filter("tag-key", tagKey))...)
 	if err != nil {
 		return nil, err
 	}
-	images, err := d.ownImages(ctx, region)
+	images, err := l.d.ownImages(ctx, region)
 	if err != nil {
 		return nil, err
 	}
-	used := map[string]bool{}
+	used := map[string]bool{} // by an image, whose end is its own
 	for _, ami := range images {
 		for _, s := range imageOf(region, ami).snapshots {
 			used[s] = true
 		}
-	}
-	var list []platforms.KeptLayer
-	add := func(ref string, tags map[string]string, made time.Time, gib int32) {
-		l := platforms.KeptLayer{Ref: ref, Place: region, Name: tags["Name"], Size: int64(gib) << 30, Made: made, Used: made}
-		if used, err := time.Parse(time.RFC3339, tags[tagUsed]); err == nil {
-			l.Used = used
+		if tags := tagsOf(ami.Tags); tags[tagKey] != "" && (project == "" || tags[tagOurs] == project) {
+			list = append(list, layerOfImage(region, ami))
 		}
-		list = append(list, l)
 	}
 	for _, s := range snapshots {
-		if used[aws.ToString(s.SnapshotId)] {
-			continue // by an image, whose end is its own
+		if !used[aws.ToString(s.SnapshotId)] {
+			list = append(list, layerOfSnapshot(region, s))
 		}
-		add(aws.ToString(s.SnapshotId), tagsOf(s.Tags), aws.ToTime(s.StartTime), aws.ToInt32(s.VolumeSize))
-	}
-	layers := images
-	if len(filters) > 0 {
-		if layers, err = d.ownImages(ctx, region, filters...); err != nil {
-			return nil, err
-		}
-	}
-	for _, ami := range layers {
-		if tagsOf(ami.Tags)[tagKey] == "" {
-			continue
-		}
-		size := int32(0)
-		for _, m := range ami.BlockDeviceMappings {
-			if m.Ebs != nil {
-				size += aws.ToInt32(m.Ebs.VolumeSize)
-			}
-		}
-		add(aws.ToString(ami.ImageId), tagsOf(ami.Tags), imageOf(region, ami).created, size)
 	}
 	return list, nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/ssh"
 )
@@ -37,6 +38,8 @@ type driver struct {
 	text    json.RawMessage // the options, for who removes what a dead build left
 	pause   time.Duration   // before AWS is asked for a second time how something goes
 
+	layers *remote.Cache
+
 	placeMu sync.Mutex
 	where   *place // nil before the first instance
 
@@ -45,8 +48,6 @@ type driver struct {
 
 	mu     sync.Mutex
 	others map[string]*driver // of other accounts, by their roles
-	made   map[string]bool    // layers that this process has made
-	cost   time.Duration      // of a snapshot: how long the last one took
 	ends   []string           // instances that are ending
 	copies map[string]chan struct{}
 }
@@ -80,10 +81,12 @@ func open(o Options, h platforms.Host, l *logins) (*driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &driver{
+	d := &driver{
 		host: h, options: o, text: text, clients: newClients(o, l, h.Ask), logins: l, key: sync.OnceValues(ssh.NewKey),
-		pause: firstPause, cost: firstCost, copies: map[string]chan struct{}{}, others: map[string]*driver{}, made: map[string]bool{},
-	}, nil
+		pause: firstPause, copies: map[string]chan struct{}{}, others: map[string]*driver{},
+	}
+	d.layers = &remote.Cache{Layers: layers{d}, KeysAtOnce: keysAtOnce, FirstCost: firstCost}
+	return d, nil
 }
 
 // firstPause is the shortest time after which AWS is asked again how something goes.
@@ -122,25 +125,6 @@ func (d *driver) MachineSize() platforms.Resources { return platforms.Resources{
 
 // firstCost is what a snapshot is held to cost before one was made.
 const firstCost = 30 * time.Second
-
-func (d *driver) snapshotCost() time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.cost
-}
-
-func (d *driver) noteCost(took time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.cost = took
-}
-
-// noteMade notes that this process has made a layer.
-func (d *driver) noteMade(ref string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.made[ref] = true
-}
 
 // ending notes that an instance is ending, of which nothing stays.
 func (d *driver) ending(id string) {

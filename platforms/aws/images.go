@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"bake.build/bake/platforms/publish"
+	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/wait"
 )
 
@@ -29,9 +30,9 @@ const (
 	tagShared = "bake:shared" // others may use, or could use, the snapshots
 	tagOrigin = "bake:origin" // the AMI that the layers of an image began on
 	tagBegun  = "bake:begun"  // the time, of what AWS keeps no time of
-	tagKey    = "bake:key"    // of a layer, in hex
-	tagUsed   = "bake:used"   // the time at which a layer was last used
-	tagFacts  = "bake:facts"  // of a layer that is a snapshot
+	tagKey    = remote.Key
+	tagUsed   = remote.Used
+	tagFacts  = "bake:facts" // of a layer that is a snapshot
 )
 
 // An image is an AMI with what is known of it.

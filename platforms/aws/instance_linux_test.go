@@ -17,6 +17,7 @@ import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
 	"bake.build/bake/platforms/platformtest"
+	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/ssh"
 )
 
@@ -337,7 +338,7 @@ func TestCheckpoints(t *testing.T) {
 		{checkpointAll, time.Hour, false, true}, {checkpointLast, 0, false, false}, {checkpointLast, 0, true, true},
 		{"", time.Hour, false, false}, {"", time.Hour, true, true}, {"", time.Millisecond, false, true},
 	} {
-		m := &machine{d: &driver{options: Options{Checkpoint: c.policy}, cost: c.cost}, since: time.Now().Add(-time.Minute)}
+		m := &machine{d: &driver{options: Options{Checkpoint: c.policy}, layers: &remote.Cache{FirstCost: c.cost}}, since: time.Now().Add(-time.Minute)}
 		if got := m.worth(platforms.State{Needed: c.needed}); got != c.kept {
 			t.Errorf("%+v: got %v", c, got)
 		}

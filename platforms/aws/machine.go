@@ -23,6 +23,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/identity"
+	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/ssh"
 	"bake.build/bake/platforms/wait"
@@ -216,13 +217,7 @@ const portPause = 100 * time.Millisecond
 
 // worth reports whether a state is worth a layer.
 func (m *machine) worth(s platforms.State) bool {
-	switch m.d.options.Checkpoint {
-	case checkpointAll:
-		return true
-	case checkpointLast:
-		return s.Needed
-	}
-	return s.Needed || time.Since(m.since) > m.d.snapshotCost()
+	return m.d.layers.Worth(remote.Policy(m.d.options.Checkpoint), s.Needed, m.since)
 }
 
 // Commit implements platforms.Machine. Layers are kept on AWS. The instance goes on
@@ -276,7 +271,7 @@ func (m *machine) save(ctx context.Context, s platforms.State) (ref string, err 
 		return ref, err
 	}
 	m.since = time.Now()
-	m.d.noteMade(ref)
+	m.d.layers.Began(ref)
 	m.saving.Go(func() {
 		if err := m.settle(s, ref, begun); err != nil {
 			m.mu.Lock()
@@ -301,7 +296,7 @@ func (m *machine) settle(s platforms.State, ref string, begun time.Time) error {
 	}
 	switch {
 	case err == nil:
-		m.d.noteCost(time.Since(begun))
+		m.d.layers.Took(time.Since(begun))
 		return nil
 	case s.Needed || ctx.Err() != nil:
 		return nil

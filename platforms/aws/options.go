@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/ssh"
 )
 
@@ -80,8 +81,8 @@ const (
 	connectPrivate = "private"
 	connectSession = "session-manager"
 	keyUserData    = "user-data"
-	checkpointAll  = "every-step"
-	checkpointLast = "last"
+	checkpointAll  = string(remote.EveryStep)
+	checkpointLast = string(remote.WhereUsed)
 )
 
 // Check implements platforms.OptionChecker.
