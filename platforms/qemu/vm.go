@@ -124,6 +124,9 @@ func kill(cmd *exec.Cmd) error {
 	return nil
 }
 
+// errShutDown is what becomes of a machine whose guest has ended it in order.
+var errShutDown = errors.New("the machine was shut down")
+
 // await notes how QEMU ends, and ends it when the machine is closed.
 func (v *vm) await(cmd *exec.Cmd, ended <-chan error, said *said) {
 	err := <-ended
@@ -133,7 +136,7 @@ func (v *vm) await(cmd *exec.Cmd, ended <-chan error, said *said) {
 	case err != nil:
 		v.fail(fmt.Errorf("QEMU: %s", said.why(err)))
 	default:
-		v.fail(errors.New("the machine was shut down"))
+		v.fail(errShutDown)
 	}
 	close(v.ended)
 }
@@ -270,7 +273,7 @@ func (c *ownedConn) Close() error {
 func (v *vm) awaitEnd(ctx context.Context) error {
 	select {
 	case <-v.ended:
-		if err := v.alive(); err.Error() != "the machine was shut down" {
+		if err := v.alive(); !errors.Is(err, errShutDown) {
 			return err
 		}
 		return nil

@@ -4,6 +4,7 @@ package qmp
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -188,4 +189,47 @@ func TestSendFile(t *testing.T) {
 	if s := <-got; s != "content" {
 		t.Errorf("the server got %q", s)
 	}
+}
+
+// FuzzMessages answers with any bytes: a command ends with what they say, or with an
+// error, as soon as the connection does.
+func FuzzMessages(f *testing.F) {
+	const greeting = `{"QMP": {}}` + "\n"
+	f.Add([]byte(greeting + `{"return": {}, "id": 1}` + "\n"))
+	f.Add([]byte(greeting + `{"error": null, "id": 1}` + "\n"))
+	f.Add([]byte(greeting + `{"return": 1, "error": {"desc": "x"}, "id": 1}` + "\n" + `{"id": 7}` + "\n"))
+	f.Add([]byte(`{"event": "RESET"}` + "\n" + greeting + greeting))
+	f.Add([]byte("[]\n{\x00"))
+	f.Fuzz(func(t *testing.T, said []byte) {
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ends [2]*net.UnixConn
+		for i, fd := range fds {
+			file := os.NewFile(uintptr(fd), "socket")
+			conn, err := net.FileConn(file)
+			if err := errors.Join(err, file.Close()); err != nil {
+				t.Fatal(err)
+			}
+			ends[i] = conn.(*net.UnixConn)
+		}
+		go func() {
+			_, _ = ends[1].Write(said) // the client may have had enough
+			_ = ends[1].CloseWrite()
+			_, _ = io.Copy(io.Discard, ends[1])
+			_ = ends[1].Close()
+		}()
+		c, err := New(t.Context(), ends[0], func(Event) {})
+		if err != nil {
+			_ = ends[0].Close()
+			return
+		}
+		if err := c.Run(t.Context(), "query-status", nil, nil); err == nil && !bytes.Contains(said, []byte("2")) {
+			t.Errorf("nothing answered the second command, and it succeeded: %q", said)
+		}
+		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
 }
