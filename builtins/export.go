@@ -20,7 +20,7 @@ func exportBuiltin() Builtin {
 
 With to = [aws()] the layer's disk is registered as an image of that platform, whichever one made the layer: the options are then those of the platform as well, listed below. It waits for all tests of the layer and of its other artifacts. A layer of a platform that registers images is registered there unless to or formats is given. With several platforms in to, a list of artifacts is returned.
 
-The name is how users address the artifact on the command line, and begins the names of its files. Where one name is exported on several platforms, the artifacts are called name@platform, and so are the directories of their files.`,
+The name is how users address the artifact on the command line, and begins the names of its files. Where one name is exported on several platforms, the artifacts are called name@platform, by the name that a platform has been given or else by its kind, and so are the directories of their files.`,
 		"artifact", exportLayer)
 }
 
@@ -213,9 +213,13 @@ func (c *Call) checkArtifact(a *Artifact) error {
 		}
 	}
 	for _, other := range c.artifacts {
-		if other.name == a.name && other.platform().plan.Name == a.platform().plan.Name {
-			return fmt.Errorf("the name %q is taken by the artifact at %s: each artifact has a name of its own", a.name, other.node.Pos[0])
+		if other.name != a.name || other.platform().plan.Called() != a.platform().plan.Called() {
+			continue
 		}
+		if p := a.platform().plan; p.ID() != other.platform().plan.ID() && a.on != nil && other.on != nil {
+			return fmt.Errorf("the name %[1]q is taken by the artifact at %[2]s, on another %[3]s(): %[3]s(name = \"…\") tells the two apart, as %[1]s@…", a.name, other.node.Pos[0], p.Name)
+		}
+		return fmt.Errorf("the name %q is taken by the artifact at %s: each artifact has a name of its own", a.name, other.node.Pos[0])
 	}
 	return nil
 }
@@ -229,7 +233,7 @@ func (c *Context) qualify() {
 	}
 	for _, a := range c.artifacts {
 		if count[a.name] > 1 {
-			a.target = a.name + "@" + a.platform().plan.Name
+			a.target = a.name + "@" + a.platform().plan.Called()
 		}
 	}
 }

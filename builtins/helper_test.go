@@ -40,7 +40,7 @@ func toySpec(name string) platforms.Spec {
 		panic("a plan needs no driver")
 	})
 	if name == "toy" {
-		platforms.DeclarePublication[toyPublication](&spec)
+		platforms.DeclarePublication[toyPublication](&spec, platforms.DiskUse{Format: "raw"})
 	}
 	return spec
 }

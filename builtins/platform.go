@@ -19,6 +19,10 @@ func (c *Context) constructor(spec platforms.Spec) *starlark.Builtin {
 		if len(args) > 0 {
 			return nil, fmt.Errorf("%s: options are given by keyword, not by position", spec.Name)
 		}
+		label, kwargs, err := takeLabel(kwargs)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", spec.Name, err)
+		}
 		var secrets []string
 		options, err := decodeOptions(spec.Options, kwargs, func(o platforms.Option, v starlark.Value) (string, error) {
 			if o.Kind != platforms.SecretOf {
@@ -37,8 +41,30 @@ func (c *Context) constructor(spec platforms.Spec) *starlark.Builtin {
 		if err := checkWith(spec.CheckOptions, options); err != nil {
 			return nil, fmt.Errorf("%s: %w", spec.Name, err)
 		}
-		return &Platform{plan: &plan.Platform{Name: spec.Name, Options: options, Secrets: secrets, Pos: call.Pos()}}, nil
+		return &Platform{plan: &plan.Platform{Name: spec.Name, Label: label, Options: options, Secrets: secrets, Pos: call.Pos()}}, nil
 	})
+}
+
+// labelOption is the option of every platform that tells values of one kind apart.
+const labelOption = "name"
+
+// takeLabel takes the label off the keywords of a platform's constructor.
+func takeLabel(kwargs []starlark.Tuple) (label string, rest []starlark.Tuple, err error) {
+	for _, kv := range kwargs {
+		if kv[0] != starlark.String(labelOption) {
+			rest = append(rest, kv)
+			continue
+		}
+		s, ok := starlark.AsString(kv[1])
+		switch {
+		case !ok:
+			return "", nil, fmt.Errorf("%s: %w", labelOption, wrongType(kv[1], "string"))
+		case !artifactName.MatchString(s):
+			return "", nil, fmt.Errorf("%s: %q: want letters, digits, \".\", \"-\" and \"_\"", labelOption, s)
+		}
+		label = s
+	}
+	return label, rest, nil
 }
 
 // checkWith has the platform check options in themselves, where it knows how.

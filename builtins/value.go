@@ -119,6 +119,9 @@ func (p *Platform) String() string { return ShowPlatform(p.plan) }
 // ShowPlatform returns the call that makes a platform.
 func ShowPlatform(p *plan.Platform) string {
 	var args []string
+	if p.Label != "" {
+		args = append(args, fmt.Sprintf("%s = %q", labelOption, p.Label))
+	}
 	d := json.NewDecoder(bytes.NewReader(p.Options))
 	for {
 		name, err := d.Token()

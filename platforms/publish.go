@@ -18,7 +18,8 @@ type Publisher interface {
 	// wants them, and otherwise says in a few words why they do not.
 	Published(ctx context.Context, p Publication) (found []Registered, why string, err error)
 
-	// Publish registers the raw image disk. What an earlier call has begun and
+	// Publish registers the image disk, in the format that the platform's Spec says it
+	// takes. What an earlier call has begun and
 	// not finished is taken over.
 	Publish(ctx context.Context, p Publication, disk string, out Sink) ([]Registered, error)
 }
@@ -38,6 +39,9 @@ type Registered struct {
 	ID    string // the platform's name for it
 	Place string // where it is, such as a region; "" where there is one place only
 	Name  string // as users find it on the platform
+
+	Created time.Time         // by the platform; zero when it does not say
+	Tags    map[string]string // as the platform has them
 }
 
 // A Collector removes what dead builds have left on its platform.
@@ -99,8 +103,16 @@ type Puller interface {
 	Pull(ctx context.Context, image, dst string, out Sink) error
 }
 
+// A DiskUse says what a disk is made for.
+type DiskUse struct {
+	Format     string // in the table of formats, such as "raw" or "vmdk"
+	Hypervisor string // in the table of package drivers, such as "VMware"; "" means none that is known
+}
+
 // DeclarePublication declares the options of export() on a platform whose driver
-// is a Publisher: the fields of T, a struct. See Options for the tags.
-func DeclarePublication[T any](s *Spec) {
+// is a Publisher: the fields of T, a struct. See Options for the tags. Its disks are
+// made as it takes them.
+func DeclarePublication[T any](s *Spec, takes DiskUse) {
+	s.Takes = takes
 	s.Publishes, s.Publication, s.CheckPublication = true, Options(reflect.TypeFor[T]()), checker[T]()
 }

@@ -22,6 +22,7 @@ type Spec struct {
 	// options of export() there.
 	Publishes   bool
 	Publication []Option
+	Takes       DiskUse // what disks its Publisher takes
 
 	// CheckOptions, CheckOrigin and CheckPublication say what is wrong in themselves
 	// with options, given as canonical JSON, so that a mistake is told at its line.

@@ -24,7 +24,7 @@ func Spec() platforms.Spec {
 		"Instances of AWS EC2, whose layers are EBS snapshots in the account, and AMIs. A layer of another platform is registered without an instance: its disk is written into a snapshot by the EBS direct APIs.",
 		(&logins{}).open)
 	spec.Boots = true
-	platforms.DeclarePublication[Publication](&spec)
+	platforms.DeclarePublication[Publication](&spec, platforms.DiskUse{Format: "raw", Hypervisor: "AWS"})
 	return spec
 }
 

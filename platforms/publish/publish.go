@@ -217,7 +217,7 @@ func (l *Life[I]) Published(ctx context.Context) (found []platforms.Registered, 
 
 func (l *Life[I]) registered(i I) platforms.Registered {
 	f := i.Facts()
-	return platforms.Registered{ID: f.ID, Place: l.Prefix + f.Place, Name: f.Name}
+	return platforms.Registered{ID: f.ID, Place: l.Prefix + f.Place, Name: f.Name, Created: f.Created, Tags: f.Marks}
 }
 
 // Publish has the image, finished, in all places. create makes it in the first one where

@@ -14,7 +14,6 @@ import (
 	"bake.build/bake/runtime/ledger"
 	"bake.build/bake/runtime/lock"
 	"bake.build/bake/runtime/plan"
-	"bake.build/bake/runtime/solve"
 	"bake.build/bake/runtime/store"
 	"bake.build/bake/starlark/eval"
 )
@@ -34,8 +33,8 @@ type Build struct {
 	rightsErr error        // why machines cannot be had, or nil
 	repinned  atomic.Int32 // how many pins were made or changed
 
-	mu       sync.Mutex
-	standing map[plan.Key][]solve.File // images on platforms that were found to stand
+	mu         sync.Mutex
+	registered map[*plan.Node]registered // what stands of publications
 }
 
 // ErrPinsMoved says that a pin is no longer what the definition has read of it: the

@@ -69,11 +69,8 @@ func (b *Build) publication(n *plan.Node, op *export.Publish, layer, key plan.Ke
 // published returns the images that stand for n, or why they do not. What stands is
 // asked for once.
 func (b *Build) published(ctx context.Context, n *plan.Node, op *export.Publish, key plan.Key) ([]solve.File, string, error) {
-	b.mu.Lock()
-	standing := b.standing[key]
-	b.mu.Unlock()
-	if standing != nil {
-		return standing, "", nil
+	if images := b.standing(n, key); images != nil {
+		return files(images), "", nil
 	}
 	d, err := b.publisher(n)
 	if err != nil {
@@ -87,13 +84,7 @@ func (b *Build) published(ctx context.Context, n *plan.Node, op *export.Publish,
 	if err != nil || why != "" {
 		return nil, why, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.standing == nil {
-		b.standing = map[plan.Key][]solve.File{}
-	}
-	b.standing[key] = images(found)
-	return b.standing[key], "", nil
+	return b.register(n, key, found), "", nil
 }
 
 // checkPublications asks the platforms on which nodes will register images
@@ -121,7 +112,7 @@ func (b *Build) checkPublications(ctx context.Context, nodes []*plan.Node) error
 }
 
 // publish registers the image of j.
-func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job) (files []solve.File, err error) {
+func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job) (list []solve.File, err error) {
 	d, err := e.b.publisher(j.Node)
 	if err != nil {
 		return nil, err
@@ -139,7 +130,7 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 		if err != nil {
 			return nil, err
 		}
-		return images(found), nil
+		return e.b.register(j.Node, j.Key, found), nil
 	}
 	dir, remove, err := e.b.lent.TempDir("publish")
 	if err != nil {
@@ -150,29 +141,18 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 	if err != nil {
 		return nil, err
 	}
-	if request.Uses = []disk.Use{}; j.Node.Platform.Name == "aws" {
-		request.Uses = append(request.Uses, disk.Use{Format: "aws", Hypervisor: drivers.AWS})
+	spec := e.b.Spec(j.Node.Platform.Name)
+	request.Uses = []disk.Use{}
+	if h, ok := drivers.Named(spec.Takes.Hypervisor); ok {
+		request.Uses = append(request.Uses, disk.Use{Format: spec.Name, Hypervisor: h})
 	}
-	raw := filepath.Join(dir, "disk.raw")
-	if err := export.WriteDisk(ctx, request, raw); err != nil {
+	file := filepath.Join(dir, "disk")
+	if err := export.WriteDisk(ctx, request, spec.Takes.Format, file); err != nil {
 		return nil, err
 	}
-	found, err := d.Publish(ctx, p, raw, j.Out)
+	found, err := d.Publish(ctx, p, file, j.Out)
 	if err != nil {
 		return nil, err
 	}
-	return images(found), nil
-}
-
-// images lists what was registered as users call it.
-func images(found []platforms.Registered) []solve.File {
-	var files []solve.File
-	for _, i := range found {
-		name := i.ID
-		if i.Place != "" {
-			name += " in " + i.Place
-		}
-		files = append(files, solve.File{Path: name + " (" + i.Name + ")"})
-	}
-	return files
+	return e.b.register(j.Node, j.Key, found), nil
 }

@@ -28,7 +28,7 @@ func (b *Build) Run(ctx context.Context, targets []builtins.Target, o Options) (
 	if result == nil {
 		return nil, err
 	}
-	return result, errors.Join(err, b.remember(targets, result))
+	return result, errors.Join(err, b.writeImages(ctx, result.Targets), b.remember(targets, result))
 }
 
 func (b *Build) run(ctx context.Context, nodes []*plan.Node, o Options) (*solve.Result, error) {

@@ -39,12 +39,13 @@ type Manifest struct {
 	Key    string   `json:"key"`    // of the export, hex
 	Layers []string `json:"layers"` // keys of the layers, from the oldest
 	About
-	Arch       string    `json:"arch"`
+	Arch       string    `json:"arch,omitempty"`
 	Boot       string    `json:"boot,omitempty"`
 	KernelArgs string    `json:"kernel_args,omitempty"`
 	Started    time.Time `json:"started"`
 	Finished   time.Time `json:"finished"`
 	Files      []File    `json:"files"`
+	Images     []Image   `json:"images,omitempty"` // of an artifact that is registered on a platform
 
 	// ImageConfig is how containers of the image run that the layers began with:
 	// the object "config" of the OCI image specification.

@@ -3,7 +3,9 @@ package export
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"runtime"
 
 	"bake.build/bake/runtime/disk"
@@ -55,9 +57,10 @@ func BootOf(op *Op, arch string) string {
 	return disk.BootBoth
 }
 
-// WriteDisk writes the raw disk of r to the new file dst. r needs no OutDir, and no
-// Key: the identifiers of the disk follow from what Publish.Content says of it.
-func WriteDisk(ctx context.Context, r Request, dst string) error {
+// WriteDisk writes the disk of r in a format to the new file dst, and for the time of
+// that a raw one beside it. r needs no OutDir, and no Key: the identifiers of the disk
+// follow from what Publish.Content says of it.
+func WriteDisk(ctx context.Context, r Request, format, dst string) (err error) {
 	if r.Arch == "" {
 		r.Arch = runtime.GOARCH
 	}
@@ -76,8 +79,22 @@ func WriteDisk(ctx context.Context, r Request, dst string) error {
 	}
 	j := newJob(&r, "", list)
 	j.disk = dst
+	if format != raw.Name {
+		j.disk += raw.Ext
+		defer func() { err = errors.Join(err, os.RemoveAll(j.disk)) }()
+	}
 	if err := j.makeDisk(ctx); err != nil {
 		return fmt.Errorf("disk: %w", err)
+	}
+	if format == raw.Name {
+		return nil
+	}
+	f, err := r.Formats.formats([]string{format})
+	if err != nil {
+		return err
+	}
+	if err := f[0].Write(ctx, j, dst); err != nil {
+		return fmt.Errorf("%s: %w", format, err)
 	}
 	return nil
 }

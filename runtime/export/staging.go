@@ -98,8 +98,13 @@ func (s *staging) publish(dir string, m *Manifest) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(writeSynced(filepath.Join(s.dir, SumsName), []byte(m.Sums())), writeSynced(filepath.Join(s.dir, ManifestName), b)); err != nil {
+	if err := writeSynced(filepath.Join(s.dir, ManifestName), b); err != nil {
 		return err
+	}
+	if len(m.Files) > 0 {
+		if err := writeSynced(filepath.Join(s.dir, SumsName), []byte(m.Sums())); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -131,7 +136,11 @@ func (s *staging) publish(dir string, m *Manifest) error {
 			}
 		}
 	}
-	if err := s.move(dir, SumsName); err != nil {
+	if len(m.Files) > 0 {
+		if err := s.move(dir, SumsName); err != nil {
+			return err
+		}
+	} else if err := os.Remove(filepath.Join(dir, SumsName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := durable.SyncDir(dir); err != nil {

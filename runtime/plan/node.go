@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -69,12 +70,16 @@ func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.
 // A Platform is a platform value of a definition.
 type Platform struct {
 	Name    string          // name in the table of platforms
+	Label   string          // what the definition calls this value, or ""; never hashed
 	Options json.RawMessage // canonical JSON of the options
 	Secrets []string        // names of the secrets in the options
 	Pos     []Pos           // where the value was made
 }
 
-// ID returns what distinguishes the platform value from others.
+// Called returns what users call the platform value.
+func (p *Platform) Called() string { return cmp.Or(p.Label, p.Name) }
+
+// ID returns what distinguishes the platform value from others: not its label.
 func (p *Platform) ID() string { return p.Name + string(p.Options) }
 
 // An Op is what a node does: its data. An Op is a pointer to a struct. Every

@@ -48,3 +48,13 @@ var (
 	// AWS has had NVMe since the instances of 2017; those before are Xen's.
 	AWS = Hypervisor{"AWS", []Device{nvme, {"Xen", []string{"xen_blkfront"}}}, []Device{{"ENA", []string{"ena"}}, {"Xen", []string{"xen_netfront"}}}}
 )
+
+// Named returns the hypervisor of a name.
+func Named(name string) (Hypervisor, bool) {
+	for _, h := range []Hypervisor{KVM, VMware, VirtualBox, HyperV, AWS} {
+		if h.Name == name {
+			return h, true
+		}
+	}
+	return Hypervisor{}, false
+}
