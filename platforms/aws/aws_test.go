@@ -695,6 +695,10 @@ func TestPolicy(t *testing.T) {
 	}
 	found, _ := w.mustPublish("one", o)
 	w.cloud.Template("resolve:ssm:/images/web")
+	o.Protect, o.DeprecateAfter, o.SSMParameter, o.ImageTags = false, "", "", map[string]string{"tier": "front"}
+	w.mustPublish("one", o)
+	o.ImageTags, o.SSMParameter, o.Protect = nil, "/images/web", true
+	w.mustPublish("one", o)
 	o.Protect = false
 	w.mustPublish("two", o)
 	w.mustPublish("three", o)

@@ -123,3 +123,45 @@ func TestDeprecation(t *testing.T) {
 		t.Error("what is past was set once more")
 	}
 }
+
+// TestTakenOff takes off an image what the definition does not set any more, and nothing
+// that others have set.
+func TestTakenOff(t *testing.T) {
+	w := newWorld(t)
+	o := Publication{Regions: []string{"us-east-1"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", ImageTags: map[string]string{"tier": "front", "a name": "x"}}
+	w.mustPublish("abc", o)
+	own := w.cloud.Images(home)[0]
+	j, err := w.driver.job(t.Context(), publication("abc", o), &sink{})
+	if err == nil {
+		err = j.Mark(t.Context(), image{region: home, id: own.ID}, map[string]string{"audit": "theirs"})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare := Publication{Regions: o.Regions, ImageTags: map[string]string{"a name": "y"}}
+	_, log := w.mustPublish("abc", bare)
+	if !strings.Contains(log, "does not name the ssm_parameter /images/web any more, which stays as it is") {
+		t.Errorf("the parameter is not spoken of:\n%s", log)
+	}
+	for _, region := range []string{home, "us-east-1"} {
+		i := w.cloud.Images(region)[0]
+		if i.Deprecated != "" || i.Protected {
+			t.Errorf("%s: deprecated %q, protected %v", region, i.Deprecated, i.Protected)
+		}
+		for _, id := range []string{i.ID, i.Snapshot} {
+			if tags := w.cloud.Tags(id); tags["tier"] != "" || tags["a name"] != "y" || tags["team"] != "web" {
+				t.Errorf("%s: tags of %s: %v", region, id, tags)
+			}
+		}
+	}
+	if w.cloud.Tags(own.ID)["audit"] != "theirs" {
+		t.Error("a tag of somebody else is gone")
+	}
+	// What others set is theirs.
+	n := w.cloud.Count("DisableImageDeprecation") + w.cloud.Count("DeleteTags")
+	bare.ImageTags["new"] = "z"
+	w.mustPublish("abc", bare)
+	if w.cloud.Count("DisableImageDeprecation")+w.cloud.Count("DeleteTags") != n {
+		t.Error("what was taken off is taken off once more")
+	}
+}

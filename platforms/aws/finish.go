@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -41,7 +42,11 @@ func (j *job) Change(ctx context.Context, i image) error {
 			return fail("protect it", err)
 		}
 	}
+	if err := j.takeOff(ctx, c, i, publish.Dropped(i.tags, j.settings())); err != nil {
+		return err
+	}
 	tags := j.tags()
+	maps.Copy(tags, publish.SettingsMarks(j.settings(), tagValueMost, i.tags))
 	if len(j.o.SnapshotUsers) > 0 || len(j.o.CopyTo) > 0 {
 		tags[tagShared] = "yes"
 	}
@@ -52,6 +57,62 @@ func (j *job) Change(ctx context.Context, i image) error {
 		if err := j.setParameter(ctx, i); err != nil {
 			return fail("set the parameter "+j.o.SSMParameter, err)
 		}
+	}
+	return nil
+}
+
+// Settings of an image that a later definition may leave out; see publish.Settings.
+const (
+	setDeprecation = "deprecate_after"
+	setProtection  = "protect"
+	setParameter   = "ssm_parameter " // and its name
+	setTag         = "tag "           // and its name
+)
+
+// settings are those of the definition.
+func (j *job) settings() (list []string) {
+	if j.o.DeprecateAfter != "" {
+		list = append(list, setDeprecation)
+	}
+	if j.o.Protect {
+		list = append(list, setProtection)
+	}
+	if j.o.SSMParameter != "" {
+		list = append(list, setParameter+j.o.SSMParameter)
+	}
+	for _, tags := range []map[string]string{j.on, j.d.options.Tags, j.o.ImageTags} {
+		for name := range tags {
+			list = append(list, setTag+name)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// takeOff takes off an image what an earlier definition has set.
+func (j *job) takeOff(ctx context.Context, c *ec2.Client, i image, dropped []string) error {
+	var tags []types.Tag
+	for _, s := range dropped {
+		var err error
+		switch {
+		case s == setDeprecation:
+			_, err = c.DisableImageDeprecation(ctx, &ec2.DisableImageDeprecationInput{ImageId: &i.id}, fresh)
+		case s == setProtection:
+			_, err = c.DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: &i.id}, fresh)
+		case strings.HasPrefix(s, setTag):
+			tags = append(tags, types.Tag{Key: aws.String(strings.TrimPrefix(s, setTag))})
+		default:
+			j.say("%s: the definition does not name the %s any more, which stays as it is", i.region, s)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %s: take off %s: %w", i.region, i.id, s, err)
+		}
+	}
+	if len(tags) == 0 {
+		return nil
+	}
+	if _, err := c.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: append([]string{i.id}, i.snapshots...), Tags: tags}, fresh); err != nil {
+		return fmt.Errorf("%s: %s: remove tags: %w", i.region, i.id, err)
 	}
 	return nil
 }

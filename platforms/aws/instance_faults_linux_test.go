@@ -364,7 +364,7 @@ func TestOwnVPC(t *testing.T) {
 	}
 	w.byTags()
 	for _, op := range []string{"RegisterImage", "CopyImage", "CreateImage", "DeregisterImage", "DescribeImageAttribute", "ModifyImageAttribute", "EnableImageDeprecation",
-		"EnableImageDeregistrationProtection", "DescribeSnapshotAttribute", "ModifySnapshotAttribute", "GetImageBlockPublicAccessState", "GetSnapshotBlockPublicAccessState",
+		"EnableImageDeregistrationProtection", "DisableImageDeprecation", "DisableImageDeregistrationProtection", "DeleteTags", "DescribeSnapshotAttribute", "ModifySnapshotAttribute", "GetImageBlockPublicAccessState", "GetSnapshotBlockPublicAccessState",
 		"GetEbsEncryptionByDefault", "GetEbsDefaultKmsKeyId", "DescribeFleets", "DescribeSpotFleetRequests", "DescribeLaunchConfigurations", "DescribeLaunchTemplates", "DescribeLaunchTemplateVersions", "CreateTags", "DeleteSnapshot", "DeleteVolume",
 		"GetConsoleOutput", "StartSession", "TerminateSession", "GetParameter", "PutParameter", "DescribeKey"} { // of the other policy
 		w.cloud.Note(op)
@@ -382,7 +382,7 @@ func TestInstancePolicy(t *testing.T) {
 	plain := w.cloud.AddImage(home, awstest.Image{Name: debian})
 	w.cloud.SetParameter(home, "/latest", plain)
 	d := w.launching(func(o *Options) { o.KMSKey = key })
-	o := Publication{Regions: []string{"us-east-1"}, ShareWith: []string{"123456789012"}, SnapshotUsers: []string{"210987654321"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", Keep: 1, RetireShared: true}
+	o := Publication{Regions: []string{"us-east-1"}, ShareWith: []string{"123456789012"}, SnapshotUsers: []string{"210987654321"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", ImageTags: map[string]string{"tier": "front"}, Keep: 1, RetireShared: true}
 	if err := d.CheckPublish(t.Context(), layerPublication(Publication{Public: true, SnapshotUsers: []string{"all"}})); err != nil {
 		t.Fatal(err)
 	}
@@ -398,8 +398,12 @@ func TestInstancePolicy(t *testing.T) {
 		if err := d.CheckPublish(t.Context(), layerPublication(o)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.PublishLayer(t.Context(), layerPublication(o), platforms.Layer{Ref: layer}, &sink{}); err != nil {
-			t.Fatal(err)
+		bare := o
+		bare.Protect, bare.DeprecateAfter, bare.ImageTags = false, "", nil
+		for _, next := range []Publication{o, bare, o} {
+			if _, err := d.PublishLayer(t.Context(), layerPublication(next), platforms.Layer{Ref: layer}, &sink{}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		o.Protect = false
 	}

@@ -67,59 +67,62 @@ func (c *Cloud) Template(image string) {
 
 func (c *Cloud) ec2(action string) operation {
 	return map[string]operation{
-		"GetCallerIdentity":                   c.callerIdentity,
-		"AssumeRole":                          c.assumeRole,
-		"DescribeRegions":                     c.describeRegions,
-		"DescribeImages":                      c.describeImages,
-		"RegisterImage":                       c.registerImage,
-		"CopyImage":                           c.copyImage,
-		"DeregisterImage":                     c.deregisterImage,
-		"DescribeImageAttribute":              c.describeImageAttribute,
-		"ModifyImageAttribute":                c.modifyImageAttribute,
-		"EnableImageDeprecation":              c.enableImageDeprecation,
-		"EnableImageDeregistrationProtection": c.protectImage,
-		"DescribeSnapshots":                   c.describeSnapshots,
-		"DeleteSnapshot":                      c.deleteSnapshot,
-		"CreateTags":                          c.createTags,
-		"DescribeLaunchConfigurations":        c.describeConfigurations,
-		"DescribeFleets":                      c.describeFleets,
-		"DescribeSpotFleetRequests":           c.describeSpotFleets,
-		"GetEbsEncryptionByDefault":           c.encryptionByDefault,
-		"GetEbsDefaultKmsKeyId":               c.defaultKey,
-		"GetImageBlockPublicAccessState":      c.imageBlock,
-		"GetSnapshotBlockPublicAccessState":   c.snapshotBlock,
-		"ModifySnapshotAttribute":             c.modifySnapshotAttribute,
-		"DescribeSnapshotAttribute":           c.describeSnapshotAttribute,
-		"DescribeInstances":                   c.describeInstances,
-		"RunInstances":                        c.runInstances,
-		"TerminateInstances":                  c.terminateInstances,
-		"GetConsoleOutput":                    c.consoleOutput,
-		"DescribeVpcs":                        c.describeVPCs,
-		"DescribeSubnets":                     c.describeSubnets,
-		"CreateVpc":                           c.createVPC,
-		"DeleteVpc":                           c.deleteVPC,
-		"CreateSubnet":                        c.createSubnet,
-		"DeleteSubnet":                        c.deleteSubnet,
-		"CreateInternetGateway":               c.createGateway,
-		"AttachInternetGateway":               c.attachGateway,
-		"DescribeInternetGateways":            c.describeGateways,
-		"DetachInternetGateway":               c.detachGateway,
-		"DeleteInternetGateway":               c.deleteGateway,
-		"DescribeRouteTables":                 c.describeRoutes,
-		"CreateRoute":                         c.createRoute,
-		"CreateSecurityGroup":                 c.createGroup,
-		"AuthorizeSecurityGroupIngress":       c.authorizeIngress,
-		"DescribeSecurityGroups":              c.describeGroups,
-		"DeleteSecurityGroup":                 c.deleteGroup,
-		"ImportKeyPair":                       c.importKeyPair,
-		"DescribeKeyPairs":                    c.describeKeyPairs,
-		"DeleteKeyPair":                       c.deleteKeyPair,
-		"DescribeVolumes":                     c.describeVolumes,
-		"DeleteVolume":                        c.deleteVolume,
-		"CreateSnapshot":                      c.createSnapshot,
-		"CreateImage":                         c.createImage,
-		"DescribeLaunchTemplates":             c.describeTemplates,
-		"DescribeLaunchTemplateVersions":      c.describeTemplateVersions,
+		"GetCallerIdentity":                    c.callerIdentity,
+		"AssumeRole":                           c.assumeRole,
+		"DescribeRegions":                      c.describeRegions,
+		"DescribeImages":                       c.describeImages,
+		"RegisterImage":                        c.registerImage,
+		"CopyImage":                            c.copyImage,
+		"DeregisterImage":                      c.deregisterImage,
+		"DescribeImageAttribute":               c.describeImageAttribute,
+		"ModifyImageAttribute":                 c.modifyImageAttribute,
+		"EnableImageDeprecation":               c.enableImageDeprecation,
+		"EnableImageDeregistrationProtection":  c.protectImage,
+		"DisableImageDeprecation":              c.changeImage(func(i *Image) { i.Deprecated = "" }),
+		"DisableImageDeregistrationProtection": c.changeImage(func(i *Image) { i.Protected = false }),
+		"DeleteTags":                           c.deleteTags,
+		"DescribeSnapshots":                    c.describeSnapshots,
+		"DeleteSnapshot":                       c.deleteSnapshot,
+		"CreateTags":                           c.createTags,
+		"DescribeLaunchConfigurations":         c.describeConfigurations,
+		"DescribeFleets":                       c.describeFleets,
+		"DescribeSpotFleetRequests":            c.describeSpotFleets,
+		"GetEbsEncryptionByDefault":            c.encryptionByDefault,
+		"GetEbsDefaultKmsKeyId":                c.defaultKey,
+		"GetImageBlockPublicAccessState":       c.imageBlock,
+		"GetSnapshotBlockPublicAccessState":    c.snapshotBlock,
+		"ModifySnapshotAttribute":              c.modifySnapshotAttribute,
+		"DescribeSnapshotAttribute":            c.describeSnapshotAttribute,
+		"DescribeInstances":                    c.describeInstances,
+		"RunInstances":                         c.runInstances,
+		"TerminateInstances":                   c.terminateInstances,
+		"GetConsoleOutput":                     c.consoleOutput,
+		"DescribeVpcs":                         c.describeVPCs,
+		"DescribeSubnets":                      c.describeSubnets,
+		"CreateVpc":                            c.createVPC,
+		"DeleteVpc":                            c.deleteVPC,
+		"CreateSubnet":                         c.createSubnet,
+		"DeleteSubnet":                         c.deleteSubnet,
+		"CreateInternetGateway":                c.createGateway,
+		"AttachInternetGateway":                c.attachGateway,
+		"DescribeInternetGateways":             c.describeGateways,
+		"DetachInternetGateway":                c.detachGateway,
+		"DeleteInternetGateway":                c.deleteGateway,
+		"DescribeRouteTables":                  c.describeRoutes,
+		"CreateRoute":                          c.createRoute,
+		"CreateSecurityGroup":                  c.createGroup,
+		"AuthorizeSecurityGroupIngress":        c.authorizeIngress,
+		"DescribeSecurityGroups":               c.describeGroups,
+		"DeleteSecurityGroup":                  c.deleteGroup,
+		"ImportKeyPair":                        c.importKeyPair,
+		"DescribeKeyPairs":                     c.describeKeyPairs,
+		"DeleteKeyPair":                        c.deleteKeyPair,
+		"DescribeVolumes":                      c.describeVolumes,
+		"DeleteVolume":                         c.deleteVolume,
+		"CreateSnapshot":                       c.createSnapshot,
+		"CreateImage":                          c.createImage,
+		"DescribeLaunchTemplates":              c.describeTemplates,
+		"DescribeLaunchTemplateVersions":       c.describeTemplateVersions,
 	}[action]
 }
 
@@ -397,6 +400,16 @@ func (c *Cloud) protectImage(w http.ResponseWriter, call Call) {
 	}
 }
 
+// changeImage answers a request that changes one thing of an image.
+func (c *Cloud) changeImage(change func(*Image)) func(http.ResponseWriter, Call) {
+	return func(w http.ResponseWriter, call Call) {
+		if i := c.image(w, call); i != nil {
+			change(i)
+			done(w, call)
+		}
+	}
+}
+
 func (c *Cloud) describeSnapshots(w http.ResponseWriter, call Call) {
 	ids := list(call.Form, "SnapshotId")
 	var items []string
@@ -450,6 +463,21 @@ func (c *Cloud) createTags(w http.ResponseWriter, call Call) {
 			return
 		}
 		maps.Copy(tags, tagList(call.Form, "Tag"))
+	}
+	done(w, call)
+}
+
+// deleteTags removes tags by their names, whatever their values are.
+func (c *Cloud) deleteTags(w http.ResponseWriter, call Call) {
+	for _, id := range list(call.Form, "ResourceId") {
+		tags := c.tagsOf(id)
+		if tags == nil || !c.knows(id) {
+			refuse(w, call, 400, "InvalidID", "The ID '%s' is not valid", id)
+			return
+		}
+		for name := range tagList(call.Form, "Tag") {
+			delete(tags, name)
+		}
 	}
 	done(w, call)
 }
