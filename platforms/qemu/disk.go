@@ -88,7 +88,7 @@ func (m *machine) shutDown(ctx context.Context) error {
 	down := make(chan error, 1)
 	go func() { down <- m.ssh.Run(ctx, platforms.Cmd{Args: []string{"sh", "-c", shutDownScript}}) }()
 	if err := m.vm.awaitEnd(ctx); err != nil {
-		return fmt.Errorf("shut down: %w%s", err, tailText(m.vm.console.tail()))
+		return fmt.Errorf("shut down: %w%s", err, tailText(m.vm.console.Tail()))
 	}
 	<-down // the machine is gone, whatever it says
 	return nil

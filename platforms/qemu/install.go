@@ -54,7 +54,7 @@ func (d *driver) install(ctx context.Context, opts Origin, o platforms.Origin, p
 	defer cancel()
 	if err := opts.Run(ctx, &installing{m: m, out: out}, o, loopback, out); err != nil {
 		if m.vm != nil {
-			return fmt.Errorf("%w%s", err, tailText(m.vm.console.tail()))
+			return fmt.Errorf("%w%s", err, tailText(m.vm.console.Tail()))
 		}
 		return err
 	}
@@ -77,7 +77,7 @@ func (i *installing) Start(ctx context.Context) error {
 		return err
 	}
 	i.vm = i.m.vm
-	i.console.follow(i.out)
+	i.console.Follow(i.out)
 	return i.qmp.Run(ctx, "cont", nil, nil)
 }
 

@@ -152,7 +152,7 @@ func (m *machine) login(ctx context.Context, out platforms.Sink) error {
 	c.Dial = func(ctx context.Context) (net.Conn, error) { return m.vm.dial(ctx, address) }
 	c.Door, c.OwnRoute = m.vm.dialDoor, true
 	c.Plain, c.Caches, c.CloudInit = m.plain, caches, true
-	c.Console, c.Alive, c.Restarts = m.vm.console.tail, m.vm.alive, m.vm.resets
+	c.Console, c.Alive, c.Restarts = m.vm.console.Tail, m.vm.alive, m.vm.resets
 	m.ssh, err = ssh.Connect(ctx, c, out)
 	return err
 }
@@ -338,15 +338,15 @@ func copyFile(dst, src string) error {
 
 // WaitConsole implements platforms.Consoler.
 func (m *machine) WaitConsole(ctx context.Context, match *regexp.Regexp) error {
-	return m.vm.console.wait(ctx, match)
+	return m.vm.console.Wait(ctx, match)
 }
 
 // ConsoleTail implements platforms.Consoler.
-func (m *machine) ConsoleTail() []string { return m.vm.console.tail() }
+func (m *machine) ConsoleTail() []string { return m.vm.console.Tail() }
 
 // AttachConsole implements platforms.Consoler.
 func (m *machine) AttachConsole(ctx context.Context, in io.Reader, out io.Writer) error {
-	return m.vm.console.attach(ctx, in, out)
+	return m.vm.console.Attach(ctx, in, out)
 }
 
 // Close implements platforms.Machine. A machine that stands on a layer is kept

@@ -45,7 +45,7 @@ func TestType(t *testing.T) {
 		}
 	}()
 	console := m.(*machine).vm.console
-	if err := console.wait(t.Context(), regexp.MustCompile(">")); err != nil {
+	if err := console.Wait(t.Context(), regexp.MustCompile(">")); err != nil {
 		t.Fatal(err)
 	}
 	strokes, err := installer.ParseKeys([]string{"aB<leftCtrlOn>gg<leftCtrlOff>g<leftCtrl+g><leftShiftOn>z<leftShiftOff>z."}, "")
@@ -55,13 +55,11 @@ func TestType(t *testing.T) {
 	if err := installer.Type(t.Context(), m.(*machine).vm, strokes); err != nil {
 		t.Fatal(err)
 	}
-	if err := console.wait(t.Context(), regexp.MustCompile(`\.`)); err != nil {
+	if err := console.Wait(t.Context(), regexp.MustCompile(`\.`)); err != nil {
 		t.Fatal(err)
 	}
-	console.mu.Lock()
-	defer console.mu.Unlock()
-	if !bytes.Contains(console.text, []byte("aB\a\ag\aZz.")) {
-		t.Errorf("the machine was typed %q", console.text)
+	if !bytes.Contains(console.Text(), []byte("aB\a\ag\aZz.")) {
+		t.Errorf("the machine was typed %q", console.Text())
 	}
 }
 
@@ -86,21 +84,19 @@ func TestBootCommand(t *testing.T) {
 		}
 	}()
 	v := m.(*machine).vm
-	if err := v.console.wait(t.Context(), regexp.MustCompile("ss phrase")); err != nil {
+	if err := v.console.Wait(t.Context(), regexp.MustCompile("ss phrase")); err != nil {
 		t.Fatal(err)
 	}
 	if err := v.qmp.Run(t.Context(), "system_reset", nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-		v.console.mu.Lock()
-		n := bytes.Count(v.console.text, []byte("phrase"))
-		v.console.mu.Unlock()
+		n := bytes.Count(v.console.Text(), []byte("phrase"))
 		if n == 2 {
 			return
 		}
 		if time.Since(begin) > time.Minute {
-			t.Fatalf("typed %d times: %q", n, v.console.tail())
+			t.Fatalf("typed %d times: %q", n, v.console.Tail())
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"bake.build/bake/internal/tool"
+	"bake.build/bake/platforms/console"
 	"bake.build/bake/platforms/qemu/qmp"
 	"bake.build/bake/platforms/ssh"
 )
@@ -26,7 +27,7 @@ import (
 type vm struct {
 	hw      hardware
 	qmp     *qmp.Client
-	console *console
+	console *console.Console
 	helper  *net.UnixConn // see helper.go
 	data    *ssh.Port     // for files; see dataPort
 	agent   *net.UnixConn // of the guest agent
@@ -67,7 +68,7 @@ func startVM(ctx context.Context, hw hardware) (_ *vm, err error) {
 	if err != nil {
 		return nil, errors.Join(err, monitor.Close())
 	}
-	v.console = newConsole(serial, hw.consoleLog, v.fail)
+	v.console = console.New(serial, hw.consoleLog, v.fail)
 	v.hw.consoleLog = nil
 	if v.helper, err = a.link("helper"); err == nil {
 		v.agent, err = a.link("agent")

@@ -1,11 +1,12 @@
-package qemu
+// Package console is the serial port of a virtual machine, for every hypervisor that
+// gives it as a stream: what came last, its log, waiting for a line, a terminal.
+package console
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"regexp"
 	"strings"
@@ -18,9 +19,9 @@ const (
 	tailLines    = 20
 )
 
-// A console is the serial port of a machine.
-type console struct {
-	conn *net.UnixConn
+// A Console is the serial port of a machine.
+type Console struct {
+	conn io.ReadWriteCloser
 	log  *os.File // may be nil
 	done chan struct{}
 	fail func(error) // is told of a kernel's panic
@@ -33,15 +34,15 @@ type console struct {
 	logErr error
 }
 
-// newConsole takes over conn and log, which may be nil, and reads until the
+// New takes over conn and log, which may be nil, and reads until the
 // machine ends. fail is called when a kernel panics.
-func newConsole(conn *net.UnixConn, log *os.File, fail func(error)) *console {
-	c := &console{conn: conn, log: log, done: make(chan struct{}), more: make(chan struct{}), fail: fail}
+func New(conn io.ReadWriteCloser, log *os.File, fail func(error)) *Console {
+	c := &Console{conn: conn, log: log, done: make(chan struct{}), more: make(chan struct{}), fail: fail}
 	go c.read()
 	return c
 }
 
-func (c *console) read() {
+func (c *Console) read() {
 	defer close(c.done)
 	buf := make([]byte, 32<<10)
 	for {
@@ -55,14 +56,14 @@ func (c *console) read() {
 	}
 }
 
-func (c *console) take(p []byte) {
+func (c *Console) take(p []byte) {
 	if why := c.keep(p); why != "" {
 		c.fail(errors.New("the guest's kernel panicked: " + why))
 	}
 }
 
 // keep remembers p and returns what a panic says in the line that ends in it.
-func (c *console) keep(p []byte) (panicked string) {
+func (c *Console) keep(p []byte) (panicked string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.log != nil && c.logErr == nil {
@@ -70,7 +71,7 @@ func (c *console) keep(p []byte) (panicked string) {
 	}
 	if c.viewer != nil {
 		if _, err := c.viewer.Write(p); err != nil {
-			c.viewer = nil // attach sees that its terminal is gone
+			c.viewer = nil // Attach sees that its terminal is gone
 		}
 	}
 	c.text = append(c.text, bytes.ReplaceAll(p, []byte("\r"), nil)...)
@@ -93,7 +94,7 @@ func (c *console) keep(p []byte) (panicked string) {
 const panicMark = "Kernel panic - not syncing"
 
 // Close ends the console and its log.
-func (c *console) Close() error {
+func (c *Console) Close() error {
 	err := c.conn.Close()
 	<-c.done
 	if c.log != nil {
@@ -107,8 +108,15 @@ var escapes = regexp.MustCompile(`\x1b(\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>78cDE
 
 func plain(text []byte) string { return escapes.ReplaceAllString(string(text), "") }
 
-// tail returns the last lines.
-func (c *console) tail() []string {
+// Text returns what is remembered of what came, as it came but for carriage returns.
+func (c *Console) Text() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Clone(c.text)
+}
+
+// Tail returns the last lines.
+func (c *Console) Tail() []string {
 	c.mu.Lock()
 	text := c.text[max(0, len(c.text)-16<<10):]
 	s := plain(text)
@@ -122,8 +130,8 @@ func (c *console) tail() []string {
 	return lines[max(0, len(lines)-tailLines):]
 }
 
-// wait returns when a line matches.
-func (c *console) wait(ctx context.Context, match *regexp.Regexp) error {
+// Wait returns when a line matches.
+func (c *Console) Wait(ctx context.Context, match *regexp.Regexp) error {
 	from := 0 // where the first line begins that was not looked at
 	for {
 		ended := false
@@ -154,8 +162,8 @@ func (c *console) wait(ctx context.Context, match *regexp.Regexp) error {
 	}
 }
 
-// follow writes what comes to w, as plain text, until the machine stops.
-func (c *console) follow(w io.Writer) {
+// Follow writes what comes to w, as plain text, until the machine stops.
+func (c *Console) Follow(w io.Writer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.viewer = &plainWriter{w: w}
@@ -181,9 +189,9 @@ func (p *plainWriter) Write(b []byte) (int, error) {
 	return len(b), err
 }
 
-// attach connects the console to in and out until in or ctx ends or the machine
+// Attach connects the console to in and out until in or ctx ends or the machine
 // stops.
-func (c *console) attach(ctx context.Context, in io.Reader, out io.Writer) error {
+func (c *Console) Attach(ctx context.Context, in io.Reader, out io.Writer) error {
 	c.mu.Lock()
 	_, err := out.Write(c.text[max(0, len(c.text)-4<<10):])
 	c.viewer = out
