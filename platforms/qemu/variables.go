@@ -46,7 +46,8 @@ var errNoStore = errors.New("not a variable store of EDK2")
 // parseVariables reads the live variables of a store.
 func parseVariables(store []byte) ([]variable, error) {
 	le := binary.LittleEndian
-	if strings.Trim(string(store[:min(len(store), volumeHeader)]), "\x00\xff") == "" {
+	written := func(b byte) bool { return b != 0 && b != 0xff }
+	if !slices.ContainsFunc(store[:min(len(store), volumeHeader)], written) {
 		return nil, nil // firmware formats an empty flash when it starts
 	}
 	if len(store) < volumeHeader+2 || string(store[volumeSignature:volumeSignature+4]) != "_FVH" {
