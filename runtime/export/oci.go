@@ -76,12 +76,15 @@ func writeLayout(ctx context.Context, j *Job, dir string) (*ociImage, error) {
 	config := &v1.ConfigFile{Architecture: j.req.Arch, OS: "linux", RootFS: v1.RootFS{Type: "layers"}, Config: run}
 	newest := int64(0)
 	add := func(t *tree.Tree, by string) error {
+		if err := checkHoles(t, ociHoles, "layers of OCI images have none, and every reader writes them as zeros"); err != nil {
+			return err
+		}
 		use := t.Usage()
 		newest = max(newest, use.Newest)
 		diff := sha256.New()
 		blob, err := writeBlob(dir, func(w io.Writer) error {
 			return codec.compress(ctx, w, func(w io.Writer) error {
-				return writeTar(ctx, io.MultiWriter(w, diff), t, fromOverlay(userns.OverlayPrefix()), func(done int64) { j.Progress("oci "+by, done, use.Bytes) })
+				return writeTar(ctx, io.MultiWriter(w, diff), t, tarOptions{translate: fromOverlay(userns.OverlayPrefix())}, func(done int64) { j.Progress("oci "+by, done, use.Bytes) })
 			})
 		})
 		if err != nil {

@@ -32,7 +32,7 @@ var squashfs = Format{
 			if err != nil {
 				return err
 			}
-			if err := checkSquashTimes(t); err != nil {
+			if err := errors.Join(checkSquashTimes(t), checkHoles(t, squashHoles, "squashfs has an entry for each 128 KiB of them")); err != nil {
 				return err
 			}
 			return j.squash(ctx, t, out, options)
@@ -63,7 +63,7 @@ func (j *Job) squash(ctx context.Context, t *tree.Tree, out string, options []st
 		ended <- err
 	}()
 	// On this goroutine, where the tree can be seen.
-	err := writeTar(ctx, w, t, lost.translate, func(done int64) { j.Progress("squashfs", done, use.Bytes) })
+	err := writeTar(ctx, w, t, tarOptions{translate: lost.translate, holes: true}, func(done int64) { j.Progress("squashfs", done, use.Bytes) })
 	w.CloseWithError(err)
 	if toolErr := <-ended; toolErr != nil {
 		return fmt.Errorf("mksquashfs: %w: %s", errors.Join(toolErr, ctx.Err()), strings.TrimSpace(output.String()))

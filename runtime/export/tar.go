@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bake.build/bake/internal/paxattr"
+	"bake.build/bake/internal/sparse"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/disk/tree"
 )
@@ -23,7 +24,7 @@ var tarGzip = tarFormat("tar.gz", ".tar.gz", "The file tree as a tar archive, co
 func tarFormat(name, ext, doc string, c codec) Format {
 	return Format{
 		Name: name, Ext: ext, From: FromTree,
-		Doc: doc + " It keeps owners, extended attributes, ACLs, hard links and devices; holes are written as zeros.",
+		Doc: doc + " It keeps owners, extended attributes, ACLs, hard links and devices. A file with holes is written as GNU tar -S does, in the sparse format 1.0: GNU tar, bsdtar, Go and bake read it, busybox does not.",
 		Write: func(ctx context.Context, j *Job, out string) error {
 			return j.Tree(ctx, func(dir string) error {
 				t, err := tree.Scan(dir)
@@ -33,7 +34,7 @@ func tarFormat(name, ext, doc string, c codec) Format {
 				total := t.Usage().Bytes
 				return create(out, func(w io.Writer) error {
 					return c.compress(ctx, w, func(w io.Writer) error {
-						return writeTar(ctx, w, t, nil, func(done int64) { j.Progress(name, done, total) })
+						return writeTar(ctx, w, t, tarOptions{holes: true}, func(done int64) { j.Progress(name, done, total) })
 					})
 				})
 			})
@@ -56,9 +57,15 @@ func create(out string, fill func(w io.Writer) error) (err error) {
 // hdr itself, to be followed by the file's content.
 type translator func(hdr *tar.Header, e *tree.Entry) ([]*tar.Header, error)
 
+// tarOptions say what the reader of an archive knows.
+type tarOptions struct {
+	translate translator // nil leaves entries as they are
+	holes     bool       // it knows files with holes
+}
+
 // writeTar writes the tree to w. It reads the tree on the calling goroutine.
-func writeTar(ctx context.Context, w io.Writer, t *tree.Tree, translate translator, progress func(done int64)) error {
-	a := &archive{ctx: ctx, t: t, w: tar.NewWriter(w), names: map[*tree.Inode]string{}, translate: translate, progress: progress}
+func writeTar(ctx context.Context, w io.Writer, t *tree.Tree, o tarOptions, progress func(done int64)) error {
+	a := &archive{tarOptions: o, ctx: ctx, t: t, w: tar.NewWriter(w), raw: w, names: map[*tree.Inode]string{}, progress: progress}
 	if err := t.Walk(a.entry); err != nil {
 		return err
 	}
@@ -66,13 +73,14 @@ func writeTar(ctx context.Context, w io.Writer, t *tree.Tree, translate translat
 }
 
 type archive struct {
-	ctx       context.Context
-	t         *tree.Tree
-	w         *tar.Writer
-	names     map[*tree.Inode]string // the first name of files with several
-	translate translator
-	progress  func(int64)
-	done      int64
+	tarOptions
+	ctx      context.Context
+	t        *tree.Tree
+	w        *tar.Writer
+	raw      io.Writer              // what w writes to
+	names    map[*tree.Inode]string // the first name of files with several
+	progress func(int64)
+	done     int64
 }
 
 func (a *archive) entry(p string, e *tree.Entry) error {
@@ -97,10 +105,17 @@ func (a *archive) entry(p string, e *tree.Entry) error {
 		}
 	}
 	for _, h := range list {
+		content := h == hdr && h.Typeflag == tar.TypeReg
+		if content && a.holes && e.Stored < e.Size {
+			if err := a.sparse(h, e.Inode); err != nil {
+				return fmt.Errorf("%s: %w", p, err)
+			}
+			continue
+		}
 		if err := a.w.WriteHeader(h); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
-		if h == hdr && h.Typeflag == tar.TypeReg {
+		if content {
 			if err := a.content(e.Inode); err != nil {
 				return fmt.Errorf("%s: %w", p, err)
 			}
@@ -115,11 +130,30 @@ func (a *archive) content(in *tree.Inode) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	n, err := io.CopyN(a.w, r, in.Size)
-	if err == io.EOF {
-		err = errors.New("the file became shorter while it was read")
+	if f, ok := r.(*os.File); ok && in.Stored < in.Size {
+		err = sparse.Copy(a.ctx, a.w, f, in.Size, nil)
+	} else if _, err = io.CopyN(a.w, r, in.Size); err == io.EOF {
+		err = io.ErrUnexpectedEOF
 	}
-	if a.done += n; a.progress != nil {
+	return a.read(in, err)
+}
+
+// sparse writes a file without its holes.
+func (a *archive) sparse(h *tar.Header, in *tree.Inode) (err error) {
+	f, err := a.t.Open(in)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return a.read(in, sparse.WriteTar(a.ctx, a.w, a.raw, h, f))
+}
+
+// read tells that a file was read, and explains why it was not.
+func (a *archive) read(in *tree.Inode, err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the file became shorter while it was read")
+	}
+	if a.done += in.Stored; a.progress != nil {
 		a.progress(a.done)
 	}
 	return err

@@ -29,7 +29,7 @@ func (u *unpacker) file(ctx context.Context, dir int, base string, h *tar.Header
 	if u.buf == nil {
 		u.buf = make([]byte, copySize)
 	}
-	err = copySparse(ctx, f, r, h.Size, u.buf)
+	err = u.copySparse(ctx, f, r, h.Size)
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
@@ -39,8 +39,20 @@ func (u *unpacker) file(ctx context.Context, dir int, base string, h *tar.Header
 	return u.meta(dir, base, h)
 }
 
+// A counter counts what is read.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
 // copySparse copies size bytes and leaves holes where there are zeros.
-func copySparse(ctx context.Context, f *os.File, r io.Reader, size int64, buf []byte) error {
+func (u *unpacker) copySparse(ctx context.Context, f *os.File, r io.Reader, size int64) error {
 	// First, since a size that the file system cannot hold ends a hostile
 	// archive here, and not after reading years of zeros.
 	if err := f.Truncate(size); err != nil {
@@ -51,15 +63,19 @@ func copySparse(ctx context.Context, f *os.File, r io.Reader, size int64, buf []
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := io.ReadFull(r, buf[:min(int64(len(buf)), size-at)])
+		before := u.read.n
+		n, err := io.ReadFull(r, u.buf[:min(int64(len(u.buf)), size-at)])
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return io.ErrUnexpectedEOF
 		}
 		if err != nil {
 			return err
 		}
-		if err := writeData(f, buf[:n], at); err != nil {
-			return err
+		// What comes out where nothing went in is a hole of the archive.
+		if u.read.n > before {
+			if err := writeData(f, u.buf[:n], at); err != nil {
+				return err
+			}
 		}
 		at += int64(n)
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bake.build/bake/internal/paxattr"
+	"bake.build/bake/internal/sparse"
 )
 
 // Pack writes the file or directory at p to w as a tar stream in PAX format,
@@ -152,8 +153,8 @@ func (p *packer) content(file string, size int64) error {
 	}
 	f := os.NewFile(uintptr(fd), file)
 	defer f.Close()
-	n, err := io.Copy(p.w, io.LimitReader(contextReader{p.ctx, f}, size))
-	if err == nil && n < size {
+	err = sparse.Copy(p.ctx, p.w, f, size, nil)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("%s: became shorter while it was read", file)
 	}
 	return err
@@ -181,18 +182,6 @@ func (p *packer) dir(file, name string) error {
 
 func (p *packer) marker(name string) error {
 	return p.w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Format: tar.FormatPAX, ModTime: time.Unix(0, 0)})
-}
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(b []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(b)
 }
 
 // listXattrs returns no names where the file system has no attributes.

@@ -29,7 +29,8 @@ func Unpack(ctx context.Context, dst string, r io.Reader, o Options) error {
 	if o.Whiteouts == WhiteoutDelete {
 		u.made = map[string]bool{}
 	}
-	tr := tar.NewReader(r)
+	u.read = &counter{r: r}
+	tr := tar.NewReader(u.read)
 	for {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -52,6 +53,7 @@ type unpacker struct {
 	tree *tree
 	made map[string]bool // names of this stream and their parents; nil unless whiteouts delete
 	buf  []byte
+	read *counter // of the stream
 
 	dirs    []directory     // what directories get last; of one name the last counts
 	touched map[string]bool // names of directories that are in dirs

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,6 +103,8 @@ func checkLayers(n int) error {
 const (
 	maxGrowth  = 250
 	freeGrowth = 4 << 30 // bytes, of an archive of any size
+	// Zeros become holes, which fill no disk: they cost time alone.
+	maxZeros = 128 << 30
 )
 
 // A growth is what an archive of some size unpacks to.
@@ -109,11 +112,12 @@ type growth struct {
 	r    io.Reader
 	size int64 // of the archive
 	left int64
+	zero int64 // bytes of zeros that are left
 }
 
 // growthOf bounds what r, which an archive of size bytes unpacks to, may give.
 func growthOf(r io.Reader, size int64) *growth {
-	return &growth{r: r, size: size, left: freeGrowth + maxGrowth*size}
+	return &growth{r: r, size: size, left: freeGrowth + maxGrowth*size, zero: maxZeros + maxGrowth*size}
 }
 
 // Read implements io.Reader.
@@ -122,6 +126,10 @@ func (g *growth) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("an archive of %d bytes unpacks to more than %d: it was made to fill a disk", g.size, freeGrowth+maxGrowth*g.size)
 	}
 	n, err := g.r.Read(p[:min(int64(len(p)), g.left)])
-	g.left -= int64(n)
+	if n > 0 && int64(n) <= g.zero && p[0] == 0 && bytes.Equal(p[:n-1], p[1:n]) {
+		g.zero -= int64(n)
+	} else {
+		g.left -= int64(n)
+	}
 	return n, err
 }

@@ -93,6 +93,10 @@ func TestGrowth(t *testing.T) {
 	if n != 100 || err == nil || !strings.Contains(err.Error(), "an archive of 10 bytes unpacks to more than") {
 		t.Errorf("%d bytes, %v", n, err)
 	}
+	g = &growth{r: zeros{}, size: 10, left: 100, zero: 250}
+	if n, err := io.Copy(io.Discard, io.LimitReader(g, 1000)); n < 250 || n > 450 || err == nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
 	archive := gzipped(t, tarOf(t, tar.Header{Name: "disk.raw", Typeflag: tar.TypeReg}))
 	if n, err := io.Copy(io.Discard, growthOf(io.LimitReader(zeros{}, 3<<30), int64(len(archive)))); n != 3<<30 || err != nil {
 		t.Errorf("%d bytes, %v", n, err)
