@@ -21,9 +21,9 @@ type commandArgs struct {
 	Command     Lines             `bake:"command" help:"What to run: a text, or a list of lines. The common indentation of a text of several lines is dropped."`
 	Script      string            `bake:"script,keyword" help:"A file of the project to run in place of a command. Lines that all end in CR LF are read as ending in LF, here and in a command."`
 	Args        []string          `bake:"args,keyword" help:"Arguments of the script, \"$1\" and following."`
-	Env         map[string]string `bake:"env,keyword" help:"Variables of the environment."`
+	Env         map[string]string `bake:"env,keyword,numbers" help:"Variables of the environment."`
 	Secrets     SecretBindings    `bake:"secrets,keyword" help:"Secrets by the name of a variable, or by the path of a file in memory, below /run. In a list, secret(\"my-token\") is the variable MY_TOKEN."`
-	User        string            `bake:"user,keyword" help:"Who runs it: \"user\" or \"user:group\"." default:"root"`
+	User        string            `bake:"user,keyword,numbers" help:"Who runs it: \"user\", \"user:group\" or numbers." default:"root"`
 	Workdir     string            `bake:"workdir,keyword" help:"Where it runs, an absolute path." default:"/"`
 	Interpreter Words             `bake:"interpreter,keyword" help:"What runs the script." default:"its \"#!\" line, or /bin/sh -e"`
 	Caches      []string          `bake:"caches,keyword" help:"Directories that are kept between builds and are no part of the layer, such as /var/cache/apt. Steps of this project that begin on the same pin of an origin share them and have to trust each other; one waits for the other, outside of its own timeout."`

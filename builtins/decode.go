@@ -22,6 +22,9 @@ type taker func(o platforms.Option, v starlark.Value) (string, error)
 // builtins need no taker.
 func decodeValue(ptr any, o platforms.Option, v starlark.Value, take taker) error {
 	var err error
+	if o.Numbers {
+		v = digits(o.Kind, v)
+	}
 	switch p := ptr.(type) {
 	case starlark.Unpacker:
 		return p.Unpack(v)
@@ -61,6 +64,37 @@ func decodeValue(ptr any, o platforms.Option, v starlark.Value, take taker) erro
 		return wrongType(v, string(o.Kind))
 	}
 	return err
+}
+
+// digits returns the value of an option of the kind k with texts in place of ints.
+func digits(k platforms.Kind, v starlark.Value) starlark.Value {
+	text := func(v starlark.Value) starlark.Value {
+		if i, ok := v.(starlark.Int); ok {
+			return starlark.String(i.String())
+		}
+		return v
+	}
+	switch list, isList := v.(starlark.Sequence); {
+	case k == platforms.String:
+		return text(v)
+	case k == platforms.Map:
+		if d, ok := v.(starlark.IterableMapping); ok {
+			with := starlark.NewDict(0)
+			for name, e := range starlark.Entries(d) {
+				if err := with.SetKey(name, text(e)); err != nil {
+					return v // a key that no option has
+				}
+			}
+			return with
+		}
+	case k == platforms.Strings && isList && v.Type() != "dict":
+		var with []starlark.Value
+		for e := range starlark.Elements(list) {
+			with = append(with, text(e))
+		}
+		return starlark.NewList(with)
+	}
+	return v
 }
 
 // as returns v as a T.

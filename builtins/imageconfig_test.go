@@ -13,6 +13,11 @@ import (
 func TestImageConfig(t *testing.T) {
 	for _, c := range []struct{ config, want, err string }{
 		{`{"tag": "v1", "cmd": ["a"], "env": {"B": "2", "A": "1"}}`, `{"cmd":["a"],"env":{"A":"1","B":"2"},"tag":"v1"}`, ""},
+		{`{"ports": [80, "53/udp"], "user": 1000, "labels": {"n": 1}}`, `{"user":"1000","labels":{"n":"1"},"ports":["80","53/udp"]}`, ""},
+		{`{"ports": 80}`, "", "got int, want list of strings"},
+		{`{"ports": {"80": ""}}`, "", "got dict, want list of strings"},
+		{`{"env": [1]}`, "", "got list, want dict of strings"},
+		{`{"ports": [True]}`, "", "got bool, want string"},
 		{`{"comand": ["a"]}`, "", `unknown keyword "comand"`},
 		{`{"ports": ["http"]}`, "", `want a port such as "80"`},
 		{`{"workdir": "srv"}`, "", `"srv" is not an absolute path`},

@@ -17,6 +17,7 @@ type Option struct {
 	Choices  []string // the values that a string may have; empty means any
 	IsOrigin bool     // names an origin: exactly one of these is given to source()
 	IsSet    bool     // a list whose order and repetitions mean nothing
+	Numbers  bool     // an int stands for its digits: the value, or an element of a list or dict
 	Required bool
 	Keyword  bool // cannot be given by position
 
@@ -94,9 +95,9 @@ type Secret string
 //	choices:"a|b"      allowed values; optional
 //
 // The kind follows from the field's type unless a flag says it: size, duration,
-// path, ref or layer. Further flags are origin and set, for options of
-// platforms, and required and keyword, for arguments that a builtin takes by
-// position, too.
+// path, ref or layer. Further flags are numbers, for texts that may be given as
+// ints, origin and set, for options of platforms, and required and keyword, for
+// arguments that a builtin takes by position, too.
 //
 // The fields of an embedded struct are options of t; a field of the outer struct
 // hides one of the same name. The embedded field itself may have the tag
@@ -170,6 +171,8 @@ func (o *Option) flag(flag string) bool {
 		o.IsOrigin = true
 	case "set":
 		o.IsSet = true
+	case "numbers":
+		o.Numbers = true
 	case "required":
 		o.Required = true
 	case "keyword":

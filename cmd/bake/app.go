@@ -113,12 +113,7 @@ func (a *app) withMachines(ctx context.Context, file string, f *buildFlags, use 
 	if err := f.check(); err != nil {
 		return err
 	}
-	return a.withSession(ctx, file, &f.definitionFlags, func(s *session) (err error) {
-		if err := s.CheckRights(); err != nil {
-			return err
-		}
-		return use(s)
-	})
+	return a.withSession(ctx, file, &f.definitionFlags, use)
 }
 
 // withHost runs use with the user's store open, for a verb that is about no

@@ -21,7 +21,7 @@ import (
 func (a *app) cacheCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
-		Short: "look after the layer store",
+		Short: "manage the layer store",
 	}
 	cmd.AddCommand(a.cacheLsCommand(), a.cacheDuCommand(), a.cachePruneCommand(), a.cacheVerifyCommand())
 	return cmd
@@ -91,7 +91,7 @@ func (a *app) cacheDuCommand() *cobra.Command {
 				}
 				w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 				fmt.Fprintf(w, "%s\t layers (%d)\n", ui.Size(u.Layers), len(u.ByLayer))
-				fmt.Fprintf(w, "%s\t downloads and package caches\n", ui.Size(u.Caches))
+				fmt.Fprintf(w, "%s\t downloads, package caches, kept memory of machines\n", ui.Size(u.Caches))
 				fmt.Fprintf(w, "%s\t records, work in progress\n", ui.Size(u.Other))
 				fmt.Fprintf(w, "%s\t in all, in %s\n", ui.Size(u.Total()), s.Dir())
 				return w.Flush()
@@ -147,7 +147,7 @@ snapshots of aws: those that are older than a time, or were not used for one.`,
 	flags.BoolVar(&o.All, "all", false, "remove every layer that is not in use")
 	flags.StringVar(&size, "max-size", "", "keep the layers last used, up to a `size` such as 20G")
 	flags.StringVar(&age, "older-than", "", "remove layers that were not used for a `time` such as 72h")
-	flags.BoolVar(&o.Caches, "downloads", false, "remove downloads and package caches as well")
+	flags.BoolVar(&o.Caches, "downloads", false, "remove downloads, package caches and the kept memory of machines as well, whatever their age")
 	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be removed")
 	flags.BoolVarP(&yes, "yes", "y", false, "do not ask, even where more than half of the layers would go")
 	flags.StringVar(&on.platform, "platform", "", "remove layers that this `platform` keeps, such as aws")
@@ -176,12 +176,12 @@ func (a *app) pruneFlags(ctx context.Context, on pruneOn, o store.PruneOptions, 
 }
 
 // sure asks whether layers may be removed where these are more than half of the
-// store, by their number or by their bytes.
+// store, by their number or by their bytes. Downloads do not count.
 func (a *app) sure(ctx context.Context, s *store.Store, o store.PruneOptions, yes bool) error {
 	if yes || o.All || o.DryRun {
 		return nil
 	}
-	o.DryRun = true
+	o.DryRun, o.Caches = true, false
 	would, err := s.Prune(ctx, o)
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ type Options struct {
 	Profile  string            `bake:"profile" json:"profile,omitempty" help:"The profile of the AWS configuration." default:"$AWS_PROFILE, or default"`
 	Role     string            `bake:"role" json:"role,omitempty" help:"The ARN of a role to assume; or several with spaces between, each assumed by the one before."`
 	Endpoint string            `bake:"endpoint" json:"endpoint,omitempty" help:"The URL of all services, for private clouds and tests." default:"AWS's own"`
-	Tags     map[string]string `bake:"tags" json:"tags,omitempty" help:"Tags of everything that is made."`
+	Tags     map[string]string `bake:"tags,numbers" json:"tags,omitempty" help:"Tags of everything that is made."`
 
 	InstanceTypes  []string          `bake:"instance_types" json:"instance_types,omitempty" help:"The types of instance that steps run in, the first that there is capacity for." default:"[\"t3.medium\"], or [\"t4g.medium\"] for arm64"`
 	Spot           bool              `bake:"spot" json:"spot,omitempty" help:"Instances are spot instances. When AWS takes one back, the build fails, and the next one goes on from the last layer that was kept."`

@@ -166,6 +166,13 @@ func TestErrorKinds(t *testing.T) {
 	if !ran || build.KindOf(err) != build.KindHost || !strings.Contains(err.Error(), "no rights") {
 		t.Errorf("no rights: %v, of kind %q; looked at the definition: %v", err, build.KindOf(err), ran)
 	}
+	run := func(b *build.Build) error {
+		_, err := b.Run(t.Context(), b.Definition.Artifacts, build.Options{})
+		return err
+	}
+	if err := errors.Join(use(c, "images.star", run), use(noRights, "images.star", run)); err != nil {
+		t.Errorf("no rights, and nothing to do: %v", err)
+	}
 }
 
 // TestCanceled stops a build before it begins.

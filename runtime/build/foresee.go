@@ -38,10 +38,28 @@ func (b *Build) Foresee(ctx context.Context, schedule *solve.Schedule) []error {
 			err = b.foreseeKernel(n, e)
 		}
 		if err != nil {
-			errs = append(errs, &plan.Error{Pos: n.Pos, Err: fmt.Errorf("export: %w", err)})
+			errs = append(errs, exportError(n, err))
 		}
 	}
 	return errs
+}
+
+func exportError(n *plan.Node, err error) error {
+	return &plan.Error{Pos: n.Pos, Err: fmt.Errorf("export: %w", err)}
+}
+
+// checkKernels returns an error of the kind KindDefinition for each disk among nodes
+// that will have no kernel.
+func (b *Build) checkKernels(nodes []*plan.Node) error {
+	var errs []error
+	for _, n := range nodes {
+		if e, ok := n.Op.(*export.Op); ok {
+			if err := b.foreseeKernel(n, e); err != nil {
+				errs = append(errs, exportError(n, err))
+			}
+		}
+	}
+	return of(KindDefinition, errors.Join(errs...))
 }
 
 // checkOut returns an error of the kind KindHost where nodes make files and none
@@ -97,12 +115,8 @@ func (b *Build) foreseeKernel(n *plan.Node, e *export.Op) error {
 		return nil
 	}
 	m := n.Deps[0]
-	for ; ; m = m.Deps[0] {
-		switch m.Op.(type) {
-		case *op.Copy, *op.Write:
-			continue
-		}
-		break
+	for leavesKernels(m.Op) {
+		m = m.Deps[0]
 	}
 	src, ok := m.Op.(plan.Source)
 	if kind := ""; !ok {
@@ -122,6 +136,22 @@ func (b *Build) foreseeKernel(n *plan.Node, e *export.Op) error {
 	}
 	kernel := kernelOf(src.Origin().Kind, cmp.Or(options.Arch, runtime.GOARCH))
 	return fmt.Errorf(`the disk has no kernel to boot: add %s to packages, or give boot = "none"`, kernel)
+}
+
+// leavesKernels reports whether a step neither installs a kernel nor brings one.
+func leavesKernels(o plan.Op) bool {
+	dst := ""
+	switch o := o.(type) {
+	case *op.Copy:
+		dst = o.Dst
+	case *op.Write:
+		dst = o.Path
+	default:
+		return false
+	}
+	return dst != "/" && dst != "/usr" && !slices.ContainsFunc([]string{"/boot", "/lib", "/usr/lib"}, func(dir string) bool {
+		return dst == dir || strings.HasPrefix(dst, dir+"/")
+	})
 }
 
 // kernelOf returns the package of a kernel for virtual machines.

@@ -32,9 +32,6 @@ func (b *Build) Run(ctx context.Context, targets []builtins.Target, o Options) (
 }
 
 func (b *Build) run(ctx context.Context, nodes []*plan.Node, o Options) (*solve.Result, error) {
-	if err := b.CheckRights(); err != nil {
-		return nil, err
-	}
 	events := event.NewStream()
 	if o.Events != nil {
 		events = event.NewStream(o.Events)
@@ -88,7 +85,8 @@ func (b *Build) why() func(*plan.Node) string {
 }
 
 // ready makes sure that what nodes need can be run here: that the origins to be
-// imported can still be had as they are pinned, and that the tools are there.
+// imported can still be had as they are pinned, and that the tools and the rights are
+// there.
 func (b *Build) ready(ctx context.Context, cfg solve.Config, nodes []*plan.Node, o Options) error {
 	for {
 		schedule, err := solve.Decide(ctx, cfg, b.Definition.Plan, nodes)
@@ -96,6 +94,13 @@ func (b *Build) ready(ctx context.Context, cfg solve.Config, nodes []*plan.Node,
 			return err
 		}
 		run := b.toRun(schedule)
+		if len(run) == 0 {
+			return nil
+		}
+		// What needs no network comes first.
+		if err := errors.Join(b.CheckRights(), b.checkKernels(run)); err != nil {
+			return err
+		}
 		if moved, err := b.confirm(ctx, run); err != nil {
 			return err
 		} else if moved {

@@ -23,13 +23,13 @@ import (
 type Config struct {
 	Entrypoint []string          `bake:"entrypoint" json:"entrypoint,omitempty" help:"The command that a container runs. It drops the imported cmd."`
 	Cmd        []string          `bake:"cmd" json:"cmd,omitempty" help:"Arguments of the entrypoint, or the command where there is none."`
-	Env        map[string]string `bake:"env" json:"env,omitempty" help:"Environment variables, beside the imported ones."`
-	User       string            `bake:"user" json:"user,omitempty" help:"User, or user:group, that a container runs as."`
+	Env        map[string]string `bake:"env,numbers" json:"env,omitempty" help:"Environment variables, beside the imported ones."`
+	User       string            `bake:"user,numbers" json:"user,omitempty" help:"User, or user:group, that a container runs as."`
 	Workdir    string            `bake:"workdir" json:"workdir,omitempty" help:"Working directory."`
-	Labels     map[string]string `bake:"labels" json:"labels,omitempty" help:"Labels, beside the imported ones."`
-	Ports      []string          `bake:"ports" json:"ports,omitempty" help:"Ports that the image serves, such as 80/tcp, beside the imported ones."`
+	Labels     map[string]string `bake:"labels,numbers" json:"labels,omitempty" help:"Labels, beside the imported ones."`
+	Ports      []string          `bake:"ports,numbers" json:"ports,omitempty" help:"Ports that the image serves, such as 80 or 53/udp, beside the imported ones."`
 	Volumes    []string          `bake:"volumes" json:"volumes,omitempty" help:"Directories that are volumes, beside the imported ones."`
-	StopSignal string            `bake:"stop_signal" json:"stop_signal,omitempty" help:"Signal that ends a container."`
+	StopSignal string            `bake:"stop_signal,numbers" json:"stop_signal,omitempty" help:"Signal that ends a container."`
 	Tag        string            `bake:"tag" json:"tag,omitempty" help:"Tag of the image." default:"latest"`
 }
 

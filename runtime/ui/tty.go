@@ -208,6 +208,7 @@ func (t *tty) update(n *liveNode, e event.Event) {
 	switch e.Type {
 	case event.Output:
 		n.waitsNoMore()
+		n.endQuiet(t.now())
 		n.lines.write(n.skip(e.Data), func(line string) {
 			if line = t.style.text(line); line != "" {
 				n.tail[0], n.tail[1] = n.tail[1], line
@@ -244,6 +245,18 @@ func (n *liveNode) skip(b []byte) []byte {
 // waitsNoMore forgets what the node waited for, once something else happens.
 func (n *liveNode) waitsNoMore() {
 	n.transfers = slices.DeleteFunc(n.transfers, (*transfer).waits)
+}
+
+// endlessQuiet is for how long nothing has come of a transfer of unknown length when
+// output of the node says that it is at something else.
+const endlessQuiet = 2 * time.Second
+
+// endQuiet forgets transfers of unknown length that seem to be over. Nobody tells
+// their end; one that goes on is shown again.
+func (n *liveNode) endQuiet(now time.Time) {
+	n.transfers = slices.DeleteFunc(n.transfers, func(x *transfer) bool {
+		return x.total == 0 && now.Sub(x.last) >= endlessQuiet
+	})
 }
 
 func (n *liveNode) progress(what string, done, total int64, now time.Time) {

@@ -293,3 +293,25 @@ func TestWaits(t *testing.T) {
 		t.Errorf("then: %q", got)
 	}
 }
+
+// TestEndlessTransfer: the row of a download of unknown length goes when the step is
+// at something else, and comes back when the download goes on.
+func TestEndlessTransfer(t *testing.T) {
+	now := time.Now()
+	n := &liveNode{}
+	n.progress("download packages", 5<<20, 0, now)
+	n.endQuiet(now.Add(time.Second))
+	if len(n.transfers) != 1 {
+		t.Errorf("after a second of output: %d transfers, want 1", len(n.transfers))
+	}
+	n.endQuiet(now.Add(endlessQuiet))
+	if len(n.transfers) != 0 {
+		t.Errorf("after %v of output: %d transfers, want none", endlessQuiet, len(n.transfers))
+	}
+	n.progress("download packages", 6<<20, 0, now.Add(3*time.Second))
+	n.progress("disk", 1, 10, now.Add(3*time.Second))
+	n.endQuiet(now.Add(9 * time.Second))
+	if len(n.transfers) != 1 || n.transfers[0].what != "disk" {
+		t.Errorf("transfers %v, want the disk, whose length is known", n.transfers)
+	}
+}

@@ -50,7 +50,19 @@ func (r *run) load(from *module, name string) (starlark.StringDict, error) {
 		m.globals, m.err = r.exec(m)
 		m.done = true
 	}
-	return m.globals, m.err
+	return exported(m.globals), m.err
+}
+
+// exported returns the globals that other modules can load, so that no other is
+// proposed in place of one that is misspelt.
+func exported(globals starlark.StringDict) starlark.StringDict {
+	public := make(starlark.StringDict, len(globals))
+	for name, v := range globals {
+		if !strings.HasPrefix(name, "_") {
+			public[name] = v
+		}
+	}
+	return public
 }
 
 func cycle(modules []*module) string {
@@ -102,6 +114,9 @@ func (r *run) library(lib string) (fs.FS, error) {
 		return r.cfg.Std, nil
 	}
 	if r.cfg.Library == nil {
+		if spell.Nearest(lib, []string{"bake"}) != "" {
+			return nil, fmt.Errorf("@%s is not known (did you mean @bake?)", lib)
+		}
 		return nil, fmt.Errorf("@%s is not known: modules of other teams are not configured, the shipped library is @bake", lib)
 	}
 	return r.cfg.Library(lib)
