@@ -40,10 +40,12 @@
 // each file, the root "." first and the others sorted by path: path, one byte
 // for the type (f d l c b p s), mode, uid, gid, seconds and nanoseconds of the
 // modification time, and the path of the first hard link or ""; for a regular
-// file its size and the 32 bytes of the SHA-256 of its content; for a symbolic
-// link its target; for a device major and minor; then the number of extended
-// attributes and the name and value of each, sorted. An entry that is a hard
-// link repeats size, digest and attributes, so that each can be read alone.
+// file its size and the 32 bytes of the SHA-256 of its content, of which one of
+// 1 GiB or more has only the pieces of 64 KiB that are not all zeros, each after
+// its number in 8 bytes, big-endian, from 0 on; for a symbolic link its target; for
+// a device major and minor; then the number of extended attributes and the name and
+// value of each, sorted. An entry that is a hard link repeats size, digest and
+// attributes, so that each can be read alone.
 // The digest of a layer is the SHA-256 of these bytes before compression. It
 // says nothing of where the layer lies: facts are kept apart from it.
 //

@@ -48,7 +48,7 @@ type File struct {
 	Hard string
 
 	Xattrs []Xattr  // sorted by name
-	Digest [32]byte // SHA-256 of a regular file's content
+	Digest [32]byte // SHA-256 of a regular file's content, as the package comment says
 }
 
 // A Stamp is a time as file systems keep it.

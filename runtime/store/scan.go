@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
@@ -206,8 +208,12 @@ func (h *hasher) fill(ctx context.Context, dir string, f *File, st *stat) (err e
 	return err
 }
 
-// content hashes the content of a regular file. Holes are not read, though
-// they count as the zeros that they stand for.
+// largeFile is the size from which on zeros are left out of a file's digest.
+const largeFile = 1 << 30
+
+// content returns the digest of a regular file's content. Holes are not read, though
+// they count as the zeros that they stand for: a file has one digest, be its zeros
+// written or not.
 func (h *hasher) content(ctx context.Context, path string, st *stat) (d [32]byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -215,25 +221,62 @@ func (h *hasher) content(ctx context.Context, path string, st *stat) (d [32]byte
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	h.sum.Reset()
-	sparse := st.blocks < st.size
+	add := h.read
+	if st.size >= largeFile {
+		add = h.pieces
+	}
+	done := int64(0)
 	for off := int64(0); off < st.size; {
 		data, hole := off, st.size
-		if sparse {
+		if st.blocks < st.size {
 			if data, hole, err = nextData(f, off, st.size); err != nil {
 				return d, fmt.Errorf("hash %s: %w", path, err)
 			}
 		}
-		data, hole = min(data, st.size), min(hole, st.size)
-		if err := h.zeros(ctx, data-off); err != nil {
+		off = min(hole, st.size)
+		data = min(data, st.size)
+		if st.size >= largeFile { // whole pieces, and none twice
+			data, hole = max(done, data&^(pieceSize-1)), min((off+pieceSize-1)&^(pieceSize-1), st.size)
+		} else if err := h.zeros(ctx, data-done); err != nil {
 			return d, err
 		}
-		if err := h.read(ctx, f, data, hole); err != nil {
+		if data >= st.size {
+			break
+		}
+		hole = min(hole, st.size)
+		if err := add(ctx, f, data, hole); err != nil {
 			return d, fmt.Errorf("hash %s: %w", path, err)
 		}
-		off = hole
+		done = max(done, hole)
 	}
 	h.sum.Sum(d[:0])
 	return d, nil
+}
+
+// pieceSize is what the digest of a large file is made of.
+const pieceSize = int64(len(zeros))
+
+// pieces adds the pieces between begin and end that hold more than zeros, each with
+// its number before it.
+func (h *hasher) pieces(ctx context.Context, f *os.File, begin, end int64) error {
+	for ; begin < end; begin += pieceSize {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b := h.buf[:min(end-begin, pieceSize)]
+		if n, err := f.ReadAt(b, begin); n < len(b) {
+			if errors.Is(err, io.EOF) {
+				return fmt.Errorf("it ends at byte %d of %d: %w", begin+int64(n), end, io.ErrUnexpectedEOF)
+			}
+			return err
+		}
+		if bytes.Equal(b, zeros[:len(b)]) {
+			continue
+		}
+		h.sum.Write(binary.BigEndian.AppendUint64(nil, uint64(begin/pieceSize)))
+		h.sum.Write(b)
+	}
+	return nil
 }
 
 func (h *hasher) zeros(ctx context.Context, n int64) error {
