@@ -40,6 +40,7 @@ func (a *app) plan(ctx context.Context, args []string, f *buildFlags, asJSON boo
 			return err
 		}
 		targets = build.WithTests(s.Definition, targets)
+		s.WarnUnused()
 		schedule, err := s.Plan(ctx, targets)
 		if err != nil {
 			return err

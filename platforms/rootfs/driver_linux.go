@@ -20,7 +20,7 @@ import (
 type driver struct {
 	host   platforms.Host
 	limits limits
-	userNS bool
+	userNS bool                     // machines have a user namespace, also where it cannot be had here and now
 	self   func() (*os.File, error) // this program, as machines may see it
 	groups *groups
 	swept  sync.Once // of old caches
@@ -40,7 +40,7 @@ func open(o Options, h platforms.Host) (platforms.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &driver{host: h, limits: l, userNS: userns.Inside(), self: sync.OnceValues(openSelf)}
+	d := &driver{host: h, limits: l, userNS: userns.Inside() || os.Geteuid() != 0, self: sync.OnceValues(openSelf)}
 	d.groups = newGroups(l)
 	return d, nil
 }

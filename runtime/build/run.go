@@ -24,6 +24,7 @@ func (b *Build) decide(ctx context.Context, nodes []*plan.Node) (*solve.Schedule
 // makes sure that what has to run can run here. It returns ErrPinsMoved when the
 // definition has to be opened once more.
 func (b *Build) Run(ctx context.Context, targets []builtins.Target, o Options) (*solve.Result, error) {
+	b.WarnUnused()
 	result, err := b.run(ctx, targetNodes(targets), o)
 	if result == nil {
 		return nil, err
