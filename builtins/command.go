@@ -18,17 +18,17 @@ const maxScript = 1 << 20
 
 // commandArgs are the options of what runs a script: shell and test.
 type commandArgs struct {
-	Command     Lines             `bake:"command" help:"What to run: a text, or a list of lines. The common indentation of a text of several lines is dropped."`
-	Script      string            `bake:"script,keyword" help:"A file of the project to run in place of a command. Lines that all end in CR LF are read as ending in LF, here and in a command."`
-	Args        []string          `bake:"args,keyword" help:"Arguments of the script, \"$1\" and following."`
-	Env         map[string]string `bake:"env,keyword,numbers" help:"Variables of the environment."`
+	Command     Lines             `bake:"command" help:"The shell commands: a string, or a list of lines. The common indentation of a multi-line string is removed."`
+	Script      string            `bake:"script,keyword" help:"A script file of the project to run instead of a command. Lines that all end in CR LF are read as ending in LF, here and in a command."`
+	Args        []string          `bake:"args,keyword" help:"Arguments of the script: \"$1\" and so on."`
+	Env         map[string]string `bake:"env,keyword,numbers" help:"Environment variables."`
 	Secrets     SecretBindings    `bake:"secrets,keyword" help:"Secrets by the name of a variable, or by the path of a file in memory, below /run. In a list, secret(\"my-token\") is the variable MY_TOKEN."`
 	User        string            `bake:"user,keyword,numbers" help:"Who runs it: \"user\", \"user:group\" or numbers." default:"root"`
-	Workdir     string            `bake:"workdir,keyword" help:"Where it runs, an absolute path." default:"/"`
-	Interpreter Words             `bake:"interpreter,keyword" help:"What runs the script." default:"its \"#!\" line, or /bin/sh -e"`
+	Workdir     string            `bake:"workdir,keyword" help:"Working directory, an absolute path." default:"/"`
+	Interpreter Words             `bake:"interpreter,keyword" help:"The interpreter." default:"its \"#!\" line, or /bin/sh -e"`
 	Caches      []string          `bake:"caches,keyword" help:"Directories that are kept between builds and are no part of the layer, such as /var/cache/apt. Steps of this project that begin on the same pin of an origin share them and have to trust each other; one waits for the other, outside of its own timeout."`
-	Network     bool              `bake:"network,keyword" help:"Whether it can reach the network." default:"True"`
-	ExitCodes   ExitCodes         `bake:"valid_exit_codes,keyword" help:"The exit codes that mean success." default:"[0]"`
+	Network     bool              `bake:"network,keyword" help:"Whether the step has network access." default:"True"`
+	ExitCodes   ExitCodes         `bake:"valid_exit_codes,keyword" help:"Exit codes that count as success." default:"[0]"`
 }
 
 // data returns the op's data and the first line that names it.

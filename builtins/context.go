@@ -18,7 +18,7 @@ type Config struct {
 	Project   *eval.Project
 	Platforms []platforms.Spec
 	Formats   export.Table
-	Params    map[string]Given // by the name of the parameter
+	Params    map[string]ParamInput // by the name of the parameter
 
 	// Pins are what the sources are known to resolve to. A definition that reads
 	// others sees a placeholder; see Context.Stale.

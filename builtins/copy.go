@@ -24,10 +24,10 @@ src is a file, a directory, a pattern, or a list of these. Of a directory the co
 type copyArgs struct {
 	Layer   *Layer   `bake:"layer,required" help:"The layer to change."`
 	Src     Paths    `bake:"src,required" help:"What to copy: paths relative to the file that calls, or from the project's root (\"//site\"), which may hold *, **, ? and [a-z]."`
-	Dst     string   `bake:"dst,required" help:"Where it goes, an absolute path in the machine; a directory when it ends in \"/\"."`
-	Owner   string   `bake:"owner,keyword,numbers" help:"Who it belongs to: \"user\", \"user:group\" or numbers." default:"root:root"`
-	Mode    Mode     `bake:"mode,keyword" help:"Permissions of files; directories can also be entered where they can be read." default:"those of the project"`
-	Exclude []string `bake:"exclude,keyword" help:"Patterns of what to leave out, relative to the directory that is copied, such as \"**/*.md\"."`
+	Dst     string   `bake:"dst,required" help:"Destination, an absolute path in the machine; a directory when it ends in \"/\"."`
+	Owner   string   `bake:"owner,keyword,numbers" help:"Owner: \"user\", \"user:group\" or numbers." default:"root:root"`
+	Mode    Mode     `bake:"mode,keyword" help:"Permissions of the files; directories get execute permission where they have read permission." default:"those of the project"`
+	Exclude []string `bake:"exclude,keyword" help:"Patterns of files to exclude, relative to the copied directory, such as \"**/*.md\"."`
 	StepOptions
 }
 

@@ -29,12 +29,12 @@ type exportArgs struct {
 	Name        string      `bake:"name,required" help:"The artifact's name: letters, digits, \".\", \"-\" and \"_\"."`
 	Formats     Paths       `bake:"formats,keyword" help:"The formats of its files; see the list below." default:"[\"qcow2\"], where to is not given"`
 	Size        Size        `bake:"size,keyword" help:"Size of the disk, such as \"4G\". On platforms whose machines have a disk, it can only grow; the machine's partitions are left as they are." default:"what its files need, with room to spare, or that of the machine's disk"`
-	Boot        string      `bake:"boot,keyword" help:"How the disk boots: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
-	KernelArgs  Words       `bake:"kernel_args,keyword" help:"Arguments that are added to the kernel's."`
+	Boot        string      `bake:"boot,keyword" help:"Boot mode of the disk: \"bios+uefi\", \"bios\", \"uefi\" or \"none\"." default:"\"bios+uefi\", or \"uefi\" where there is no BIOS"`
+	KernelArgs  Words       `bake:"kernel_args,keyword" help:"Additional kernel arguments."`
 	Disk        int         `bake:"disk,keyword" help:"Which of the machine's disks is written: 1 is the one that it boots from; those of the platform's option disks follow." default:"1"`
 	Compression string      `bake:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
 	Config      ImageConfig `bake:"config,keyword" help:"How containers of the image run, for the formats oci and docker: a dict with any of entrypoint, cmd, ports, volumes (lists), env, labels (dicts), user, workdir, stop_signal and tag (strings). What it does not say stays as the image that the layer begins on has it; env, labels, ports and volumes are added to, and entrypoint drops that image's cmd." default:"the imported image's, or cmd /bin/sh; tag latest"`
-	To          Platforms   `bake:"to,keyword" help:"Platforms on which the image is registered, such as [aws()]; no files are written then."`
+	To          Platforms   `bake:"to,keyword" help:"Platforms to register the image on, such as [aws()]. Only manifest.json is written then, with the ids of the images."`
 	StepOptions
 	Options []starlark.Tuple `bake:"**"`
 }

@@ -18,12 +18,12 @@ const paramEnv = "BAKE_PARAM_"
 //
 // A file of parameters is a JSON object, or lines of KEY=VALUE in which empty
 // lines and those that begin with "#" do not count.
-func ReadParams(args []string, fileName string, file []byte, environ []string) (map[string]Given, error) {
-	params := map[string]Given{}
+func ReadParams(args []string, fileName string, file []byte, environ []string) (map[string]ParamInput, error) {
+	params := map[string]ParamInput{}
 	for _, v := range environ {
 		name, value, _ := strings.Cut(v, "=")
 		if rest, ok := strings.CutPrefix(name, paramEnv); ok && rest != "" {
-			params[strings.ToLower(rest)] = Given{Text: value, From: name, Loose: true}
+			params[strings.ToLower(rest)] = ParamInput{Text: value, From: name, Loose: true}
 		}
 	}
 	if fileName != "" {
@@ -36,19 +36,19 @@ func ReadParams(args []string, fileName string, file []byte, environ []string) (
 		if !ok || name == "" {
 			return nil, fmt.Errorf("-p %s: want name=value", arg)
 		}
-		params[name] = Given{Text: value, From: "-p"}
+		params[name] = ParamInput{Text: value, From: "-p"}
 	}
 	return params, nil
 }
 
-func readParamsFile(params map[string]Given, name string, text []byte) error {
+func readParamsFile(params map[string]ParamInput, name string, text []byte) error {
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
 		var values map[string]json.RawMessage
 		if err := json.Unmarshal(text, &values); err != nil {
 			return err
 		}
 		for k, v := range values {
-			params[k] = Given{Value: v, From: name}
+			params[k] = ParamInput{Value: v, From: name}
 		}
 		return nil
 	}
@@ -70,7 +70,7 @@ func readParamsFile(params map[string]Given, name string, text []byte) error {
 			}
 			value = value[1 : len(value)-1]
 		}
-		params[key] = Given{Text: value, From: name}
+		params[key] = ParamInput{Text: value, From: name}
 	}
 	return nil
 }

@@ -34,8 +34,8 @@ The pattern is relative to the file that calls, or to the project's root when it
 }
 
 type globArgs struct {
-	Pattern string   `bake:"pattern,required" help:"What to look for, such as \"conf/*.conf\" or \"//site/**\"."`
-	Exclude []string `bake:"exclude,keyword" help:"Patterns of what to leave out, relative to the same place."`
+	Pattern string   `bake:"pattern,required" help:"The pattern, such as \"conf/*.conf\" or \"//site/**\"."`
+	Exclude []string `bake:"exclude,keyword" help:"Patterns of files to exclude, relative to the same place."`
 }
 
 // A match is one file that a pattern found.

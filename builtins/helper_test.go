@@ -46,7 +46,7 @@ func toySpec(name string) platforms.Spec {
 }
 
 // evaluate runs the definition text in a project that holds files.
-func evaluate(t testing.TB, dir, text string, params map[string]Given) (*Definition, *eval.Project, error) {
+func evaluate(t testing.TB, dir, text string, params map[string]ParamInput) (*Definition, *eval.Project, error) {
 	t.Helper()
 	if dir == "" {
 		dir = t.TempDir()

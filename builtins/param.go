@@ -21,11 +21,11 @@ The value comes from -p name=value, from a file given by --params-file, from the
 }
 
 type paramArgs struct {
-	Name    string         `bake:"name,required" help:"How users call it: letters, digits and \"_\"."`
-	Default starlark.Value `bake:"default" help:"The value when none is given. Without it, a value has to be given."`
-	Help    string         `bake:"help,keyword" help:"One sentence for users."`
+	Name    string         `bake:"name,required" help:"Name of the parameter: letters, digits and \"_\"."`
+	Default starlark.Value `bake:"default" help:"Default value. A parameter without one is required."`
+	Help    string         `bake:"help,keyword" help:"One sentence of help for users."`
 	Type    string         `bake:"type,keyword" help:"One of string, bool, int and list." default:"that of the default, or string"`
-	Choices []string       `bake:"choices,keyword" help:"The values that it may have: of each element, for a list."`
+	Choices []string       `bake:"choices,keyword" help:"Allowed values; for a list, of each element."`
 }
 
 // A Param is a parameter of a definition.
@@ -40,8 +40,8 @@ type Param struct {
 	Pos     []plan.Pos // where it was declared first
 }
 
-// A Given is the value of a parameter from outside of the definition.
-type Given struct {
+// A ParamInput is the value of a parameter from outside of the definition.
+type ParamInput struct {
 	Text  string          // as typed, when Value is nil
 	Value json.RawMessage // with a type, from a file of parameters
 	From  string          // such as "-p", "params.json" or "BAKE_PARAM_VERSION"
@@ -174,7 +174,7 @@ func (p *Param) check(x any) error {
 }
 
 // parse reads a value from outside.
-func (p *Param) parse(g Given) (any, error) {
+func (p *Param) parse(g ParamInput) (any, error) {
 	if g.Value != nil {
 		return p.parseJSON(g.Value)
 	}

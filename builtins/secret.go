@@ -33,7 +33,7 @@ Logs, events and errors have *** in its place, also where a tool writes it in ba
 
 type secretArgs struct {
 	Name string `bake:"name,required" help:"The secret's name."`
-	Env  string `bake:"env,keyword" help:"A variable of the environment of bake that has the value." default:"BAKE_SECRET_ and the name in capitals"`
+	Env  string `bake:"env,keyword" help:"Environment variable that holds the value." default:"BAKE_SECRET_ and the name in capitals"`
 }
 
 var secretName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)

@@ -23,16 +23,16 @@ The layer, and each that steps make from it, has the attribute origin, for label
 }
 
 type sourceArgs struct {
-	Platform *Platform `bake:"platform,required" help:"Where machines run, such as rootfs()."`
+	Platform *Platform `bake:"platform,required" help:"The platform, such as rootfs()."`
 	SourceOptions
 	Options []starlark.Tuple `bake:"**"`
 }
 
 // SourceOptions are the options of source that no platform declares.
 type SourceOptions struct {
-	Name    string   `bake:"name,keyword" help:"How the layer is called in displays." default:"made from the origin"`
-	Timeout Duration `bake:"timeout,keyword" help:"How long importing may take." default:"no limit"`
-	Retries Count    `bake:"retries,keyword" help:"How often importing is tried again when it fails." default:"0"`
+	Name    string   `bake:"name,keyword" help:"Display name of the step." default:"made from the origin"`
+	Timeout Duration `bake:"timeout,keyword" help:"Time limit of the import." default:"no limit"`
+	Retries Count    `bake:"retries,keyword" help:"Number of retries after a failure." default:"0"`
 }
 
 func source(c *Call, a *sourceArgs) (starlark.Value, error) {

@@ -12,10 +12,10 @@ import (
 // StepOptions are the options that every step takes. None of them is part of a
 // key.
 type StepOptions struct {
-	Name    string   `bake:"name,keyword" help:"How the step is called in displays." default:"made from the step"`
-	Timeout Duration `bake:"timeout,keyword" help:"How long the step may take, such as \"10m\"." default:"no limit"`
-	Retries Count    `bake:"retries,keyword" help:"How often the step is tried again when it fails." default:"0"`
-	Always  bool     `bake:"always,keyword" help:"Run the step even when its layer is in the cache." default:"False"`
+	Name    string   `bake:"name,keyword" help:"Display name of the step." default:"made from the step"`
+	Timeout Duration `bake:"timeout,keyword" help:"Time limit of the step, such as \"10m\"." default:"no limit"`
+	Retries Count    `bake:"retries,keyword" help:"Number of retries after a failure." default:"0"`
+	Always  bool     `bake:"always,keyword" help:"Run the step in every build, even when its layer is in the cache." default:"False"`
 }
 
 // title returns the name of a step for displays: the one that it was given, or

@@ -27,10 +27,10 @@ What is tested does not change. Steps on the tested layer and artifacts that are
 type testArgs struct {
 	Of starlark.Value `bake:"layer,required" help:"The layer or the artifact to test."`
 	commandArgs
-	On            *Platform      `bake:"on,keyword" help:"Where an artifact is launched, such as qemu()." default:"the artifact's platform"`
-	Format        string         `bake:"format,keyword" help:"Which of an artifact's formats is launched." default:"the first that is a disk"`
-	ExpectPort    starlark.Value `bake:"expect_port,keyword" help:"A TCP port, or a list of them, that something in the machine has to listen on."`
-	ExpectConsole string         `bake:"expect_console,keyword" help:"A regular expression that a line of the machine's console has to match."`
+	On            *Platform      `bake:"on,keyword" help:"Platform to launch an artifact on, such as qemu()." default:"the artifact's platform"`
+	Format        string         `bake:"format,keyword" help:"Format of the artifact to launch." default:"the first that is a disk"`
+	ExpectPort    starlark.Value `bake:"expect_port,keyword" help:"A TCP port, or a list of ports, that must accept connections."`
+	ExpectConsole string         `bake:"expect_console,keyword" help:"A regular expression that a line of the console must match."`
 	StepOptions
 }
 

@@ -20,8 +20,8 @@ Directories above it are made when they are missing. A directory is never replac
 type writeArgs struct {
 	Layer   *Layer `bake:"layer,required" help:"The layer to change."`
 	Path    string `bake:"path,required" help:"The file's absolute path in the machine."`
-	Content string `bake:"content,required" help:"What the file holds."`
-	Owner   string `bake:"owner,keyword,numbers" help:"Who it belongs to: \"user\", \"user:group\" or numbers." default:"root:root"`
+	Content string `bake:"content,required" help:"Content of the file."`
+	Owner   string `bake:"owner,keyword,numbers" help:"Owner: \"user\", \"user:group\" or numbers." default:"root:root"`
 	Mode    Mode   `bake:"mode,keyword" help:"Its permissions." default:"0644"`
 	StepOptions
 }

@@ -9,7 +9,7 @@ import (
 // their disks coming to this host.
 type LayerPublisher interface {
 	// PublishLayer is Publish for a layer of the driver's own.
-	PublishLayer(ctx context.Context, p Publication, layer Layer, out Sink) ([]Registered, error)
+	PublishLayer(ctx context.Context, p Publication, layer Layer, out Logger) ([]Registered, error)
 }
 
 // A Pruner removes layers that the platform keeps.

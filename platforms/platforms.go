@@ -27,11 +27,11 @@ type Driver interface {
 	// Import fills the empty directory dir with the first layer of a chain and says
 	// what it has made, which is never dropped. It fails rather than import anything
 	// else than what o.Pin names.
-	Import(ctx context.Context, o Origin, dir string, out Sink) (Made, error)
+	Import(ctx context.Context, o Origin, dir string, out Logger) (Made, error)
 
 	// Boot opens a machine whose disk is the last layer of chain. The chain
 	// runs from the oldest layer to the newest and is never empty.
-	Boot(ctx context.Context, chain []Layer, out Sink) (Machine, error)
+	Boot(ctx context.Context, chain []Layer, out Logger) (Machine, error)
 }
 
 // A Machine is a running instance that steps act on. Its methods are called
@@ -168,7 +168,7 @@ type Disker interface {
 	// Disk writes the disk of the chain to the new file dst, as a raw image with
 	// holes: shut down in order, and without anything that was put there for the
 	// build.
-	Disk(ctx context.Context, chain []Layer, dst string, out Sink) error
+	Disk(ctx context.Context, chain []Layer, dst string, out Logger) error
 }
 
 // A FurtherDisker is a Disker whose machines may have more disks than the one that
@@ -178,7 +178,7 @@ type FurtherDisker interface {
 	FurtherDisks() int
 
 	// FurtherDisk is Disk for one of them, n counted from 1.
-	FurtherDisk(ctx context.Context, chain []Layer, n int, dst string, out Sink) error
+	FurtherDisk(ctx context.Context, chain []Layer, n int, dst string, out Logger) error
 }
 
 // A VariableStorer is a Disker whose machines have UEFI variables, which are on none of
@@ -211,7 +211,7 @@ type DiskTreer interface {
 type Launcher interface {
 	// Launch opens a throw-away machine on an image. The image's files do not
 	// change.
-	Launch(ctx context.Context, i Image, out Sink) (Machine, error)
+	Launch(ctx context.Context, i Image, out Logger) (Machine, error)
 }
 
 // An Image is one file of a finished artifact that a machine can start from.
@@ -348,9 +348,9 @@ type Problem struct {
 	Optional bool   // only some uses of it need it: a build goes on and tells when it does
 }
 
-// A Sink takes what a long operation has to tell. Text written to it is the
+// A Logger takes what a long operation has to tell. Text written to it is the
 // operation's log.
-type Sink interface {
+type Logger interface {
 	io.Writer
 	// Progress says that done of total bytes of what are finished; a total of zero
 	// means that it is not known. With zeros for both it says what is waited for,

@@ -14,14 +14,14 @@ type Publisher interface {
 	// can be known without making anything. It may ask the platform.
 	CheckPublish(ctx context.Context, p Publication) error
 
-	// Published returns the images that p asks for when all of them stand as it
+	// Published returns the images that p asks for when all of them are as it
 	// wants them, and otherwise says in a few words why they do not.
 	Published(ctx context.Context, p Publication) (found []Registered, why string, err error)
 
 	// Publish registers the image disk, in the format that the platform's Spec says it
 	// takes. What an earlier call has begun and
 	// not finished is taken over.
-	Publish(ctx context.Context, p Publication, disk string, out Sink) ([]Registered, error)
+	Publish(ctx context.Context, p Publication, disk string, out Logger) ([]Registered, error)
 }
 
 // A Publication is one artifact as it is registered on a platform.
@@ -44,8 +44,8 @@ type Registered struct {
 	Tags    map[string]string // as the platform has them
 }
 
-// A Collector removes what dead builds have left on its platform.
-type Collector interface {
+// A GarbageCollector removes what dead builds have left on its platform.
+type GarbageCollector interface {
 	// Account returns the account that the driver works in, as in
 	// Resource.Account. What is in another one cannot be seen, and is not gone.
 	Account(ctx context.Context) (string, error)
@@ -53,14 +53,14 @@ type Collector interface {
 	// Collect removes a resource and says what became of it.
 	Collect(ctx context.Context, r Resource) (Collected, error)
 
-	// Leftovers finds by tags alone what builds that began before a time have
+	// Orphans finds by tags alone what builds that began before a time have
 	// made and neither finished nor removed. It may hold what a build that still
 	// runs on another host is using: the caller chooses the time. What it returns
 	// beside an error was found; places that it may not look at are Unseen.
-	Leftovers(ctx context.Context, before time.Time) ([]Resource, error)
+	Orphans(ctx context.Context, before time.Time) ([]Resource, error)
 }
 
-// A Collected says what became of a resource that a Collector was to remove.
+// A Collected says what became of a resource that a GarbageCollector was to remove.
 type Collected struct {
 	Removed bool   // it was there, and is gone
 	Kept    string // why it was left alone for good, such as "build x has taken it over"; "" where it was not
@@ -100,7 +100,7 @@ func SplitUnseen(err error) (unseen []*Unseen, rest error) {
 type Puller interface {
 	// Pull writes the disk of an image to the new file dst, as a raw image with
 	// holes.
-	Pull(ctx context.Context, image, dst string, out Sink) error
+	Pull(ctx context.Context, image, dst string, out Logger) error
 }
 
 // A DiskUse says what a disk is made for.

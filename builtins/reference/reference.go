@@ -147,7 +147,7 @@ func signature(b builtins.Builtin) string {
 
 func (p *page) platforms(specs []platforms.Spec) {
 	p.block("## Platforms")
-	p.block("A platform is a value that `source` takes, or `to` of [export](#export). Times are strings such as `\"90s\"`, sizes strings such as `\"4G\"`, in bytes with binary suffixes. Each constructor takes `name` as well: what the platform value is called where an artifact goes to several of one kind, such as `web@prod` for `aws(name = \"prod\", …)`. It changes no key.")
+	p.block("A platform is a value that `source` takes, or `to` of [export](#export). Durations are strings such as `\"90s\"`, sizes strings such as `\"4G\"`, in bytes with binary suffixes. Each constructor takes `name` as well: what the platform value is called where an artifact goes to several of one kind, such as `web@prod` for `aws(name = \"prod\", …)`. It changes no key.")
 	for _, s := range specs {
 		p.block("### %s()", s.Name)
 		p.block("%s", s.Doc)

@@ -23,7 +23,7 @@
 //     builds the full image, which has all of that.
 //     It installs from the package lists that its base brought, which are those of
 //     its pin, where the peers fetch them again; and when nothing changed it does
-//     not read inputs again whose size and times stand, as sha256sum does.
+//     not read inputs again whose size and times are unchanged, as sha256sum does.
 //   - debos runs on the host (--disable-fakemachine): a virtual machine around
 //     it, its default, would only make it slower. Its disk boots by BIOS only,
 //     with extlinux, its qcow2 is not compressed, and it takes no security

@@ -28,12 +28,12 @@ type buildFlags struct {
 func (f *buildFlags) addTo(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	f.add(flags)
-	flags.StringVarP(&f.out, "out", "o", "out", "the `directory` that artifacts are written to")
+	flags.StringVarP(&f.out, "out", "o", "out", "output `directory` for artifacts")
 	flags.StringVar(&f.progress, "progress", "auto", "how to show progress: auto, tty, plain or json")
-	flags.StringVar(&f.onError, "on-error", "cleanup", "what to do with a machine in which a step failed: cleanup, keep or shell")
-	flags.IntVarP(&f.jobs, "jobs", "j", 0, "how many machines may run at once (default: one for each CPU, two at least)")
-	flags.StringVar(&f.maxMemory, "max-memory", "", "how much memory machines may take together, as a `size` such as 8G (default: four fifths of the host's)")
-	flags.BoolVarP(&f.keepGoing, "keep-going", "k", false, "run what does not depend on a failed step")
+	flags.StringVar(&f.onError, "on-error", "cleanup", "what to do with the machine of a failed step: cleanup, keep or shell")
+	flags.IntVarP(&f.jobs, "jobs", "j", 0, "maximum number of machines at once (default: number of CPUs, at least 2)")
+	flags.StringVar(&f.maxMemory, "max-memory", "", "maximum memory of all machines together, a `size` such as 8G (default: 80% of what is available)")
+	flags.BoolVarP(&f.keepGoing, "keep-going", "k", false, "continue with what does not depend on a failed step")
 }
 
 // check refuses values that no flag has.

@@ -81,7 +81,7 @@ func ago(t time.Time) string {
 func (a *app) cacheDuCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "du",
-		Short: "say how much of the disk the store takes",
+		Short: "show the disk usage of the store",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(func(s *store.Store) error {
@@ -145,14 +145,14 @@ snapshots of aws: those that are older than a time, or were not used for one.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&o.All, "all", false, "remove every layer that is not in use")
-	flags.StringVar(&size, "max-size", "", "keep the layers last used, up to a `size` such as 20G")
-	flags.StringVar(&age, "older-than", "", "remove layers that were not used for a `time` such as 72h")
+	flags.StringVar(&size, "max-size", "", "keep the most recently used layers, up to a `size` such as 20G")
+	flags.StringVar(&age, "older-than", "", "remove layers not used for a `duration` such as 72h")
 	flags.BoolVar(&o.Caches, "downloads", false, "remove downloads, package caches and the kept memory of machines as well, whatever their age")
-	flags.BoolVar(&o.DryRun, "dry-run", false, "say what would be removed")
-	flags.BoolVarP(&yes, "yes", "y", false, "do not ask, even where more than half of the layers would go")
-	flags.StringVar(&on.platform, "platform", "", "remove layers that this `platform` keeps, such as aws")
+	flags.BoolVar(&o.DryRun, "dry-run", false, "print what would be removed, and remove nothing")
+	flags.BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
+	flags.StringVar(&on.platform, "platform", "", "remove the layers kept on this `platform`, such as aws")
 	flags.StringArrayVar(&on.options, "option", nil, "an option of the platform, as `name=value`, such as region=eu-west-1")
-	flags.StringVar(&unused, "unused-for", "", "with --platform, remove layers that were not used for a `time`; --older-than then counts from when they were made")
+	flags.StringVar(&unused, "unused-for", "", "with --platform, remove layers not used for a `duration`; --older-than then counts from their creation")
 	return cmd
 }
 

@@ -16,7 +16,7 @@ import (
 func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
-		Short: "say what this host lacks, and how to install it",
+		Short: "check this host for missing tools, and print how to install them",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return a.doctor()

@@ -17,7 +17,7 @@ func (a *app) explainCommand() *cobra.Command {
 	f := &definitionFlags{}
 	cmd := &cobra.Command{
 		Use:   "explain [DEFINITION] NODE",
-		Short: "say which input of a step or an artifact changed since the last build",
+		Short: "explain which input of a step or an artifact changed since the last build",
 		Long: `Says which input of a node changed since the last build of its definition. A
 node is an artifact or a test by its name, a step by its name, its place
 (images.star:12) or the beginning of its key. A pattern such as "web*" names all

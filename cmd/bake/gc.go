@@ -31,19 +31,19 @@ func (a *app) gcCommand() *cobra.Command {
 	f := &gcFlags{}
 	cmd := &cobra.Command{
 		Use:   "gc",
-		Short: "remove what dead builds left on platforms",
-		Long: `Removes the snapshots, images and other things on platforms that builds of this
-host had begun when they died, as the ledger tells. With --platform it also
-removes what builds of other hosts have left there, which it finds by their tags.
-What cannot be seen, such as that of another account, is left alone, and told.`,
+		Short: "remove what interrupted builds left on platforms",
+		Long: `Removes the snapshots, images and other resources that interrupted builds of this
+host left on platforms, as recorded in the ledger. With --platform it also removes
+what builds on other hosts left there, found by tags. What it cannot see, such as
+resources of another account, it keeps and reports.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.gc(cmd.Context(), f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.platform, "platform", "", "only what is on this `platform`, and all that its tags tell of")
+	flags.StringVar(&f.platform, "platform", "", "only this `platform`, and also what is found by its tags")
 	flags.StringArrayVar(&f.options, "option", nil, "an option of the platform, as `name=value`, such as region=eu-west-1")
-	flags.StringVar(&f.age, "older-than", "", "leave alone what is younger than a `time` such as 48h (default: 24h for what only tags tell of)")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be removed")
+	flags.StringVar(&f.age, "older-than", "", "keep what is younger than a `duration` such as 48h (default: 24h for what is found by tags only)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "print what would be removed, and remove nothing")
 	return cmd
 }
 

@@ -27,7 +27,7 @@ func (a *app) planCommand() *cobra.Command {
 	}
 	cmd.ValidArgsFunction = a.completer(allTargets)
 	f.add(cmd.Flags())
-	cmd.Flags().StringVarP(&f.out, "out", "o", "out", "the `directory` that artifacts are written to")
+	cmd.Flags().StringVarP(&f.out, "out", "o", "out", "output `directory` for artifacts")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write the plan as JSON, as docs/json.md describes it")
 	return cmd
 }

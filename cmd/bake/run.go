@@ -38,7 +38,7 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [DEFINITION] ARTIFACT | IMAGE",
 		Short: "boot an artifact, or any disk image, with its console on the terminal",
-		Long: `Boots a machine on an artifact, which is built first when it does not stand, or
+		Long: `Boots a machine on an artifact, which is built first unless it is up to date, or
 on the file of a disk image. Its console is on the terminal; Ctrl-] ends the
 machine. What the machine writes is thrown away, unless --keep names a file.`,
 		Args: cobra.RangeArgs(1, 2),
@@ -50,15 +50,15 @@ machine. What the machine writes is thrown away, unless --keep names a file.`,
 	f.addTo(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.on, "on", "qemu", "the `platform` that the machine runs on")
-	flags.StringVar(&f.memory, "memory", "", "the machine's memory, a `size` such as 2G (default: the platform's)")
-	flags.IntVar(&f.cpus, "cpus", 0, "how many virtual CPUs it has (default: the platform's)")
-	flags.StringVar(&f.arch, "arch", "", "its architecture, amd64 or arm64 (default: the artifact's)")
+	flags.StringVar(&f.memory, "memory", "", "memory of the machine, a `size` such as 2G (default: the platform's)")
+	flags.IntVar(&f.cpus, "cpus", 0, "number of virtual CPUs (default: the platform's)")
+	flags.StringVar(&f.arch, "arch", "", "architecture, amd64 or arm64 (default: the artifact's)")
 	flags.BoolVar(&f.uefi, "uefi", false, "boot by UEFI (default: as the artifact does)")
-	flags.BoolVar(&f.shell, "shell", false, "log in over SSH with a key of this run, instead of showing the console")
-	flags.StringVar(&f.user, "user", "", "with --shell: a `user` of the image whom the shell belongs to (default: root)")
-	flags.StringArrayVar(&f.forward, "forward", nil, "lead a port of this host's loopback into the machine: `host:guest`, or guest for a free port; repeatable")
-	flags.StringVar(&f.keep, "keep", "", "keep what the machine writes in this new `file`, a qcow2 image on top of the artifact's")
-	flags.StringVar(&f.consoleLog, "console-log", "", "write the console to this new `file`, too")
+	flags.BoolVar(&f.shell, "shell", false, "open a shell over SSH instead of showing the console")
+	flags.StringVar(&f.user, "user", "", "with --shell: the `user` to log in as (default: root)")
+	flags.StringArrayVar(&f.forward, "forward", nil, "forward a local port to the machine, as `host:guest`, or guest alone for a free local port; repeatable")
+	flags.StringVar(&f.keep, "keep", "", "save the machine's writes to this new `file`, a qcow2 overlay of the artifact's disk")
+	flags.StringVar(&f.consoleLog, "console-log", "", "also write the console to this new `file`")
 	return cmd
 }
 
@@ -103,7 +103,7 @@ func (a *app) runFile(ctx context.Context, image platforms.Image, f *runFlags) (
 	return a.launch(ctx, h, image, f)
 }
 
-// image builds the artifact unless it stands, and fills in its file.
+// image builds the artifact unless it is up to date, and fills in its file.
 func (s *session) image(ctx context.Context, name string, image *platforms.Image, f *runFlags) (err error) {
 	defer func() { err = errors.Join(err, s.display.close()) }()
 	o, err := s.options(&f.buildFlags)
@@ -169,7 +169,7 @@ func (a *app) launch(ctx context.Context, h *build.Host, image platforms.Image, 
 	if !ok {
 		return coded(exitUsage, fmt.Errorf("--on %s: this platform does not launch images", f.on))
 	}
-	m, err := launcher.Launch(ctx, image, lineSink{a.stderr})
+	m, err := launcher.Launch(ctx, image, lineLogger{a.stderr})
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (a *app) showForwards(ctx context.Context, m platforms.Machine, forwards []
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(a.stderr, "%s leads to the machine's port %d\n", address, forward.Guest)
+		fmt.Fprintf(a.stderr, "%s forwards to port %d of the machine\n", address, forward.Guest)
 	}
 	return nil
 }

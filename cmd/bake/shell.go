@@ -24,7 +24,7 @@ it is missing. What the shell changes is thrown away. A layer is named by the
 artifact or the test that uses it, by the name of its step, by its place
 (images.star:12) or by the beginning of its key. The exit status is the shell's.
 
-After "--" stands a command that runs in place of the shell.`,
+A command after "--" runs in place of the shell.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			layer, command := atDash(cmd, args)
 			if cmd.ArgsLenAtDash() >= 0 && len(command) == 0 {
@@ -77,7 +77,7 @@ func (s *session) layer(ctx context.Context, address string, f *buildFlags) (l *
 // openShell boots a machine on the layer and gives it the terminal, or runs the
 // command in it if there is one.
 func (s *session) openShell(ctx context.Context, layer *build.Layer, command []string) (err error) {
-	m, err := layer.Boot(ctx, lineSink{s.stderr})
+	m, err := layer.Boot(ctx, lineLogger{s.stderr})
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (s *session) failureShell(ctx context.Context, n *plan.Node, m platforms.Ma
 	return nil
 }
 
-// A lineSink writes a log to a stream and drops progress.
-type lineSink struct{ io.Writer }
+// A lineLogger writes a log to a stream and drops progress.
+type lineLogger struct{ io.Writer }
 
-func (lineSink) Progress(string, int64, int64) {}
+func (lineLogger) Progress(string, int64, int64) {}

@@ -12,8 +12,8 @@ func (a *app) updateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update [DEFINITION]",
 		Short: "resolve every origin again and renew bake.lock",
-		Long: `Resolves the origins of a definition again, as its parameters are, and writes
-their pins to bake.lock. The pins of the project's other definitions stay.`,
+		Long: `Resolves the origins of a definition again, with the given parameters, and writes
+their pins to bake.lock. Pins of the project's other definitions are kept.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, _ := a.splitArgs(args)

@@ -72,7 +72,7 @@ func (d *hyper) Pin(_ context.Context, o platforms.Origin) (platforms.Origin, er
 }
 
 // Import implements platforms.Driver.
-func (d *hyper) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (platforms.Made, error) {
+func (d *hyper) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Logger) (platforms.Made, error) {
 	var opts hyperOrigin
 	if err := o.Decode(&opts); err != nil {
 		return platforms.Made{}, err
@@ -93,7 +93,7 @@ func (d *hyper) Import(ctx context.Context, o platforms.Origin, dir string, out 
 var hyperAddresses atomic.Int32
 
 // Boot implements platforms.Driver.
-func (d *hyper) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (_ platforms.Machine, err error) {
+func (d *hyper) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (_ platforms.Machine, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -149,21 +149,21 @@ func (w *world) write(seed byte, blocks ...int) {
 	}
 }
 
-// sink is where the driver's log goes.
-type sink struct {
+// logger is where the driver's log goes.
+type logger struct {
 	mu sync.Mutex
 	bytes.Buffer
 }
 
-func (s *sink) Write(p []byte) (int, error) {
+func (s *logger) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.Buffer.Write(p)
 }
 
-func (s *sink) Progress(string, int64, int64) {}
+func (s *logger) Progress(string, int64, int64) {}
 
-var _ io.Writer = (*sink)(nil)
+var _ io.Writer = (*logger)(nil)
 
 func publication(content string, o Publication) platforms.Publication {
 	text, err := json.Marshal(o)
@@ -174,7 +174,7 @@ func publication(content string, o Publication) platforms.Publication {
 }
 
 func (w *world) publish(content string, o Publication) ([]platforms.Registered, string, error) {
-	out := &sink{}
+	out := &logger{}
 	found, err := w.driver.Publish(w.Context(), publication(content, o), w.disk, out)
 	return found, out.String(), err
 }
@@ -311,7 +311,7 @@ func TestDelta(t *testing.T) {
 	}
 	// And back.
 	pulled := filepath.Join(t.TempDir(), "pulled.raw")
-	if err := w.driver.Pull(t.Context(), second[0].ID, pulled, &sink{}); err != nil {
+	if err := w.driver.Pull(t.Context(), second[0].ID, pulled, &logger{}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(pulled)
@@ -321,7 +321,7 @@ func TestDelta(t *testing.T) {
 	if len(got) != 1<<30 || !bytes.Equal(got[:len(disk)], disk) {
 		t.Errorf("%d bytes were read back, which differ", len(got))
 	}
-	if err := w.driver.Pull(t.Context(), "ami-0", pulled+"2", &sink{}); err == nil || !strings.Contains(err.Error(), "there is no image ami-0") {
+	if err := w.driver.Pull(t.Context(), "ami-0", pulled+"2", &logger{}); err == nil || !strings.Contains(err.Error(), "there is no image ami-0") {
 		t.Errorf("got %v", err)
 	}
 	// Without the parent all of it travels.
@@ -610,7 +610,7 @@ func TestStoppedAnywhere(t *testing.T) {
 			}
 			return nil
 		})
-		_, err := w.driver.Publish(ctx, publication("abc", o), w.disk, &sink{})
+		_, err := w.driver.Publish(ctx, publication("abc", o), w.disk, &logger{})
 		stop()
 		if err == nil {
 			finished = n
@@ -652,7 +652,7 @@ func TestStoppedAnywhere(t *testing.T) {
 func (w *world) byTags() {
 	w.Helper()
 	other := w.open(Options{Region: "eu-central-1", Endpoint: w.cloud.URL})
-	found, err := other.Leftovers(w.Context(), time.Now().Add(time.Minute))
+	found, err := other.Orphans(w.Context(), time.Now().Add(time.Minute))
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -703,7 +703,7 @@ func TestPolicy(t *testing.T) {
 	w.mustPublish("two", o)
 	w.mustPublish("three", o)
 	w.byTags()
-	if err := w.driver.Pull(t.Context(), found[0].ID, filepath.Join(t.TempDir(), "disk"), &sink{}); err != nil {
+	if err := w.driver.Pull(t.Context(), found[0].ID, filepath.Join(t.TempDir(), "disk"), &logger{}); err != nil {
 		t.Fatal(err)
 	}
 	w.policy("aws, no instance")

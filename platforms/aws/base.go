@@ -97,7 +97,7 @@ func userOf(name string) string {
 }
 
 // base returns what a layer is, and waits for a snapshot that is being made.
-func (d *driver) base(ctx context.Context, region, ref string, out platforms.Sink) (*base, error) {
+func (d *driver) base(ctx context.Context, region, ref string, out platforms.Logger) (*base, error) {
 	if strings.HasPrefix(ref, "ami-") {
 		return d.imageBase(ctx, region, ref)
 	}
@@ -346,7 +346,7 @@ func (l layers) Unused(ctx context.Context, region, project string) (list []remo
 }
 
 // Disk implements platforms.Disker: it reads the layer's snapshot.
-func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, out platforms.Sink) error {
+func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, out platforms.Logger) error {
 	region, err := d.clients.region(ctx)
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func TestCloseCancelled(t *testing.T) {
 	d := w.launching(func(o *Options) { o.Checkpoint = checkpointAll })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	pm, err := d.Boot(ctx, []platforms.Layer{{Ref: w.cloud.AddImage(home, awstest.Image{Name: debian})}}, &sink{})
+	pm, err := d.Boot(ctx, []platforms.Layer{{Ref: w.cloud.AddImage(home, awstest.Image{Name: debian})}}, &logger{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,20 +53,20 @@ type driver struct {
 }
 
 var (
-	_ platforms.Driver         = (*driver)(nil)
-	_ platforms.RemoteLayers   = (*driver)(nil)
-	_ platforms.Describer      = (*driver)(nil)
-	_ platforms.PinNamer       = (*driver)(nil)
-	_ platforms.Limiter        = (*driver)(nil)
-	_ platforms.Sizer          = (*driver)(nil)
-	_ platforms.Disker         = (*driver)(nil)
-	_ platforms.Publisher      = (*driver)(nil)
-	_ platforms.LayerPublisher = (*driver)(nil)
-	_ platforms.Collector      = (*driver)(nil)
-	_ platforms.Puller         = (*driver)(nil)
-	_ platforms.Pruner         = (*driver)(nil)
-	_ platforms.Checker        = (*driver)(nil)
-	_ platforms.Closer         = (*driver)(nil)
+	_ platforms.Driver           = (*driver)(nil)
+	_ platforms.RemoteLayers     = (*driver)(nil)
+	_ platforms.Describer        = (*driver)(nil)
+	_ platforms.PinNamer         = (*driver)(nil)
+	_ platforms.Limiter          = (*driver)(nil)
+	_ platforms.Sizer            = (*driver)(nil)
+	_ platforms.Disker           = (*driver)(nil)
+	_ platforms.Publisher        = (*driver)(nil)
+	_ platforms.LayerPublisher   = (*driver)(nil)
+	_ platforms.GarbageCollector = (*driver)(nil)
+	_ platforms.Puller           = (*driver)(nil)
+	_ platforms.Pruner           = (*driver)(nil)
+	_ platforms.Checker          = (*driver)(nil)
+	_ platforms.Closer           = (*driver)(nil)
 )
 
 func (l *logins) open(o Options, h platforms.Host) (platforms.Driver, error) {
@@ -133,8 +133,8 @@ func (d *driver) ending(id string) {
 	d.ends = append(d.ends, id)
 }
 
-// closePatience is how long Close waits for AWS.
-const closePatience = 15 * time.Minute
+// closeTimeout is how long Close waits for AWS.
+const closeTimeout = 15 * time.Minute
 
 // Close implements platforms.Closer: it waits for the end of instances and removes
 // what was made for them. The ledger keeps what it cannot.
@@ -146,7 +146,7 @@ func (d *driver) Close() error {
 	if p == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	d.mu.Lock()
 	ends := d.ends
@@ -195,5 +195,5 @@ func (d *driver) record(account, build, kind, region, id string) platforms.Resou
 	return platforms.Resource{Platform: Name, Account: account, Kind: kind, Place: region, ID: id, Build: build, Options: d.text}
 }
 
-// Account implements platforms.Collector.
+// Account implements platforms.GarbageCollector.
 func (d *driver) Account(ctx context.Context) (string, error) { return d.clients.account(ctx) }

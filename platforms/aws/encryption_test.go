@@ -131,7 +131,7 @@ func TestTakenOff(t *testing.T) {
 	o := Publication{Regions: []string{"us-east-1"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", ImageTags: map[string]string{"tier": "front", "a name": "x"}}
 	w.mustPublish("abc", o)
 	own := w.cloud.Images(home)[0]
-	j, err := w.driver.job(t.Context(), publication("abc", o), &sink{})
+	j, err := w.driver.job(t.Context(), publication("abc", o), &logger{})
 	if err == nil {
 		err = j.Mark(t.Context(), image{region: home, id: own.ID}, map[string]string{"audit": "theirs"})
 	}

@@ -341,13 +341,13 @@ func (d *driver) snapshotUser(ctx context.Context, region, snapshot string) (str
 	return "", nil
 }
 
-// dropPatience is how long a snapshot may count as in use by an image that is gone.
-const dropPatience = 2 * time.Minute
+// dropTimeout is how long a snapshot may count as in use by an image that is gone.
+const dropTimeout = 2 * time.Minute
 
 // dropSnapshot deletes a snapshot that no image is made of any more. For a while after
 // the end of an image EBS may not know of that.
 func (d *driver) dropSnapshot(ctx context.Context, region, id string) error {
-	return d.loop(fmt.Sprintf("%s: delete the snapshot %s", region, id), dropPatience, 0).Until(ctx, func(ctx context.Context) (bool, error) {
+	return d.loop(fmt.Sprintf("%s: delete the snapshot %s", region, id), dropTimeout, 0).Until(ctx, func(ctx context.Context) (bool, error) {
 		err := d.deleteSnapshot(ctx, region, id)
 		if hasCode(err, "InvalidSnapshot.InUse") {
 			return false, nil

@@ -31,7 +31,7 @@ const (
 	kindVPC      = "VPC"
 )
 
-// Collect implements platforms.Collector. What was finished after all, by this
+// Collect implements platforms.GarbageCollector. What was finished after all, by this
 // build or by one that took it over, is left alone.
 func (d *driver) Collect(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
 	region := r.Place
@@ -206,9 +206,9 @@ func denied(err error) bool {
 	return hasCode(err, "UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation")
 }
 
-// Leftovers implements platforms.Collector: it looks in all regions that the
+// Orphans implements platforms.GarbageCollector: it looks in all regions that the
 // account can use. Kinds are in the order in which they can be removed.
-func (d *driver) Leftovers(ctx context.Context, before time.Time) ([]platforms.Resource, error) {
+func (d *driver) Orphans(ctx context.Context, before time.Time) ([]platforms.Resource, error) {
 	account, err := d.clients.account(ctx)
 	if err != nil {
 		return nil, err
@@ -433,12 +433,12 @@ func (d *driver) terminate(ctx context.Context, region, id string) error {
 	return nil
 }
 
-// endPatience is how long an instance, and what depends on its end, may take to go.
-const endPatience = 10 * time.Minute
+// endTimeout is how long an instance, and what depends on its end, may take to go.
+const endTimeout = 10 * time.Minute
 
 // waitGone waits until an instance has ended.
 func (d *driver) waitGone(ctx context.Context, region, id string) error {
-	return d.loop(fmt.Sprintf("%s: the end of the instance %s", region, id), endPatience, 0).Until(ctx, func(ctx context.Context) (bool, error) {
+	return d.loop(fmt.Sprintf("%s: the end of the instance %s", region, id), endTimeout, 0).Until(ctx, func(ctx context.Context) (bool, error) {
 		i, err := d.instance(ctx, region, id)
 		return err == nil && (i == nil || i.State != nil && i.State.Name == types.InstanceStateNameTerminated), err
 	})

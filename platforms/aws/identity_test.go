@@ -137,7 +137,7 @@ func TestDeniedRegion(t *testing.T) {
 	if _, _, err := w.publish("abc", Publication{ShareWith: []string{"210987654321"}}); err == nil {
 		t.Fatal("nothing failed")
 	}
-	found, err := w.driver.Leftovers(t.Context(), time.Now().Add(time.Minute))
+	found, err := w.driver.Orphans(t.Context(), time.Now().Add(time.Minute))
 	unseen, rest := platforms.SplitUnseen(err)
 	if rest != nil || len(unseen) != 1 || unseen[0].Place != "eu-central-1" || len(found) != 1 {
 		t.Errorf("found %v, unseen %v, %v", found, unseen, rest)

@@ -149,9 +149,9 @@ func (d *driver) named(ctx context.Context, region, name string) (*image, error)
 
 // Times of waiting for AWS.
 const (
-	imagePatience    = 2 * time.Hour // a copy to another region can take that long
-	snapshotPatience = time.Hour
-	waitPauseMost    = 15 * time.Second
+	imageTimeout    = 2 * time.Hour // a copy to another region can take that long
+	snapshotTimeout = time.Hour
+	waitPauseMost   = 15 * time.Second
 )
 
 // unseenMost is how often something that was made just now may not be seen, which takes
@@ -165,7 +165,7 @@ func (d *driver) waitImage(ctx context.Context, region, id string) (image, error
 		return image{}, err
 	}
 	got := image{region: region, id: id}
-	err = d.loop(fmt.Sprintf("%s: image %s", region, id), imagePatience, unseenMost).Until(ctx, func(ctx context.Context) (bool, error) {
+	err = d.loop(fmt.Sprintf("%s: image %s", region, id), imageTimeout, unseenMost).Until(ctx, func(ctx context.Context) (bool, error) {
 		out, err := c.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
 		if hasCode(err, "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable") || err == nil && len(out.Images) == 0 {
 			return false, wait.ErrNotFound
@@ -190,7 +190,7 @@ func (d *driver) waitSnapshot(ctx context.Context, region, id string, unseen int
 	if err != nil {
 		return err
 	}
-	return d.loop(fmt.Sprintf("%s: snapshot %s", region, id), snapshotPatience, unseen).Until(ctx, func(ctx context.Context) (bool, error) {
+	return d.loop(fmt.Sprintf("%s: snapshot %s", region, id), snapshotTimeout, unseen).Until(ctx, func(ctx context.Context) (bool, error) {
 		out, err := c.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
 		if hasCode(err, "InvalidSnapshot.NotFound") || err == nil && len(out.Snapshots) == 0 {
 			return false, wait.ErrNotFound

@@ -19,7 +19,7 @@ import (
 
 // booting opens a machine, which may fail.
 func (w *world) booting(d *driver, ref string) (platforms.Machine, string, error) {
-	out := &sink{}
+	out := &logger{}
 	m, err := d.Boot(w.Context(), []platforms.Layer{{Ref: ref}}, out)
 	return m, out.String(), err
 }
@@ -199,7 +199,7 @@ func TestLostSnapshot(t *testing.T) {
 
 // whole does all that a build does with an instance. What it opened is closed.
 func (w *world) whole(ctx context.Context, d *driver, ami string) error {
-	m, err := d.Boot(ctx, []platforms.Layer{{Ref: ami}}, &sink{})
+	m, err := d.Boot(ctx, []platforms.Layer{{Ref: ami}}, &logger{})
 	ref := ""
 	if err == nil {
 		var made platforms.Made
@@ -207,7 +207,7 @@ func (w *world) whole(ctx context.Context, d *driver, ami string) error {
 		ref, err = made.Ref, errors.Join(err, m.Close())
 	}
 	if err == nil {
-		m, err = d.Boot(ctx, []platforms.Layer{{Ref: ref}}, &sink{})
+		m, err = d.Boot(ctx, []platforms.Layer{{Ref: ref}}, &logger{})
 	}
 	if err == nil {
 		err = m.Close()
@@ -401,7 +401,7 @@ func TestInstancePolicy(t *testing.T) {
 		bare := o
 		bare.Protect, bare.DeprecateAfter, bare.ImageTags = false, "", nil
 		for _, next := range []Publication{o, bare, o} {
-			if _, err := d.PublishLayer(t.Context(), layerPublication(next), platforms.Layer{Ref: layer}, &sink{}); err != nil {
+			if _, err := d.PublishLayer(t.Context(), layerPublication(next), platforms.Layer{Ref: layer}, &logger{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -409,7 +409,7 @@ func TestInstancePolicy(t *testing.T) {
 	}
 	w.cloud.Template("ami-another")
 	o.Description = "once more"
-	if _, err := d.PublishLayer(t.Context(), layerPublication(o), platforms.Layer{Ref: w.cloud.Snapshots()[0]}, &sink{}); err != nil {
+	if _, err := d.PublishLayer(t.Context(), layerPublication(o), platforms.Layer{Ref: w.cloud.Snapshots()[0]}, &logger{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.PruneLayers(t.Context(), platforms.LayerPruning{MadeBefore: time.Now().Add(time.Hour)}); err != nil {

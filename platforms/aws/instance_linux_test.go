@@ -57,7 +57,7 @@ func (w *world) launching(change ...func(*Options)) *driver {
 // boot opens a machine on a layer.
 func (w *world) boot(d *driver, ref string) *machine {
 	w.Helper()
-	m, err := d.Boot(w.Context(), []platforms.Layer{{Ref: ref}}, &sink{})
+	m, err := d.Boot(w.Context(), []platforms.Layer{{Ref: ref}}, &logger{})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -154,7 +154,7 @@ test -s /etc/machine-id; test -s /var/lib/systemd/random-seed; test -s /etc/ssh/
 	if images := w.ownImages(); len(images) != 0 {
 		t.Errorf("images are left: %v", images)
 	}
-	found, err := other.PublishLayer(t.Context(), layerPublication(Publication{Regions: []string{"us-east-1"}}), platforms.Layer{Ref: ref}, &sink{})
+	found, err := other.PublishLayer(t.Context(), layerPublication(Publication{Regions: []string{"us-east-1"}}), platforms.Layer{Ref: ref}, &logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +361,7 @@ func TestProductCodes(t *testing.T) {
 	if !strings.HasPrefix(ref, "ami-") {
 		t.Fatalf("the layer is %q", ref)
 	}
-	found, err := d.PublishLayer(t.Context(), layerPublication(Publication{}), platforms.Layer{Ref: ref}, &sink{})
+	found, err := d.PublishLayer(t.Context(), layerPublication(Publication{}), platforms.Layer{Ref: ref}, &logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +373,7 @@ func TestProductCodes(t *testing.T) {
 	if len(found) != 1 || found[0].ID == ref || len(w.ownImages()) != 2 {
 		t.Errorf("found %v of %v", found, w.ownImages())
 	}
-	if _, err := d.PublishLayer(t.Context(), layerPublication(Publication{VolumeSize: "9G"}), platforms.Layer{Ref: ref}, &sink{}); err == nil || !strings.Contains(err.Error(), "volume_size: the image is a copy of "+ref) {
+	if _, err := d.PublishLayer(t.Context(), layerPublication(Publication{VolumeSize: "9G"}), platforms.Layer{Ref: ref}, &logger{}); err == nil || !strings.Contains(err.Error(), "volume_size: the image is a copy of "+ref) {
 		t.Errorf("got %v", err)
 	}
 	layers, err := d.FindLayers(t.Context(), []string{"0a"})
@@ -395,7 +395,7 @@ func TestEncryption(t *testing.T) {
 		copies bool
 	}{{key, false}, {key + "2", true}} {
 		before := w.cloud.Count("CopyImage")
-		if _, err := d.PublishLayer(t.Context(), layerPublication(Publication{KMSKeys: map[string]string{home: c.key}}), platforms.Layer{Ref: ref}, &sink{}); err != nil {
+		if _, err := d.PublishLayer(t.Context(), layerPublication(Publication{KMSKeys: map[string]string{home: c.key}}), platforms.Layer{Ref: ref}, &logger{}); err != nil {
 			t.Fatal(err)
 		}
 		if copied := w.cloud.Count("CopyImage") > before; copied != c.copies {
@@ -408,7 +408,7 @@ func TestEncryption(t *testing.T) {
 		}
 	}
 	bad := w.launching(func(o *Options) { o.KMSKey = awstest.DisabledKey })
-	if _, err := bad.Boot(t.Context(), []platforms.Layer{{Ref: ref}}, &sink{}); err == nil || !strings.Contains(err.Error(), "it is in the state Disabled") {
+	if _, err := bad.Boot(t.Context(), []platforms.Layer{{Ref: ref}}, &logger{}); err == nil || !strings.Contains(err.Error(), "it is in the state Disabled") {
 		t.Errorf("a key that is disabled: %v", err)
 	}
 	err := d.CheckPublish(t.Context(), layerPublication(Publication{KMSKeys: map[string]string{home: "arn:aws:kms:eu-west-1:999999999999:key/k"}}))
@@ -481,7 +481,7 @@ func TestOrigins(t *testing.T) {
 	if again, err = d.Pin(t.Context(), o); err != nil || again.Pin.ID == first {
 		t.Errorf("%v, %v", again.Pin, err)
 	}
-	if _, err := d.Import(t.Context(), o, t.TempDir(), &sink{}); err == nil || !strings.Contains(err.Error(), "bake update finds another one") {
+	if _, err := d.Import(t.Context(), o, t.TempDir(), &logger{}); err == nil || !strings.Contains(err.Error(), "bake update finds another one") {
 		t.Errorf("got %v", err)
 	}
 	if name := d.PinName(o); name != "eu-west-1 name=debian-12-amd64-* owner=136693071363" {

@@ -41,7 +41,7 @@ func (d *driver) own(tags map[string]string) {
 }
 
 // Boot implements platforms.Driver: it launches an instance on the last layer.
-func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (_ platforms.Machine, err error) {
+func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (_ platforms.Machine, err error) {
 	region, err := d.clients.region(ctx)
 	if err != nil {
 		return nil, err
@@ -138,12 +138,12 @@ var noCapacity = []string{
 }
 
 // launch starts an instance of an image and waits until it runs.
-func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out platforms.Sink) (*machine, error) {
+func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out platforms.Logger) (*machine, error) {
 	c, err := d.clients.ec2(ctx, b.region)
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{d: d, base: *b, token: newToken(), sink: out, life: ctx}
+	m := &machine{d: d, base: *b, token: newToken(), logger: out, life: ctx}
 	if m.record, err = d.resource(ctx, kindInstance, b.region, m.token); err != nil {
 		return nil, err
 	}
@@ -176,8 +176,8 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 	return nil, errors.Join(fmt.Errorf("%s: there is no capacity for an instance: give more instance_types", b.region), errors.Join(errs...), m.record.Forget())
 }
 
-// undoPatience is how long it may take to take back a request that was broken off.
-const undoPatience = time.Minute
+// undoTimeout is how long it may take to take back a request that was broken off.
+const undoTimeout = time.Minute
 
 // undo takes back a request that has failed. Unless AWS refused it, an instance may
 // have been launched: the same request, sent once more, is answered with that one.
@@ -186,7 +186,7 @@ func (m *machine) undo(ctx context.Context, c *ec2.Client, in *ec2.RunInstancesI
 	if !t.lost.Load() {
 		return m.record.Forget()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	answer, err := c.RunInstances(ctx, in)
 	if err != nil {
@@ -344,8 +344,8 @@ func (d *driver) mayLaunch(ctx context.Context, b *base) error {
 // waitRunning waits until the instance runs and has the address that it is reached
 // by.
 func (m *machine) waitRunning(ctx context.Context) error {
-	m.sink.Progress("wait for the instance to run", 0, 0)
-	return m.d.loop(fmt.Sprintf("%s: instance %s", m.region, m.id), runPatience, unseenMost).Until(ctx, func(ctx context.Context) (bool, error) {
+	m.logger.Progress("wait for the instance to run", 0, 0)
+	return m.d.loop(fmt.Sprintf("%s: instance %s", m.region, m.id), runTimeout, unseenMost).Until(ctx, func(ctx context.Context) (bool, error) {
 		i, err := m.d.instance(ctx, m.region, m.id)
 		if err == nil && i == nil {
 			err = wait.ErrNotFound
@@ -374,7 +374,7 @@ func (m *machine) waitRunning(ctx context.Context) error {
 	})
 }
 
-const runPatience = 10 * time.Minute
+const runTimeout = 10 * time.Minute
 
 // ended returns why an instance does not run any more, or nil.
 func ended(i *types.Instance) error {

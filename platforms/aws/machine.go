@@ -38,7 +38,7 @@ type machine struct {
 	volume  string // of the root device
 	address string
 	ssh     *ssh.Machine // nil until it can be used
-	sink    platforms.Sink
+	logger  platforms.Logger
 	record  *resource.Record
 
 	life   context.Context // of the build: waiting for AWS ends with it
@@ -61,11 +61,11 @@ var (
 )
 
 func (m *machine) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(m.sink, format+"\n", args...) // the log keeps its own error
+	_, _ = fmt.Fprintf(m.logger, format+"\n", args...) // the log keeps its own error
 }
 
 // enter waits until the instance can be used.
-func (m *machine) enter(ctx context.Context, out platforms.Sink) error {
+func (m *machine) enter(ctx context.Context, out platforms.Logger) error {
 	key, err := m.d.key()
 	if err != nil {
 		return err
@@ -334,7 +334,7 @@ func (m *machine) makeSnapshot(ctx context.Context, s platforms.State, token str
 	in := &ec2.CreateSnapshotInput{
 		VolumeId: aws.String(m.volume), Description: aws.String("a layer of bake's: " + s.Name), TagSpecifications: tagged(m.layerTags(s, token), types.ResourceTypeSnapshot),
 	}
-	err = m.d.loop(fmt.Sprintf("%s: make a snapshot of %s", m.region, m.volume), snapshotPatience, 0).Until(ctx, func(ctx context.Context) (bool, error) {
+	err = m.d.loop(fmt.Sprintf("%s: make a snapshot of %s", m.region, m.volume), snapshotTimeout, 0).Until(ctx, func(ctx context.Context) (bool, error) {
 		out, err := c.CreateSnapshot(ctx, in, t.watch)
 		if hasCode(err, rateLimits...) {
 			if t.lost.Load() { // it may be of the try before

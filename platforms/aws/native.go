@@ -16,7 +16,7 @@ import (
 
 // PublishLayer implements platforms.LayerPublisher: a snapshot is registered as it
 // is. What has to be encrypted by another key, or is an AMI, is copied by AWS.
-func (d *driver) PublishLayer(ctx context.Context, p platforms.Publication, layer platforms.Layer, out platforms.Sink) ([]platforms.Registered, error) {
+func (d *driver) PublishLayer(ctx context.Context, p platforms.Publication, layer platforms.Layer, out platforms.Logger) ([]platforms.Registered, error) {
 	j, err := d.job(ctx, p, out)
 	if err != nil {
 		return nil, err

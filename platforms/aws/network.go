@@ -46,7 +46,7 @@ func (d *driver) place(ctx context.Context) (*place, error) {
 		return nil, err
 	}
 	p := &place{region: region, token: newToken()}
-	err = d.furnish(ctx, p)
+	err = d.setUp(ctx, p)
 	if err != nil {
 		return nil, errors.Join(err, p.cleanup.Close(context.WithoutCancel(ctx)))
 	}
@@ -54,7 +54,7 @@ func (d *driver) place(ctx context.Context) (*place, error) {
 	return p, nil
 }
 
-func (d *driver) furnish(ctx context.Context, p *place) error {
+func (d *driver) setUp(ctx context.Context, p *place) error {
 	vpc, cidr, err := d.findSubnets(ctx, p)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.region, err)

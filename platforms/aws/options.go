@@ -31,17 +31,17 @@ type Options struct {
 	Profile  string            `bake:"profile" json:"profile,omitempty" help:"The profile of the AWS configuration." default:"$AWS_PROFILE, or default"`
 	Role     string            `bake:"role" json:"role,omitempty" help:"The ARN of a role to assume; or several with spaces between, each assumed by the one before."`
 	Endpoint string            `bake:"endpoint" json:"endpoint,omitempty" help:"The URL of all services, for private clouds and tests." default:"AWS's own"`
-	Tags     map[string]string `bake:"tags,numbers" json:"tags,omitempty" help:"Tags of everything that is made."`
+	Tags     map[string]string `bake:"tags,numbers" json:"tags,omitempty" help:"Tags of all resources that are created."`
 
-	InstanceTypes  []string          `bake:"instance_types" json:"instance_types,omitempty" help:"The types of instance that steps run in, the first that there is capacity for." default:"[\"t3.medium\"], or [\"t4g.medium\"] for arm64"`
+	InstanceTypes  []string          `bake:"instance_types" json:"instance_types,omitempty" help:"Instance types for steps; the first one with capacity is used." default:"[\"t3.medium\"], or [\"t4g.medium\"] for arm64"`
 	Spot           bool              `bake:"spot" json:"spot,omitempty" help:"Instances are spot instances. When AWS takes one back, the build fails, and the next one goes on from the last layer that was kept."`
-	MaxInstances   int               `bake:"max_instances" json:"max_instances,omitempty" help:"How many instances run at once, at most." default:"8"`
+	MaxInstances   int               `bake:"max_instances" json:"max_instances,omitempty" help:"Maximum number of instances at once." default:"8"`
 	Subnet         string            `bake:"subnet" json:"subnet,omitempty" help:"The subnet of instances." default:"one of the VPC's"`
 	SubnetFilter   map[string]string `bake:"subnet_filter" json:"subnet_filter,omitempty" help:"Which subnets instances may run in: filters of DescribeSubnets, such as tag:Tier. The one with the most free addresses is tried first."`
 	VPC            string            `bake:"vpc" json:"vpc,omitempty" help:"The VPC of instances." default:"that of the subnet, the account's default VPC, or one that is made for the build"`
 	SecurityGroups []string          `bake:"security_groups" json:"security_groups,omitempty" help:"The security groups of instances, by their ids." default:"one that is made for the build, and lets ssh_from in"`
 	SSHFrom        []string          `bake:"ssh_from" json:"ssh_from,omitempty" help:"The networks that the build's security group lets in, such as 203.0.113.7/32." default:"this host's address"`
-	Connect        string            `bake:"connect" json:"connect,omitempty" help:"How instances are reached: by their public address, by their private one, or by Session Manager, which needs instance_profile and the program session-manager-plugin." default:"public" choices:"public|private|session-manager"`
+	Connect        string            `bake:"connect" json:"connect,omitempty" help:"How to connect to instances: by their public address, by their private one, or by Session Manager, which needs instance_profile and the program session-manager-plugin." default:"public" choices:"public|private|session-manager"`
 
 	ssh.Bastions
 
@@ -179,12 +179,12 @@ func (o *Options) volumeGiB(image int32) (int32, error) {
 
 // Publication are the options of export() for images that are registered here.
 type Publication struct {
-	Regions        []string          `bake:"regions" json:"regions,omitempty" help:"Where the image is to be, the platform's region included." default:"the platform's region"`
+	Regions        []string          `bake:"regions" json:"regions,omitempty" help:"Regions of the image, including the platform's region." default:"the platform's region"`
 	ImageName      string            `bake:"image_name" json:"image_name,omitempty" help:"The AMI's name." default:"the artifact's, with the beginning of its key"`
 	Description    string            `bake:"description" json:"description,omitempty" help:"The AMI's description."`
 	OriginTags     []string          `bake:"origin_tags" json:"origin_tags,omitempty" help:"Tags that the image takes from the AMI that its layers began on, by their names, or * for all. Tags of other accounts' AMIs cannot be seen."`
 	ImageTags      map[string]string `bake:"image_tags" json:"image_tags,omitempty" help:"Further tags of the AMI and its snapshots."`
-	BootMode       string            `bake:"boot_mode" json:"boot_mode,omitempty" help:"How instances boot." default:"as the disk was made to: uefi-preferred for both ways; uefi for the disk of a machine with UEFI firmware; that of the instance type where nobody said" choices:"legacy-bios|uefi|uefi-preferred"`
+	BootMode       string            `bake:"boot_mode" json:"boot_mode,omitempty" help:"Boot mode of instances." default:"as the disk was made to: uefi-preferred for both ways; uefi for the disk of a machine with UEFI firmware; that of the instance type where nobody said" choices:"legacy-bios|uefi|uefi-preferred"`
 	UEFIData       string            `bake:"uefi_data" json:"uefi_data,omitempty" help:"The UEFI variable store that instances begin with, as base64 text: for keys of Secure Boot. It needs boot_mode = uefi or uefi-preferred."`
 	TPM            bool              `bake:"tpm" json:"tpm,omitempty" help:"Instances have a NitroTPM. It needs boot_mode = uefi."`
 	IMDSv1         bool              `bake:"imds_v1" json:"imds_v1,omitempty" help:"Instances also answer to version 1 of the metadata service."`
@@ -197,10 +197,10 @@ type Publication struct {
 	Encrypted      bool              `bake:"encrypted" json:"encrypted,omitempty" help:"Encrypt the snapshots, by the account's default key or by kms_keys." default:"as the account's default says"`
 	KMSKeys        map[string]string `bake:"kms_keys" json:"kms_keys,omitempty" help:"The KMS key of each region, by the region's name: an ARN, an id or an alias such as alias/images."`
 	CopyTo         []string          `bake:"copy_to" json:"copy_to,omitempty" help:"Other accounts that get a copy of the image in each region: the ARNs of roles there that these credentials may assume."`
-	ShareWith      []string          `bake:"share_with" json:"share_with,omitempty" help:"Who may launch it: account numbers, ARNs of organisations and of their units."`
+	ShareWith      []string          `bake:"share_with" json:"share_with,omitempty" help:"Who may launch the image: account numbers, ARNs of organisations and of their units."`
 	SnapshotUsers  []string          `bake:"snapshot_users" json:"snapshot_users,omitempty" help:"Who may make volumes of the image's snapshots: account numbers, or all."`
-	Public         bool              `bake:"public" json:"public,omitempty" help:"Everybody may launch it."`
-	DeprecateAfter string            `bake:"deprecate_after,duration" json:"deprecate_after,omitempty" help:"How long after its registration it counts as deprecated, such as 2160h."`
+	Public         bool              `bake:"public" json:"public,omitempty" help:"Anyone may launch the image."`
+	DeprecateAfter string            `bake:"deprecate_after,duration" json:"deprecate_after,omitempty" help:"Time from registration to deprecation, such as 2160h."`
 	Protect        bool              `bake:"protect" json:"protect,omitempty" help:"It cannot be deregistered until the protection is turned off."`
 	SSMParameter   string            `bake:"ssm_parameter" json:"ssm_parameter,omitempty" help:"The name of an SSM parameter that gets the image's id, in each region."`
 	Keep           int               `bake:"keep" json:"keep,omitempty" help:"How many images of this artifact are kept in each region: older ones of this project are deregistered and their snapshots deleted, but for those in use." default:"all"`

@@ -38,14 +38,14 @@ func TestFurtherVolumes(t *testing.T) {
 	if ref := w.save(on, "0b", true); !strings.HasPrefix(ref, "ami-") {
 		t.Errorf("the next layer is %s", ref)
 	}
-	found, err := d.PublishLayer(t.Context(), layerPublication(Publication{OriginTags: []string{"*"}}), platforms.Layer{Ref: ref}, &sink{})
+	found, err := d.PublishLayer(t.Context(), layerPublication(Publication{OriginTags: []string{"*"}}), platforms.Layer{Ref: ref}, &logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if tags := w.cloud.Tags(found[0].ID); tags["release"] != "12" || tags[tagOrigin] != origin || tags[tagName] != "layer" && tags[tagName] != "web" || tags["Name"] == "debian" {
 		t.Errorf("tags %v", tags)
 	}
-	_, err = d.PublishLayer(t.Context(), layerPublication(Publication{OriginTags: []string{"none"}, Description: "x"}), platforms.Layer{Ref: ref}, &sink{})
+	_, err = d.PublishLayer(t.Context(), layerPublication(Publication{OriginTags: []string{"none"}, Description: "x"}), platforms.Layer{Ref: ref}, &logger{})
 	if err == nil || !strings.Contains(err.Error(), `has no tag "none"`) {
 		t.Errorf("got %v", err)
 	}
@@ -103,7 +103,7 @@ func TestDeprecatedOrigin(t *testing.T) {
 	if o.Pin.ID != old {
 		t.Errorf("pinned %v", o.Pin)
 	}
-	if _, err := d.Import(t.Context(), o, t.TempDir(), &sink{}); err != nil {
+	if _, err := d.Import(t.Context(), o, t.TempDir(), &logger{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -214,7 +214,7 @@ func (d *driver) ami(ctx context.Context, region, id string) (*types.Image, erro
 }
 
 // Import implements platforms.Driver: nothing but the AMI's id is kept.
-func (d *driver) Import(ctx context.Context, o platforms.Origin, _ string, out platforms.Sink) (platforms.Made, error) {
+func (d *driver) Import(ctx context.Context, o platforms.Origin, _ string, out platforms.Logger) (platforms.Made, error) {
 	b, name, err := d.origin(ctx, o)
 	if err != nil {
 		return platforms.Made{}, err

@@ -32,10 +32,10 @@ type job struct {
 	image string            // hex; names what cannot be changed of the image once it is registered
 	name  string            // of the image
 	token string            // of the snapshot that was uploaded
-	out   platforms.Sink
+	out   platforms.Logger
 }
 
-func (d *driver) job(ctx context.Context, p platforms.Publication, out platforms.Sink) (*job, error) {
+func (d *driver) job(ctx context.Context, p platforms.Publication, out platforms.Logger) (*job, error) {
 	j := &job{d: d, p: p, out: out}
 	if len(p.Options) > 0 {
 		if err := json.Unmarshal(p.Options, &j.o); err != nil {
@@ -118,7 +118,7 @@ func (j *job) life() *publish.Life[image] {
 		Record: func(ctx context.Context, i image) (*resource.Record, error) {
 			return j.d.resource(ctx, kindImage, i.region, i.name)
 		},
-		Loop: func(what string) wait.Loop { return j.d.loop(what, imagePatience, unseenMost) },
+		Loop: func(what string) wait.Loop { return j.d.loop(what, imageTimeout, unseenMost) },
 	}
 }
 
@@ -222,7 +222,7 @@ func (j *job) dryRun(ctx context.Context) error {
 }
 
 // Publish implements platforms.Publisher.
-func (d *driver) Publish(ctx context.Context, p platforms.Publication, disk string, out platforms.Sink) ([]platforms.Registered, error) {
+func (d *driver) Publish(ctx context.Context, p platforms.Publication, disk string, out platforms.Logger) ([]platforms.Registered, error) {
 	j, err := d.job(ctx, p, out)
 	if err != nil {
 		return nil, err

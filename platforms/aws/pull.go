@@ -15,7 +15,7 @@ import (
 
 // Pull implements platforms.Puller: it reads the root device's snapshot of an AMI
 // in the platform's region.
-func (d *driver) Pull(ctx context.Context, image, dst string, out platforms.Sink) error {
+func (d *driver) Pull(ctx context.Context, image, dst string, out platforms.Logger) error {
 	region, err := d.clients.region(ctx)
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func (d *driver) Pull(ctx context.Context, image, dst string, out platforms.Sink
 
 // download writes the volume of a snapshot to the new file dst, as a raw image with
 // holes.
-func (d *driver) download(ctx context.Context, region, snapshot, dst string, out platforms.Sink) (err error) {
+func (d *driver) download(ctx context.Context, region, snapshot, dst string, out platforms.Logger) (err error) {
 	client, err := d.clients.ebs(ctx, region)
 	if err != nil {
 		return err

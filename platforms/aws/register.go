@@ -175,7 +175,7 @@ func (j *job) Copy(ctx context.Context, from image, region string) (id string, r
 	}
 	in := j.copying(region, from, token)
 	var t tries
-	err = j.d.loop(region+": copy the image", imagePatience, 0).Until(ctx, func(ctx context.Context) (bool, error) {
+	err = j.d.loop(region+": copy the image", imageTimeout, 0).Until(ctx, func(ctx context.Context) (bool, error) {
 		out, err := c.CopyImage(ctx, in, t.watch, fresh)
 		if hasCode(err, "ResourceLimitExceeded", "ConcurrentSnapshotLimitExceeded") {
 			j.say("%s: waiting for other copies to end: %v", region, err)

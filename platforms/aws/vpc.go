@@ -47,11 +47,11 @@ func (d *driver) makeVPC(ctx context.Context, p *place) (vpc string, err error) 
 		}
 		return err
 	})
-	return vpc, d.furnishVPC(ctx, c, vpc, tags)
+	return vpc, d.setUpVPC(ctx, c, vpc, tags)
 }
 
-// furnishVPC gives a new VPC a subnet whose instances reach the internet.
-func (d *driver) furnishVPC(ctx context.Context, c *ec2.Client, vpc string, tags map[string]string) error {
+// setUpVPC gives a new VPC a subnet whose instances reach the internet.
+func (d *driver) setUpVPC(ctx context.Context, c *ec2.Client, vpc string, tags map[string]string) error {
 	_, err := c.CreateSubnet(ctx, &ec2.CreateSubnetInput{
 		VpcId: aws.String(vpc), CidrBlock: aws.String(subnetAddresses), TagSpecifications: tagged(tags, types.ResourceTypeSubnet),
 	}, fresh)
@@ -136,7 +136,7 @@ func unless(err error, codes ...string) error {
 
 // retried removes something, as soon as nothing depends on it any more.
 func (d *driver) retried(ctx context.Context, what string, remove func() error) error {
-	return d.loop(what, endPatience, 0).Until(ctx, func(context.Context) (bool, error) {
+	return d.loop(what, endTimeout, 0).Until(ctx, func(context.Context) (bool, error) {
 		err := remove()
 		if hasCode(err, "DependencyViolation", "InvalidGroup.InUse") {
 			return false, nil

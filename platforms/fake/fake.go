@@ -135,7 +135,7 @@ func (d *Driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 
 // Import implements platforms.Driver. The layer is Base with the option text
 // in /origin.
-func (d *Driver) Import(ctx context.Context, o platforms.Origin, dir string, _ platforms.Sink) (platforms.Made, error) {
+func (d *Driver) Import(ctx context.Context, o platforms.Origin, dir string, _ platforms.Logger) (platforms.Made, error) {
 	if err := d.call(ctx, Import, o.Kind); err != nil {
 		return platforms.Made{}, err
 	}
@@ -149,7 +149,7 @@ func (d *Driver) Import(ctx context.Context, o platforms.Origin, dir string, _ p
 }
 
 // Boot implements platforms.Driver.
-func (d *Driver) Boot(ctx context.Context, chain []platforms.Layer, _ platforms.Sink) (platforms.Machine, error) {
+func (d *Driver) Boot(ctx context.Context, chain []platforms.Layer, _ platforms.Logger) (platforms.Machine, error) {
 	if len(chain) == 0 {
 		return nil, errors.New("boot: the chain has no layers")
 	}

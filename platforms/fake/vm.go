@@ -36,7 +36,7 @@ var (
 )
 
 // Boot implements platforms.Driver.
-func (d *VM) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
+func (d *VM) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (platforms.Machine, error) {
 	m, err := d.Driver.Boot(ctx, chain, out)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func (d *VM) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Si
 }
 
 // Disk implements platforms.Disker.
-func (d *VM) Disk(ctx context.Context, chain []platforms.Layer, dst string, _ platforms.Sink) error {
+func (d *VM) Disk(ctx context.Context, chain []platforms.Layer, dst string, _ platforms.Logger) error {
 	if len(chain) == 0 {
 		return errors.New("disk: the chain has no layers")
 	}
@@ -76,7 +76,7 @@ func (d *VM) DiskTree(ctx context.Context, disk string, use func(dir string) err
 }
 
 // Launch implements platforms.Launcher.
-func (d *VM) Launch(ctx context.Context, i platforms.Image, _ platforms.Sink) (platforms.Machine, error) {
+func (d *VM) Launch(ctx context.Context, i platforms.Image, _ platforms.Logger) (platforms.Machine, error) {
 	if err := d.call(ctx, Launch, i.Path); err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func (f File) Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (*p
 
 // Local returns the path of the file, downloaded when need be. The content of a
 // file that was there already is not checked: see Verify.
-func (f File) Local(ctx context.Context, h platforms.Host, out platforms.Sink) (string, error) {
+func (f File) Local(ctx context.Context, h platforms.Host, out platforms.Logger) (string, error) {
 	if f.Path != "" {
 		return f.Path, nil
 	}
@@ -158,7 +158,7 @@ func (f File) Mismatch(found string) error {
 }
 
 // download fetches the file to cache, where its name is its digest.
-func (f File) download(ctx context.Context, cache string, out platforms.Sink) (digest string, err error) {
+func (f File) download(ctx context.Context, cache string, out platforms.Logger) (digest string, err error) {
 	file, err := os.CreateTemp(cache, fetch.TempPrefix)
 	if err != nil {
 		return "", err

@@ -59,11 +59,11 @@ var placeholders = []placeholder{
 	{regexp.MustCompile(`\{\{\s*(user|isotime|build|env)\b[^}]*\}\}`), `a parameter, such as "… %s" % param("name")`},
 }
 
-// checkPlaceholders finds words that would be typed as they stand.
+// checkPlaceholders finds words that would be typed literally.
 func checkPlaceholders(line string) error {
 	for _, p := range placeholders {
 		if found := p.word.FindString(line); found != "" {
-			return fmt.Errorf("%s would be typed as it stands: write %s", found, p.write)
+			return fmt.Errorf("%s would be typed literally: write %s", found, p.write)
 		}
 	}
 	return nil

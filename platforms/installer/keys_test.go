@@ -67,7 +67,7 @@ func TestKeysOfTemplates(t *testing.T) {
 		"<leftCtrlOn><wait>x<wait><leftCtrlOff><wait10>":                             "",
 		"<leftAltOn><wait><f2><wait><leftAltOff><wait2>":                             "",
 		"<down><down><down><end> autoinstall<f10>":                                   "",
-		" preseed/url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/debian/preseed.cfg<wait>": `http://{{ .HTTPIP }}:{{ .HTTPPort }}/ would be typed as it stands: write <http>`,
+		" preseed/url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/debian/preseed.cfg<wait>": `http://{{ .HTTPIP }}:{{ .HTTPPort }}/ would be typed literally: write <http>`,
 		"ks=http://{{.HTTPIP}}:{{.HTTPPort}}/ks.cfg":                                 "write <http>",
 		"url={{ .HTTPIP }}":    "write <http> for",
 		"hostname={{.Name}} ":  "write the text itself",

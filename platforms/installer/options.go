@@ -16,13 +16,13 @@ import (
 // Options are the options of source() that say how an installer is driven. A
 // hypervisor embeds them in its own.
 type Options struct {
-	BootCommand    []string        `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed when the installer's boot menu shows. Names in angle brackets are keys, such as <enter>, <esc>, <tab>, <f2> or <leftCtrl+x>; <leftCtrlOn> holds a key down until <leftCtrlOff>; <wait>, <wait5> or <wait1m30s> pauses; <http> is the address of the folder http. iso only."`
-	BootWait       string          `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"How long after the start of the machine the typing begins. iso only." default:"10s"`
-	HTTP           platforms.Files `bake:"http" json:"http,omitempty" help:"What is served to the installer over HTTP, and to nobody else: a folder, a file, the content of files by their names ({\"preseed.cfg\": text}), or a list of these. iso only."`
-	CDFiles        platforms.Files `bake:"cd_files" json:"cd_files,omitempty" help:"What is put on a second CD: a file, the content of a folder, the content of files by their names ({\"user-data\": text, \"meta-data\": \"\"}), or a list of these. iso only."`
+	BootCommand    []string        `bake:"boot_command" json:"boot_command,omitempty" help:"Keys typed at the installer's boot menu. Names in angle brackets are keys, such as <enter>, <esc>, <tab>, <f2> or <leftCtrl+x>; <leftCtrlOn> holds a key down until <leftCtrlOff>; <wait>, <wait5> or <wait1m30s> pauses; <http> is the address of the folder http. iso only."`
+	BootWait       string          `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"Delay between the start of the machine and the typing. iso only." default:"10s"`
+	HTTP           platforms.Files `bake:"http" json:"http,omitempty" help:"Files served to the installer, and to nobody else, over HTTP: a folder, a file, the content of files by their names ({\"preseed.cfg\": text}), or a list of these. iso only."`
+	CDFiles        platforms.Files `bake:"cd_files" json:"cd_files,omitempty" help:"Files on a second CD: a file, the content of a folder, the content of files by their names ({\"user-data\": text, \"meta-data\": \"\"}), or a list of these. iso only."`
 	CDLabel        string          `bake:"cd_label" json:"cd_label,omitempty" help:"The label of the second CD. iso only." default:"cidata"`
-	FloppyFiles    string          `bake:"floppy_files,path" json:"floppy_files,omitempty" help:"A folder that the installer sees as a floppy disk. iso only."`
-	InstallTimeout string          `bake:"install_timeout,duration" json:"install_timeout,omitempty" help:"How long the installation may take. iso only." default:"1h"`
+	FloppyFiles    string          `bake:"floppy_files,path" json:"floppy_files,omitempty" help:"A folder offered to the installer as a floppy disk. iso only."`
+	InstallTimeout string          `bake:"install_timeout,duration" json:"install_timeout,omitempty" help:"Time limit of the installation. iso only." default:"1h"`
 }
 
 // Check says what is wrong with the options for an origin of the kind, "iso" or

@@ -57,7 +57,7 @@ func Type(ctx context.Context, k Keyboard, strokes []Stroke) error {
 // Run starts the machine, types the boot command, serves what the installer asks
 // for, and waits until it has done its work. host is the name or the address by
 // which the guest reaches the loopback of this host.
-func (o Options) Run(ctx context.Context, m Machine, from platforms.Origin, host string, out platforms.Sink) (err error) {
+func (o Options) Run(ctx context.Context, m Machine, from platforms.Origin, host string, out platforms.Logger) (err error) {
 	wait, err := BootWait(o.BootWait)
 	if err != nil {
 		return err

@@ -106,7 +106,7 @@ func (s *suite) boot(t *testing.T, layers ...platforms.Layer) platforms.Machine 
 	t.Helper()
 	if s.Shared && !s.ended && len(layers) == 0 {
 		if s.shared == nil {
-			m, err := s.Driver.Boot(context.WithoutCancel(t.Context()), []platforms.Layer{s.First}, sink{t})
+			m, err := s.Driver.Boot(context.WithoutCancel(t.Context()), []platforms.Layer{s.First}, logger{t})
 			if err != nil {
 				t.Fatalf("Boot: %v", err)
 			}
@@ -114,7 +114,7 @@ func (s *suite) boot(t *testing.T, layers ...platforms.Layer) platforms.Machine 
 		}
 		return s.shared
 	}
-	m, err := s.Driver.Boot(t.Context(), append([]platforms.Layer{s.First}, layers...), sink{t})
+	m, err := s.Driver.Boot(t.Context(), append([]platforms.Layer{s.First}, layers...), logger{t})
 	if err != nil {
 		t.Fatalf("Boot: %v", err)
 	}
@@ -182,14 +182,14 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-type sink struct{ t *testing.T }
+type logger struct{ t *testing.T }
 
-func (s sink) Write(p []byte) (int, error) {
+func (s logger) Write(p []byte) (int, error) {
 	s.t.Logf("%s", p)
 	return len(p), nil
 }
 
-func (s sink) Progress(string, int64, int64) {}
+func (s logger) Progress(string, int64, int64) {}
 
 // exitOf returns the ExitError in err.
 func exitOf(t *testing.T, err error) *platforms.ExitError {

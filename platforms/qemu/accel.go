@@ -103,9 +103,9 @@ func bootID() string {
 // and ended well within probeQuick; a busy host may take longer, and is then
 // measured against software emulation.
 const (
-	probeQuick    = time.Second
-	probePatience = 5 * time.Second
-	probeLoops    = 20_000_000
+	probeQuick   = time.Second
+	probeTimeout = 5 * time.Second
+	probeLoops   = 20_000_000
 )
 
 // probe runs a small guest with the accelerator. why says why that is no use; it
@@ -136,7 +136,7 @@ func runProbe(ctx context.Context, binary, arch, accel string) (time.Duration, e
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, probePatience)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	took, err := timeProbe(ctx, binary, arch, accel, dir)
 	return took, errors.Join(err, os.RemoveAll(dir))
@@ -162,7 +162,7 @@ func timeProbe(ctx context.Context, binary, arch, accel, dir string) (time.Durat
 	begin := time.Now()
 	err := tool.Run(cmd)
 	if ctx.Err() != nil {
-		return 0, fmt.Errorf("it did not end within %v", probePatience)
+		return 0, fmt.Errorf("it did not end within %v", probeTimeout)
 	}
 	if cmd.ProcessState == nil {
 		return 0, err

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// agentPatience is how long the guest agent may take to answer.
-const agentPatience = 10 * time.Second
+// agentTimeout is how long the guest agent may take to answer.
+const agentTimeout = 10 * time.Second
 
 // portOpen reports whether a program in the guest has opened the virtio port
 // that is QEMU's character device id.
@@ -65,7 +65,7 @@ func ignoreAgent(err error) error {
 // Protocol Reference". A stale answer of an earlier one is passed over by a
 // number that guest-sync gives back.
 func agentCall(conn *net.UnixConn, command string) (json.RawMessage, error) {
-	if err := conn.SetDeadline(time.Now().Add(agentPatience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(agentTimeout)); err != nil {
 		return nil, err
 	}
 	token := time.Now().UnixNano() & 0x7fffffff

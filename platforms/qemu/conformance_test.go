@@ -42,11 +42,11 @@ func (d onTop) under(chain []platforms.Layer) []platforms.Layer {
 	return append([]platforms.Layer{d.base}, chain...)
 }
 
-func (d onTop) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
+func (d onTop) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (platforms.Machine, error) {
 	return d.driver.Boot(ctx, d.under(chain), out)
 }
 
-func (d onTop) Disk(ctx context.Context, chain []platforms.Layer, dst string, out platforms.Sink) error {
+func (d onTop) Disk(ctx context.Context, chain []platforms.Layer, dst string, out platforms.Logger) error {
 	return d.driver.Disk(ctx, d.under(chain), dst, out)
 }
 

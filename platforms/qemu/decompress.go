@@ -18,7 +18,7 @@ const holeSize = 64 << 10
 
 // decompressTo writes the content of a compressed file to the new file dst, with
 // holes.
-func decompressTo(ctx context.Context, dst, src string, out platforms.Sink) (err error) {
+func decompressTo(ctx context.Context, dst, src string, out platforms.Logger) (err error) {
 	in, err := os.Open(src)
 	if err != nil {
 		return err

@@ -13,8 +13,8 @@ import (
 	"bake.build/bake/platforms/qemu/seed"
 )
 
-// shutdownPatience is how long a machine may take to shut down.
-const shutdownPatience = 3 * time.Minute
+// shutdownTimeout is how long a machine may take to shut down.
+const shutdownTimeout = 3 * time.Minute
 
 // untouchedName marks a first layer that is a user's disk, and not what an installer
 // has made.
@@ -26,7 +26,7 @@ const untouchedName = "untouched"
 //
 // A disk on which no step ran leaves as it came: nothing of a build is on it, and
 // it may hold nothing that boots.
-func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, out platforms.Sink) (err error) {
+func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, out platforms.Logger) (err error) {
 	if len(chain) == 1 && exists(filepath.Join(chain[0].Dir, untouchedName)) {
 		top, err := sealed(chain, 0)
 		if err != nil {
@@ -64,7 +64,7 @@ func (d *driver) FurtherDisks() int { return len(d.settings.disks) }
 // FurtherDisk implements platforms.FurtherDisker. Nothing of the build is on such a
 // disk, and its file systems were frozen or synced for the layer: no machine is
 // started for it.
-func (d *driver) FurtherDisk(ctx context.Context, chain []platforms.Layer, n int, dst string, out platforms.Sink) error {
+func (d *driver) FurtherDisk(ctx context.Context, chain []platforms.Layer, n int, dst string, out platforms.Logger) error {
 	top, err := sealed(chain, n)
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (m *machine) shutDown(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("remove the traces of the build: %w: %s", err, said.why(err))
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, shutdownPatience, fmt.Errorf("the machine does not shut down within %v", shutdownPatience))
+	ctx, cancel := context.WithTimeoutCause(ctx, shutdownTimeout, fmt.Errorf("the machine does not shut down within %v", shutdownTimeout))
 	defer cancel()
 	// The command may not live to tell that it ended.
 	down := make(chan error, 1)

@@ -81,7 +81,7 @@ func (d *driver) MachineSize() platforms.Resources {
 func (d *driver) Close() error { return errors.Join(d.parked.close(), d.merging.close()) }
 
 // Boot implements platforms.Driver.
-func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
+func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (platforms.Machine, error) {
 	m, err := d.open(ctx, chain, out)
 	if err != nil {
 		return nil, err // not a machine that is nil
@@ -90,7 +90,7 @@ func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platform
 }
 
 // open gives a machine on the chain in the quickest way that there is.
-func (d *driver) open(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (*machine, error) {
+func (d *driver) open(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (*machine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -131,7 +131,7 @@ func (d *driver) forgetMemory(ref string) error {
 }
 
 // boot starts a machine on new overlays over the chain.
-func (d *driver) boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (*machine, error) {
+func (d *driver) boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (*machine, error) {
 	m, err := d.assemble(ctx, chain, out)
 	if err != nil {
 		return nil, err

@@ -180,7 +180,7 @@ func TestUnreachable(t *testing.T) {
 				}
 			})
 			first := w.imported(disk)
-			_, err := w.driver.Boot(t.Context(), []platforms.Layer{first}, testSink{t})
+			_, err := w.driver.Boot(t.Context(), []platforms.Layer{first}, testLogger{t})
 			says(t, err, c.want...)
 			w.host.nothingLeft(t)
 		})
@@ -198,7 +198,7 @@ func TestUnreachable(t *testing.T) {
 		w.driver = w.open()
 		first := w.imported(disk)
 		begin := time.Now()
-		_, err := w.driver.Boot(ctx, []platforms.Layer{first}, testSink{t})
+		_, err := w.driver.Boot(ctx, []platforms.Layer{first}, testLogger{t})
 		says(t, err, context.DeadlineExceeded.Error())
 		if took := time.Since(begin); took > time.Minute {
 			t.Errorf("it took %v", took)
@@ -226,7 +226,7 @@ func TestLacks(t *testing.T) {
 		if err := os.WriteFile(image, append([]byte("QFI\xfb"), make([]byte, 100)...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := d.Boot(t.Context(), []platforms.Layer{layer}, testSink{t})
+		_, err := d.Boot(t.Context(), []platforms.Layer{layer}, testLogger{t})
 		says(t, err, "QEMU is not installed", "apt-get install qemu-system-")
 		w.host.nothingLeft(t)
 	})
@@ -286,7 +286,7 @@ func TestBadDisks(t *testing.T) {
 			if c.sha256 != "" {
 				o.Options = []byte(`{"sha256":"` + c.sha256 + `"}`)
 			}
-			_, err := w.driver.Import(t.Context(), o, w.layerDir(), testSink{t})
+			_, err := w.driver.Import(t.Context(), o, w.layerDir(), testLogger{t})
 			says(t, err, c.want...)
 		})
 	}

@@ -90,7 +90,7 @@ func (w *world) layerDir() string {
 func (w *world) imported(disk string) platforms.Layer {
 	w.t.Helper()
 	dir := w.layerDir()
-	made, err := w.driver.Import(w.t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": disk}}, dir, testSink{w.t})
+	made, err := w.driver.Import(w.t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": disk}}, dir, testLogger{w.t})
 	if err != nil {
 		w.t.Fatalf("Import: %v", err)
 	}
@@ -100,7 +100,7 @@ func (w *world) imported(disk string) platforms.Layer {
 func (w *world) boot(d *driver, chain ...platforms.Layer) *machine {
 	w.t.Helper()
 	begin := time.Now()
-	m, err := d.Boot(w.t.Context(), append([]platforms.Layer{w.first}, chain...), testSink{w.t})
+	m, err := d.Boot(w.t.Context(), append([]platforms.Layer{w.first}, chain...), testLogger{w.t})
 	if err != nil {
 		w.t.Fatalf("Boot: %v", err)
 	}
@@ -152,11 +152,11 @@ func (b *safeBuffer) String() string {
 	return b.b.String()
 }
 
-type testSink struct{ t testing.TB }
+type testLogger struct{ t testing.TB }
 
-func (s testSink) Write(p []byte) (int, error) {
+func (s testLogger) Write(p []byte) (int, error) {
 	s.t.Logf("%s", p)
 	return len(p), nil
 }
 
-func (s testSink) Progress(what string, _, _ int64) { s.t.Log(what) }
+func (s testLogger) Progress(what string, _, _ int64) { s.t.Log(what) }

@@ -32,8 +32,8 @@ while :; do
 done' "$port" </dev/null >/dev/null 2>&1 &
 `
 
-// helperPatience is how long the shell may take to answer.
-const helperPatience = 20 * time.Second
+// helperTimeout is how long the shell may take to answer.
+const helperTimeout = 20 * time.Second
 
 // startHelper starts the shell unless it runs. A guest in which it cannot run is
 // one whose memory is not kept.
@@ -65,7 +65,7 @@ func (v *vm) adopt(ctx context.Context, authorized string) error {
 // tell sends a line to the shell in the guest and waits for the word that it
 // prints at its end.
 func (v *vm) tell(ctx context.Context, line, token string) error {
-	deadline := time.Now().Add(helperPatience)
+	deadline := time.Now().Add(helperTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}

@@ -18,7 +18,7 @@ const loopback = "10.0.2.2"
 const installDisk = 8 << 30
 
 // install lets an installer fill the disk of a first layer.
-func (d *driver) install(ctx context.Context, opts Origin, o platforms.Origin, path, dir string, out platforms.Sink) (err error) {
+func (d *driver) install(ctx context.Context, opts Origin, o platforms.Origin, path, dir string, out platforms.Logger) (err error) {
 	limit, err := opts.Timeout()
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (d *driver) install(ctx context.Context, opts Origin, o platforms.Origin, p
 type installing struct {
 	*vm
 	m   *machine
-	out platforms.Sink
+	out platforms.Logger
 }
 
 // Start implements installer.Machine.

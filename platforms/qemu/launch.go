@@ -19,7 +19,7 @@ import (
 )
 
 // Launch implements platforms.Launcher. The machine writes to an overlay.
-func (d *driver) Launch(ctx context.Context, i platforms.Image, out platforms.Sink) (_ platforms.Machine, err error) {
+func (d *driver) Launch(ctx context.Context, i platforms.Image, out platforms.Logger) (_ platforms.Machine, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -41,7 +41,7 @@ func (d *driver) Launch(ctx context.Context, i platforms.Image, out platforms.Si
 }
 
 // launcher returns a machine of the image's kind.
-func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.Sink) (*machine, error) {
+func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.Logger) (*machine, error) {
 	s := d.settings
 	if i.Arch != "" && i.Arch != s.arch {
 		return nil, fmt.Errorf("the image is for %s, and the platform's machines are %s", i.Arch, s.arch)
@@ -104,7 +104,7 @@ func (m *machine) prepareLaunch(ctx context.Context, i platforms.Image, format s
 }
 
 // runLaunched starts the machine and, unless nobody logs in, waits for it.
-func (m *machine) runLaunched(ctx context.Context, i platforms.Image, out platforms.Sink) error {
+func (m *machine) runLaunched(ctx context.Context, i platforms.Image, out platforms.Logger) error {
 	if err := m.start(ctx); err != nil {
 		return err
 	}

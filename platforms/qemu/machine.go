@@ -50,7 +50,7 @@ var (
 var errClosed = errors.New("the machine is closed")
 
 // boot starts QEMU and waits until somebody can log in.
-func (m *machine) boot(ctx context.Context, out platforms.Sink) (err error) {
+func (m *machine) boot(ctx context.Context, out platforms.Logger) (err error) {
 	if m.d.settings.resume && canKeepMemory && !m.hw.tpm && m.hw.install == nil && !m.launched {
 		if m.hw.ram, err = newRAM(m.hw.memory); err != nil {
 			return err
@@ -95,7 +95,7 @@ func (m *machine) resume(ctx context.Context, kept *keptMemory) (err error) {
 	if err := m.start(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, resumePatience, errors.New("the machine does not go on"))
+	ctx, cancel := context.WithTimeoutCause(ctx, resumeTimeout, errors.New("the machine does not go on"))
 	defer cancel()
 	if err := m.vm.migrate(ctx, "migrate-incoming", kept.state); err != nil {
 		return err
@@ -121,17 +121,17 @@ func (m *machine) resume(ctx context.Context, kept *keptMemory) (err error) {
 	return m.startSpare()
 }
 
-// resumePatience is how long a machine may take to go on from a kept memory.
-const resumePatience = time.Minute
+// resumeTimeout is how long a machine may take to go on from a kept memory.
+const resumeTimeout = time.Minute
 
-// quiet is a sink of what nobody waits for.
+// quiet is a logger of what nobody waits for.
 type quiet struct{}
 
 func (quiet) Write(p []byte) (int, error)   { return len(p), nil }
 func (quiet) Progress(string, int64, int64) {}
 
 // login waits for the machine's SSH server and logs in.
-func (m *machine) login(ctx context.Context, out platforms.Sink) error {
+func (m *machine) login(ctx context.Context, out platforms.Logger) error {
 	key, err := m.d.key()
 	if err != nil {
 		return err

@@ -100,7 +100,7 @@ passwd -q -l root; rm -f /etc/ssh/ssh_host_*; echo hard >/hard`)
 		t.Fatal(err)
 	}
 	dst := filepath.Join(t.TempDir(), "disk.raw")
-	if err := d.Disk(t.Context(), []platforms.Layer{w.first, one, hard, cold}, dst, testSink{t}); err != nil {
+	if err := d.Disk(t.Context(), []platforms.Layer{w.first, one, hard, cold}, dst, testLogger{t}); err != nil {
 		t.Fatal(err)
 	}
 	fi, err := os.Stat(dst)

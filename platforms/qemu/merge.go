@@ -59,8 +59,8 @@ type merging struct {
 	ended  []<-chan error
 }
 
-// mergePatience is how long the end of a driver waits for a merge.
-const mergePatience = 10 * time.Second
+// mergeTimeout is how long the end of a driver waits for a merge.
+const mergeTimeout = 10 * time.Second
 
 // mergeLater merges the lower layers of a long chain in the background, for the
 // next machines on it.
@@ -92,7 +92,7 @@ func (d *driver) mergeLater(chain []platforms.Layer) error {
 func (m *merging) close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	timer := time.AfterFunc(mergePatience, func() {
+	timer := time.AfterFunc(mergeTimeout, func() {
 		for _, cancel := range m.cancel {
 			cancel()
 		}

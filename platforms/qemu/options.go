@@ -22,8 +22,8 @@ const Name = "qemu"
 
 // Options are the options of qemu().
 type Options struct {
-	Memory    string   `bake:"memory,size" json:"memory,omitempty" help:"The memory of a machine." default:"1G"`
-	CPUs      int      `bake:"cpus" json:"cpus,omitempty" help:"How many virtual CPUs a machine has." default:"2"`
+	Memory    string   `bake:"memory,size" json:"memory,omitempty" help:"Memory of a machine." default:"1G"`
+	CPUs      int      `bake:"cpus" json:"cpus,omitempty" help:"Number of virtual CPUs." default:"2"`
 	Arch      string   `bake:"arch" json:"arch,omitempty" help:"The architecture of the machines." default:"the host's" choices:"amd64|arm64"`
 	Accel     string   `bake:"accel" json:"accel,omitempty" help:"How the virtual CPUs run. auto runs a few instructions with the host's accelerator and takes software emulation (tcg), with a warning, when that does not work." default:"auto" choices:"auto|kvm|hvf|whpx|tcg"`
 	CPU       string   `bake:"cpu" json:"cpu,omitempty" help:"The model of the virtual CPUs, as QEMU names it." default:"host with an accelerator; max without, less what is slow to emulate"`
@@ -37,10 +37,10 @@ type Options struct {
 
 	ssh.Login
 
-	BootCommand []string `bake:"boot_command" json:"boot_command,omitempty" help:"What is typed on the keyboard each time a machine starts from its disk, such as the passphrase of an encrypted one, written as boot_command of source(). The text is no secret. An installer is typed what source() says."`
-	BootWait    string   `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"How long after each start the typing of boot_command begins." default:"10s"`
+	BootCommand []string `bake:"boot_command" json:"boot_command,omitempty" help:"Keys typed at each start of a machine from its disk, such as the passphrase of an encrypted disk, in the form of source()'s boot_command. The text is not treated as a secret. For an installer, source()'s boot_command is typed instead."`
+	BootWait    string   `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"Delay between a start and the typing of boot_command." default:"10s"`
 	Resume      string   `bake:"resume" json:"resume,omitempty" help:"What a machine on a layer starts from: memory resumes the one that made the layer, where its memory was kept, and boot always boots. The memory of a machine that was given a password is not kept." default:"memory" choices:"memory|boot"`
-	Args        []string `bake:"args" json:"args,omitempty" help:"Further arguments for QEMU."`
+	Args        []string `bake:"args" json:"args,omitempty" help:"Additional arguments for QEMU."`
 }
 
 // settings are the options as they hold.

@@ -82,7 +82,7 @@ func (d *driver) PinName(o platforms.Origin) string {
 }
 
 // Import implements platforms.Driver.
-func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (platforms.Made, error) {
+func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Logger) (platforms.Made, error) {
 	opts, f, err := decode(o)
 	if err != nil {
 		return platforms.Made{}, err
@@ -112,7 +112,7 @@ func (d *driver) Describe(context.Context, platforms.Origin) (platforms.Traits, 
 }
 
 // importFile is importDisk for a file that may be compressed.
-func (d *driver) importFile(ctx context.Context, path, dir string, out platforms.Sink) (err error) {
+func (d *driver) importFile(ctx context.Context, path, dir string, out platforms.Logger) (err error) {
 	compressed, err := decompress.Compressed(path)
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func (d *driver) importFile(ctx context.Context, path, dir string, out platforms
 }
 
 // importDisk makes the images of a first layer.
-func (d *driver) importDisk(ctx context.Context, path, dir string, out platforms.Sink) error {
+func (d *driver) importDisk(ctx context.Context, path, dir string, out platforms.Logger) error {
 	source, err := image.Open(path, "")
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ func TestType(t *testing.T) {
 	}
 	w := &world{t: t, host: host{t.TempDir()}}
 	d := w.open(func(o *Options) { o.Memory, o.CPUs = "64M", 1 })
-	m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, testSink{t})
+	m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, testLogger{t})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestBootCommand(t *testing.T) {
 	d := w.open(func(o *Options) {
 		o.Memory, o.CPUs, o.BootCommand, o.BootWait = "64M", 1, []string{"Pass phrase<enter>"}, "5s"
 	})
-	m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, testSink{t})
+	m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, testLogger{t})
 	if err != nil {
 		t.Fatal(err)
 	}

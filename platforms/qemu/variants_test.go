@@ -56,7 +56,7 @@ func TestUEFI(t *testing.T) {
 	}
 	testVariables(t, w, []platforms.Layer{w.first, plain, layer})
 	raw := filepath.Join(t.TempDir(), "second.raw")
-	if err := w.driver.FurtherDisk(t.Context(), []platforms.Layer{w.first, plain, layer}, 1, raw, testSink{t}); err != nil {
+	if err := w.driver.FurtherDisk(t.Context(), []platforms.Layer{w.first, plain, layer}, 1, raw, testLogger{t}); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("grub-fstest", raw, "cat", "(loop0)/file").CombinedOutput(); err != nil || string(out) != "data\n" {
@@ -75,7 +75,7 @@ func testVariables(t *testing.T, w *world, chain []platforms.Layer) {
 		t.Fatal(err)
 	}
 	d := w.open() // which has BIOS for machines of its own
-	m, err := d.Launch(t.Context(), i, testSink{t})
+	m, err := d.Launch(t.Context(), i, testLogger{t})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func testVariables(t *testing.T, w *world, chain []platforms.Layer) {
 		t.Error(err)
 	}
 	i.Variables = i.Path
-	_, err = d.Launch(t.Context(), i, testSink{t})
+	_, err = d.Launch(t.Context(), i, testLogger{t})
 	says(t, err, "the variable store", "has 1048576 bytes, and the firmware")
 }
 
@@ -122,7 +122,7 @@ func TestArm64(t *testing.T) {
 	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m, err := d.Launch(t.Context(), platforms.Image{Path: disk, Format: "raw", Arch: "arm64", NoLogin: true}, testSink{t})
+	m, err := d.Launch(t.Context(), platforms.Image{Path: disk, Format: "raw", Arch: "arm64", NoLogin: true}, testLogger{t})
 	if err != nil {
 		t.Fatal(err)
 	}

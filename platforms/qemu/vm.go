@@ -46,8 +46,8 @@ type vm struct {
 	process    *exec.Cmd
 }
 
-// startPatience is how long QEMU may take to speak.
-const startPatience = 60 * time.Second
+// startTimeout is how long QEMU may take to speak.
+const startTimeout = 60 * time.Second
 
 // startVM starts QEMU with the virtual CPUs stopped. It takes over hw.ram and
 // hw.consoleLog, also when it fails.
@@ -103,7 +103,7 @@ func startVM(ctx context.Context, hw hardware) (_ *vm, err error) {
 	if err := a.close(); err != nil {
 		return nil, errors.Join(err, monitor.Close())
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, errors.New("QEMU does not answer"))
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("QEMU does not answer"))
 	defer cancel()
 	if v.qmp, err = qmp.New(ctx, monitor, v.event); err != nil {
 		// The socket ends a little before the process does.

@@ -23,7 +23,7 @@ import (
 // A Ledger begins the records of a driver.
 type Ledger struct {
 	To      platforms.Ledger
-	Collect func(ctx context.Context, r platforms.Resource) (platforms.Collected, error) // as of a platforms.Collector
+	Collect func(ctx context.Context, r platforms.Resource) (platforms.Collected, error) // as of a platforms.GarbageCollector
 	Pause   time.Duration                                                                // before something is looked for a second time
 }
 

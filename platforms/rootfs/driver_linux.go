@@ -79,7 +79,7 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 func (d *driver) PinName(o platforms.Origin) string { return origin.PinName(o) }
 
 // Import implements platforms.Driver.
-func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (platforms.Made, error) {
+func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Logger) (platforms.Made, error) {
 	if err := origin.Import(ctx, o, dir, d.host, out); err != nil {
 		return platforms.Made{}, err
 	}
@@ -94,7 +94,7 @@ func (d *driver) Describe(_ context.Context, o platforms.Origin) (platforms.Trai
 }
 
 // Boot implements platforms.Driver.
-func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, _ platforms.Sink) (platforms.Machine, error) {
+func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, _ platforms.Logger) (platforms.Machine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -12,8 +12,8 @@ const Name = "rootfs"
 
 // Options are the options of rootfs().
 type Options struct {
-	Memory string `bake:"memory,size" json:"memory,omitempty" help:"The most memory that the processes of one machine may use together, where bake may make control groups." default:"no limit"`
-	Pids   int    `bake:"pids" json:"pids,omitempty" help:"The most processes and threads that one machine may have at once, where bake may make control groups." default:"16384"`
+	Memory string `bake:"memory,size" json:"memory,omitempty" help:"Memory limit of one machine, where bake may create control groups." default:"no limit"`
+	Pids   int    `bake:"pids" json:"pids,omitempty" help:"Limit on processes and threads of one machine, where bake may create control groups." default:"16384"`
 }
 
 const defaultPids = 16384

@@ -100,7 +100,7 @@ func (m *Machine) fillCache(ctx context.Context, l *link, h *heldCache) error {
 		}
 	}
 	var err error
-	h.seen, err = l.janitor.do(ctx, fmt.Sprintf(listing, dir))
+	h.seen, err = l.control.do(ctx, fmt.Sprintf(listing, dir))
 	return err
 }
 
@@ -114,7 +114,7 @@ func (m *Machine) releaseCache(ctx context.Context, l *link, h *heldCache, keep 
 		return nil // the machine has gone, or its memory will with it
 	}
 	if keep && h.file != "" {
-		now, err := l.janitor.do(ctx, fmt.Sprintf(listing, quote(h.Dir)))
+		now, err := l.control.do(ctx, fmt.Sprintf(listing, quote(h.Dir)))
 		if err != nil {
 			return fmt.Errorf("cache %q: %w", h.ID, err)
 		}
@@ -143,7 +143,7 @@ func (m *Machine) storeCache(ctx context.Context, l *link, h *heldCache) error {
 }
 
 func (m *Machine) unmount(ctx context.Context, l *link, h *heldCache) error {
-	out, err := l.janitor.do(ctx, fmt.Sprintf(`umount %[1]s 2>&1 || umount -l %[1]s 2>&1`, quote(h.Dir)))
+	out, err := l.control.do(ctx, fmt.Sprintf(`umount %[1]s 2>&1 || umount -l %[1]s 2>&1`, quote(h.Dir)))
 	if err == nil && strings.TrimSpace(out) != "" {
 		err = errors.New(lastLine(out))
 	}

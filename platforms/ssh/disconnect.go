@@ -59,7 +59,7 @@ func (m *Machine) broke(ctx context.Context, l *link, cause error) error {
 // may have ended the connection.
 func (m *Machine) afterDisconnect(ctx context.Context, l *link) error {
 	for end := time.Now().Add(goingDown); ; {
-		stopping, err := l.janitor.do(ctx, `[ -d /run/systemd/system ] && systemctl is-system-running`)
+		stopping, err := l.control.do(ctx, `[ -d /run/systemd/system ] && systemctl is-system-running`)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -94,7 +94,7 @@ func (m *Machine) awaitNewBoot(ctx context.Context, l *link, restart bool) error
 		if again.bootID != l.bootID || l.bootID == "" {
 			return m.afterBoot(ctx, again)
 		}
-		stopping, err := again.janitor.do(ctx, `[ -d /run/systemd/system ] && systemctl is-system-running`)
+		stopping, err := again.control.do(ctx, `[ -d /run/systemd/system ] && systemctl is-system-running`)
 		if err == nil && !restart && strings.TrimSpace(stopping) != "stopping" {
 			return nil
 		}
@@ -132,7 +132,7 @@ func (m *Machine) Reboot(ctx context.Context) error {
 		return fmt.Errorf("reboot: %w", err)
 	}
 	// A machine that goes down at once does not answer any more.
-	if _, err := l.janitor.do(ctx, restartScript); err != nil && ctx.Err() != nil {
+	if _, err := l.control.do(ctx, restartScript); err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err := m.awaitNewBoot(ctx, l, true); err != nil {

@@ -13,7 +13,7 @@ import (
 
 // throughDoor connects by the platform's own way, as root unless commands run as
 // the user. It returns nil where there is none, and why.
-func (m *Machine) throughDoor(ctx context.Context, patience time.Duration) (*link, error) {
+func (m *Machine) throughDoor(ctx context.Context, timeout time.Duration) (*link, error) {
 	if m.c.Door == nil {
 		return nil, nil
 	}
@@ -25,7 +25,7 @@ func (m *Machine) throughDoor(ctx context.Context, patience time.Duration) (*lin
 	// The door leads to this machine and to nothing else.
 	config := &xssh.ClientConfig{User: user, HostKeyCallback: xssh.InsecureIgnoreHostKey(), Auth: m.authMethods()}
 	m.keyMu.Unlock()
-	client, _, err := m.attempt(ctx, patience, m.c.Door, config)
+	client, _, err := m.attempt(ctx, timeout, m.c.Door, config)
 	if err != nil {
 		return nil, err
 	}

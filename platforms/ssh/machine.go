@@ -40,7 +40,7 @@ type Machine struct {
 // A link is one connection.
 type link struct {
 	client  *xssh.Client
-	janitor *janitor
+	control *controlShell
 	gone    chan struct{} // closed when the connection has ended
 	bootID  string        // of the machine; "" when it does not tell
 
@@ -96,7 +96,7 @@ var ErrClosed = errors.New("the machine is closed")
 // Connect waits until the machine can be used, tells out what it waits for, and
 // returns it. The error says how far it came, and shows the console's last
 // lines.
-func Connect(ctx context.Context, c Config, out platforms.Sink) (*Machine, error) {
+func Connect(ctx context.Context, c Config, out platforms.Logger) (*Machine, error) {
 	m := &Machine{c: c, signers: c.Signers, hostKey: c.HostKey}
 	var err error
 	if m.route, err = c.plan(); err != nil {
@@ -118,7 +118,7 @@ func Connect(ctx context.Context, c Config, out platforms.Sink) (*Machine, error
 }
 
 // connect makes a connection and keeps it as m.link.
-func (m *Machine) connect(ctx context.Context, out platforms.Sink) (*link, error) {
+func (m *Machine) connect(ctx context.Context, out platforms.Logger) (*link, error) {
 	l, err := m.wait(ctx, out)
 	if err != nil {
 		return nil, fmt.Errorf("reach the machine: %w", err)
@@ -133,7 +133,7 @@ func (m *Machine) connect(ctx context.Context, out platforms.Sink) (*link, error
 		close(l.gone)
 	}()
 	go l.keepAlive()
-	if err := m.furnish(ctx, l); err != nil {
+	if err := m.setUp(ctx, l); err != nil {
 		return nil, errors.Join(err, ignoreClosed(client.Close()))
 	}
 	m.mu.Lock()
@@ -145,8 +145,8 @@ func (m *Machine) connect(ctx context.Context, out platforms.Sink) (*link, error
 	return l, nil
 }
 
-// furnish learns how to become root, and starts the janitor.
-func (m *Machine) furnish(ctx context.Context, l *link) (err error) {
+// setUp learns how to become root, and starts the control shell.
+func (m *Machine) setUp(ctx context.Context, l *link) (err error) {
 	switch {
 	case m.c.user() == "root" || m.c.Plain || l.door:
 		m.sudo = ""
@@ -156,10 +156,10 @@ func (m *Machine) furnish(ctx context.Context, l *link) (err error) {
 		}
 	}
 	m.prepare(l)
-	if l.janitor, err = m.hire(ctx, l); err != nil {
+	if l.control, err = m.startControl(ctx, l); err != nil {
 		return err
 	}
-	id, err := l.janitor.do(ctx, "cat /proc/sys/kernel/random/boot_id 2>/dev/null || true")
+	id, err := l.control.do(ctx, "cat /proc/sys/kernel/random/boot_id 2>/dev/null || true")
 	l.bootID = strings.TrimSpace(id)
 	return err
 }
@@ -284,7 +284,7 @@ func (m *Machine) current(ctx context.Context) (*link, error) {
 	return m.connect(ctx, quiet{})
 }
 
-// quiet is a sink of what nobody waits for.
+// quiet is a logger of what nobody waits for.
 type quiet struct{}
 
 func (quiet) Write(p []byte) (int, error)   { return len(p), nil }
@@ -296,7 +296,7 @@ func (m *Machine) Sync(ctx context.Context) error {
 	l, err := m.current(ctx)
 	said := ""
 	if err == nil {
-		said, err = l.janitor.do(ctx, "sync; eval "+quote(FlushLogs)+`; flush_logs 2>&1 || echo "the log of an XFS is not flushed"`)
+		said, err = l.control.do(ctx, "sync; eval "+quote(FlushLogs)+`; flush_logs 2>&1 || echo "the log of an XFS is not flushed"`)
 	}
 	if err == nil && strings.TrimSpace(said) != "" {
 		err = errors.New(strings.Join(strings.Fields(said), " "))
@@ -378,10 +378,10 @@ func (m *Machine) Close() error {
 
 // waitCloudInit waits until cloud-init is done with this start of the machine.
 // The file with the result is the last thing that it writes.
-func (m *Machine) waitCloudInit(ctx context.Context, l *link, out platforms.Sink) error {
+func (m *Machine) waitCloudInit(ctx context.Context, l *link, out platforms.Logger) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.c.timeout(), errTimeout)
 	defer cancel()
-	state, err := l.janitor.do(ctx, `if [ -e /run/cloud-init/enabled ] && [ ! -e /run/cloud-init/result.json ]; then echo runs; fi`)
+	state, err := l.control.do(ctx, `if [ -e /run/cloud-init/enabled ] && [ ! -e /run/cloud-init/result.json ]; then echo runs; fi`)
 	if err != nil {
 		return err
 	}
@@ -389,14 +389,14 @@ func (m *Machine) waitCloudInit(ctx context.Context, l *link, out platforms.Sink
 		out.Progress("wait for cloud-init", 0, 0)
 	}
 	for strings.TrimSpace(state) == "runs" {
-		if state, err = l.janitor.do(ctx, `i=0; while [ ! -e /run/cloud-init/result.json ] && [ $i -lt 10 ]; do sleep 0.2; i=$((i+1)); done; [ -e /run/cloud-init/result.json ] || echo runs`); err != nil {
+		if state, err = l.control.do(ctx, `i=0; while [ ! -e /run/cloud-init/result.json ] && [ $i -lt 10 ]; do sleep 0.2; i=$((i+1)); done; [ -e /run/cloud-init/result.json ] || echo runs`); err != nil {
 			if errors.Is(err, errTimeout) {
 				err = fmt.Errorf("waited %v for cloud-init to end", m.c.timeout())
 			}
 			return m.c.withConsole(err)
 		}
 	}
-	failed, err := l.janitor.do(ctx, `[ ! -e /run/cloud-init/result.json ] || tr -d " \n" </run/cloud-init/result.json | grep -q "\"errors\":\[\]" || cat /run/cloud-init/result.json`)
+	failed, err := l.control.do(ctx, `[ ! -e /run/cloud-init/result.json ] || tr -d " \n" </run/cloud-init/result.json | grep -q "\"errors\":\[\]" || cat /run/cloud-init/result.json`)
 	if err != nil || strings.TrimSpace(failed) == "" {
 		return err
 	}

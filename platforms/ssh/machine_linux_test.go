@@ -83,7 +83,7 @@ func (s *server) connect(changes ...func(*Config)) *Machine {
 	for _, f := range changes {
 		f(&c)
 	}
-	m, err := Connect(s.t.Context(), c, sink{s.t})
+	m, err := Connect(s.t.Context(), c, logger{s.t})
 	if err != nil {
 		s.t.Fatalf("Connect: %v", err)
 	}
@@ -95,14 +95,14 @@ func (s *server) connect(changes ...func(*Config)) *Machine {
 	return m
 }
 
-type sink struct{ t testing.TB }
+type logger struct{ t testing.TB }
 
-func (s sink) Write(p []byte) (int, error) {
+func (s logger) Write(p []byte) (int, error) {
 	s.t.Logf("%s", p)
 	return len(p), nil
 }
 
-func (s sink) Progress(what string, _, _ int64) { s.t.Log(what) }
+func (s logger) Progress(what string, _, _ int64) { s.t.Log(what) }
 
 // run runs a script that must succeed, and returns its output.
 func run(t testing.TB, m *Machine, script string, changes ...func(*platforms.Cmd)) string {
@@ -126,11 +126,11 @@ func (d driver) Fingerprint() string { return "ssh-test/1" }
 
 func (d driver) Pin(_ context.Context, o platforms.Origin) (platforms.Origin, error) { return o, nil }
 
-func (d driver) Import(context.Context, platforms.Origin, string, platforms.Sink) (platforms.Made, error) {
+func (d driver) Import(context.Context, platforms.Origin, string, platforms.Logger) (platforms.Made, error) {
 	return platforms.Made{}, errors.New("this platform imports nothing")
 }
 
-func (d driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
+func (d driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (platforms.Machine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -14,17 +14,17 @@ import (
 // Login are the options that say how bake logs in to machines. Drivers embed it
 // in theirs, in which the tag defaults may name another default of user.
 type Login struct {
-	User         string           `bake:"user" json:"user,omitempty" help:"Who to log in as. Another than root has to be allowed to use sudo." default:"root"`
-	Password     platforms.Secret `bake:"password" json:"password,omitempty" help:"The user's password, for images that take no key."`
-	PrivateKey   platforms.Secret `bake:"private_key" json:"private_key,omitempty" help:"A private key of SSH that the image lets the user in with, without a passphrase; the secret may come from a file."`
-	SudoPassword platforms.Secret `bake:"sudo_password" json:"sudo_password,omitempty" help:"What sudo asks the user for." default:"it does not ask"`
-	BootTimeout  string           `bake:"boot_timeout,duration" json:"boot_timeout,omitempty" help:"How long a machine may take until steps can run in it." default:"10m"`
+	User         string           `bake:"user" json:"user,omitempty" help:"User to log in as. A user other than root needs sudo." default:"root"`
+	Password     platforms.Secret `bake:"password" json:"password,omitempty" help:"Password of the user, for images that accept no key."`
+	PrivateKey   platforms.Secret `bake:"private_key" json:"private_key,omitempty" help:"SSH private key, without a passphrase, that the image accepts for the user; the secret may come from a file."`
+	SudoPassword platforms.Secret `bake:"sudo_password" json:"sudo_password,omitempty" help:"The user's password for sudo." default:"it does not ask"`
+	BootTimeout  string           `bake:"boot_timeout,duration" json:"boot_timeout,omitempty" help:"Time limit for a machine to become ready." default:"10m"`
 }
 
 // Bastions is the option that names the hosts on the way to machines. Drivers of
 // machines that may be in a network of their own embed it in theirs.
 type Bastions struct {
-	Bastion []string `bake:"bastion" json:"bastion,omitempty" help:"The hosts on the way to machines, each user@host:port, the first one first. ~/.ssh/config and the SSH agent say how to log in there, and ~/.ssh/known_hosts has to know them."`
+	Bastion []string `bake:"bastion" json:"bastion,omitempty" help:"SSH jump hosts, each user@host:port, in order. ~/.ssh/config and the SSH agent say how to log in there, and ~/.ssh/known_hosts has to know them."`
 }
 
 // defaultBootTimeout is how long a machine may take when boot_timeout does not say.

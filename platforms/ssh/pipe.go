@@ -14,7 +14,7 @@ import (
 // machine's side of the session ends only with the line, which may wait for
 // something else than its input.
 func (m *Machine) pipe(ctx context.Context, l *link, script string, in io.Reader, out io.Writer) error {
-	b, err := m.standbyOf(l)
+	b, err := m.prewarmedOf(l)
 	if err != nil {
 		return m.broke(ctx, l, err)
 	}
@@ -108,7 +108,7 @@ func asSource(sent <-chan error, target **sourceError) bool {
 
 // send writes the line and then in. What the other side does not want to read is
 // no failure.
-func send(w *standby, line string, in io.Reader) error {
+func send(w *prewarmed, line string, in io.Reader) error {
 	defer func() { _ = w.CloseWrite() }() // the other side may be gone
 	if _, err := io.WriteString(w, line); err != nil || in == nil {
 		return nil

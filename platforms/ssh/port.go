@@ -37,7 +37,7 @@ func (m *Machine) WriteBy(ctx context.Context, p *Port, dst string, in io.Reader
 	if err != nil {
 		return true, fmt.Errorf("write to %s: %w", dst, err)
 	}
-	out, err := l.janitor.do(ctx, fmt.Sprintf(`[ -c %s ] && case "$(tar --version 2>/dev/null)" in *GNU*) echo yes;; esac || true`, quote(p.Device)))
+	out, err := l.control.do(ctx, fmt.Sprintf(`[ -c %s ] && case "$(tar --version 2>/dev/null)" in *GNU*) echo yes;; esac || true`, quote(p.Device)))
 	if err != nil {
 		return true, fmt.Errorf("write to %s: %w", dst, err)
 	}
@@ -84,7 +84,7 @@ func (m *Machine) writePort(ctx context.Context, l *link, p *Port, dst string, i
 	if ctx.Err() != nil {
 		begins = grace / 2
 	}
-	_, tidyErr := l.janitor.do(tidy, fmt.Sprintf(
+	_, tidyErr := l.control.do(tidy, fmt.Sprintf(
 		`i=0; while [ ! -s %[1]s ] && [ $i -lt %[2]d ]; do sleep 0.1; i=$((i+1)); done; [ ! -s %[1]s ] || kill -KILL "$(cat %[1]s)"; rm -f %[1]s`, portPID, 10*begins))
 	if deadlineErr := p.Conn.SetWriteDeadline(time.Unix(1, 0)); deadlineErr != nil {
 		tidyErr = errors.Join(tidyErr, deadlineErr)

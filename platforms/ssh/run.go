@@ -101,7 +101,7 @@ func (m *Machine) run(ctx context.Context, l *link, c platforms.Cmd) error {
 		}
 		files = append(files, f)
 	}
-	b, err := m.standbyOf(l)
+	b, err := m.prewarmedOf(l)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotBegun, err)
 	}
@@ -159,7 +159,7 @@ func (m *Machine) run(ctx context.Context, l *link, c platforms.Cmd) error {
 }
 
 // await waits for the end of a command, and stops it when ctx ends.
-func (m *Machine) await(ctx context.Context, l *link, b *standby, p *process) ending {
+func (m *Machine) await(ctx context.Context, l *link, b *prewarmed, p *process) ending {
 	select {
 	case <-b.ended:
 		return b.end
@@ -175,7 +175,7 @@ func (m *Machine) await(ctx context.Context, l *link, b *standby, p *process) en
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*grace*time.Second)
 	defer cancel()
 	if group := p.group(); group != "" {
-		_, _ = l.janitor.do(stop, endGroup(group)) // else the end of the session does it
+		_, _ = l.control.do(stop, endGroup(group)) // else the end of the session does it
 	}
 	b.abandon()
 	select {
@@ -216,7 +216,7 @@ func (m *Machine) tidyUp(l *link, p *process, files []platforms.File) {
 		defer close(done)
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		_, _ = l.janitor.do(ctx, line.String()+"true") // a connection that breaks ends it all
+		_, _ = l.control.do(ctx, line.String()+"true") // a connection that breaks ends it all
 		m.prepare(l)
 	}()
 }

@@ -54,7 +54,7 @@ func (m *Machine) Write(ctx context.Context, dst string, in io.Reader) error {
 }
 
 func (l *link) hasTar(ctx context.Context) (bool, error) {
-	out, err := l.janitor.do(ctx, `command -v tar >/dev/null && echo yes || true`)
+	out, err := l.control.do(ctx, `command -v tar >/dev/null && echo yes || true`)
 	return strings.TrimSpace(out) == "yes", err
 }
 
@@ -77,7 +77,7 @@ func (m *Machine) writeTar(ctx context.Context, l *link, dst string, in io.Reade
 // leaves the directory that it is unpacked in.
 type entries struct {
 	ctx     context.Context
-	janitor *janitor
+	control *controlShell
 	dst     string
 	dirs    map[string]bool            // directories that are known to be some
 	links   map[string]bool            // links of the stream
@@ -86,7 +86,7 @@ type entries struct {
 
 func newEntries(ctx context.Context, l *link, dst string) *entries {
 	return &entries{
-		ctx: ctx, janitor: l.janitor, dst: dst,
+		ctx: ctx, control: l.control, dst: dst,
 		dirs: map[string]bool{".": true}, links: map[string]bool{}, below: map[string]map[string]bool{},
 	}
 }
@@ -200,7 +200,7 @@ func (e *entries) dirsIn(dir string) (map[string]bool, error) {
 			return nil, nil
 		}
 	}
-	out, err := e.janitor.do(e.ctx, fmt.Sprintf(`(cd %s 2>/dev/null && %s); true`, quote(path.Join(e.dst, dir)), listDirs))
+	out, err := e.control.do(e.ctx, fmt.Sprintf(`(cd %s 2>/dev/null && %s); true`, quote(path.Join(e.dst, dir)), listDirs))
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +234,7 @@ func (e *entries) parents(entry, name string) error {
 	for _, dir := range unknown {
 		fmt.Fprintf(&line, "[ -L %s ] && echo link; ", quote(path.Join(e.dst, dir)))
 	}
-	out, err := e.janitor.do(e.ctx, line.String()+"true")
+	out, err := e.control.do(e.ctx, line.String()+"true")
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ const (
 )
 
 // wait connects as soon as the machine can be reached.
-func (m *Machine) wait(ctx context.Context, out platforms.Sink) (*link, error) {
+func (m *Machine) wait(ctx context.Context, out platforms.Logger) (*link, error) {
 	c := &m.c
 	begin := time.Now()
 	ctx, cancel := context.WithDeadlineCause(ctx, begin.Add(c.timeout()), errTimeout)
@@ -60,12 +60,12 @@ func (m *Machine) wait(ctx context.Context, out platforms.Sink) (*link, error) {
 		if err := c.alive(); err != nil {
 			return nil, c.withConsole(err)
 		}
-		patience := min(max(bannerFirst, time.Since(begin)/8), bannerMost)
-		client, at, err := m.attempt(ctx, patience, m.dial, m.clientConfig())
+		timeout := min(max(bannerFirst, time.Since(begin)/8), bannerMost)
+		client, at, err := m.attempt(ctx, timeout, m.dial, m.clientConfig())
 		if err == nil {
 			return &link{client: client}, nil
 		}
-		l, doorErr := m.throughDoor(ctx, patience)
+		l, doorErr := m.throughDoor(ctx, timeout)
 		if l != nil {
 			return l, nil
 		}
@@ -127,8 +127,8 @@ func (m *Machine) refusedError(err error) error {
 }
 
 // attempt tries once. at is how far it came.
-func (m *Machine) attempt(ctx context.Context, patience time.Duration, dial func(context.Context) (net.Conn, error), config *xssh.ClientConfig) (_ *xssh.Client, at phase, err error) {
-	short, cancel := context.WithTimeoutCause(ctx, patience, errors.New("no answer"))
+func (m *Machine) attempt(ctx context.Context, timeout time.Duration, dial func(context.Context) (net.Conn, error), config *xssh.ClientConfig) (_ *xssh.Client, at phase, err error) {
+	short, cancel := context.WithTimeoutCause(ctx, timeout, errors.New("no answer"))
 	defer cancel()
 	conn, err := dial(short)
 	if err != nil {
@@ -141,7 +141,7 @@ func (m *Machine) attempt(ctx context.Context, patience time.Duration, dial func
 	// Nothing but the end of the connection stops the handshake.
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	banner := time.AfterFunc(patience, func() {
+	banner := time.AfterFunc(timeout, func() {
 		if !watched.spoken() {
 			_ = conn.Close()
 		}

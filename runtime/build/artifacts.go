@@ -110,7 +110,7 @@ func (e *exporter) output(ctx context.Context, op *export.Output, j solve.Job) (
 		return nil, err
 	}
 	result, err := export.RunOutput(ctx, export.OutputRequest{
-		Op: op, Key: j.Key, Machine: j.Machine, OutDir: dir, About: e.b.about(j.Node), Arch: j.Traits.Arch, Sink: j.Out,
+		Op: op, Key: j.Key, Machine: j.Machine, OutDir: dir, About: e.b.about(j.Node), Arch: j.Traits.Arch, Logger: j.Out,
 	})
 	if err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
 		Arch:     j.Traits.Arch,
 		CacheDir: cache,
 		About:    e.b.about(j.Node),
-		Sink:     j.Out,
+		Logger:   j.Out,
 		Warn:     func(text string) { e.b.warn(j.Node.Name + ": " + text) },
 	}
 	if disker, ok := j.Driver.(platforms.Disker); ok {

@@ -34,7 +34,7 @@ type Build struct {
 	repinned  atomic.Int32 // how many pins were made or changed
 
 	mu         sync.Mutex
-	registered map[*plan.Node]registered // what stands of publications
+	registered map[*plan.Node]registered // what is registered of publications
 }
 
 // ErrPinsMoved says that a pin is no longer what the definition has read of it: the

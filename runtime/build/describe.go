@@ -22,7 +22,7 @@ type Description struct {
 	Targets    []TargetDescription `json:"targets"` // in the order of definition
 	Nodes      []NodeDescription   `json:"nodes"`   // what the targets need, each after what it depends on
 	Run        int                 `json:"run"`     // how many nodes would run, identical ones once
-	Cached     int                 `json:"cached"`  // how many nodes stand
+	Cached     int                 `json:"cached"`  // how many nodes are up to date
 }
 
 // A TargetDescription is an artifact or a test.
@@ -31,7 +31,7 @@ type TargetDescription struct {
 	Kind    string            `json:"kind"`              // "artifact" or "test"
 	Node    int               `json:"node"`              // the id of its node
 	Formats []string          `json:"formats,omitempty"` // of an artifact of files
-	Files   []FileDescription `json:"files,omitempty"`   // of an artifact that stands
+	Files   []FileDescription `json:"files,omitempty"`   // of an artifact that is up to date
 }
 
 // A FileDescription is a file of an artifact, or an image on a platform.

@@ -75,7 +75,7 @@ func (b *Build) checkOut(nodes []*plan.Node) error {
 	return nil
 }
 
-// foreseeExport looks into the layer of the artifact n, where that stands.
+// foreseeExport looks into the layer of the artifact n, where that is there.
 func (b *Build) foreseeExport(ctx context.Context, schedule *solve.Schedule, n *plan.Node) error {
 	layer, err := layerOf(n)
 	if err != nil || schedule.Of(layer).State != solve.Cached {

@@ -51,12 +51,12 @@ type collector struct {
 }
 
 // driver opens the driver of a resource's platform.
-func (g *collector) driver(name string, options json.RawMessage) (platforms.Collector, error) {
+func (g *collector) driver(name string, options json.RawMessage) (platforms.GarbageCollector, error) {
 	d, err := g.Driver(&plan.Platform{Name: name, Options: options})
 	if err != nil {
 		return nil, err
 	}
-	c, ok := d.(platforms.Collector)
+	c, ok := d.(platforms.GarbageCollector)
 	if !ok {
 		return nil, fmt.Errorf("the platform %s leaves nothing behind outside of this host", name)
 	}
@@ -124,7 +124,7 @@ func (g *collector) tags(ctx context.Context, unseen func(*platforms.Unseen)) er
 	if err != nil {
 		return err
 	}
-	found, err := c.Leftovers(ctx, g.c.TaggedBefore)
+	found, err := c.Orphans(ctx, g.c.TaggedBefore)
 	places, err := platforms.SplitUnseen(err)
 	errs := []error{err}
 	for _, r := range found {
@@ -137,7 +137,7 @@ func (g *collector) tags(ctx context.Context, unseen func(*platforms.Unseen)) er
 	return errors.Join(errs...)
 }
 
-func (g *collector) remove(ctx context.Context, c platforms.Collector, r platforms.Resource, of string) (platforms.Collected, error) {
+func (g *collector) remove(ctx context.Context, c platforms.GarbageCollector, r platforms.Resource, of string) (platforms.Collected, error) {
 	if g.c.DryRun {
 		g.told(Collected{Resource: r, Of: of})
 		return platforms.Collected{}, nil

@@ -14,7 +14,7 @@ import (
 	"bake.build/bake/runtime/solve"
 )
 
-// Image builds the one artifact that name names, unless it stands, and fills its
+// Image builds the one artifact that name names, unless it is up to date, and fills its
 // file into the image: its path and format, and its architecture and boot mode where
 // image does not say them.
 func (b *Build) Image(ctx context.Context, name string, image *platforms.Image, o Options) error {
@@ -56,7 +56,7 @@ func (b *Build) Image(ctx context.Context, name string, image *platforms.Image, 
 	return nil
 }
 
-// artifactFiles returns the files of an artifact, which is built unless it stands.
+// artifactFiles returns the files of an artifact, which is built unless it is up to date.
 func (b *Build) artifactFiles(ctx context.Context, target builtins.Target, o Options) ([]solve.File, error) {
 	targets := []builtins.Target{target}
 	d, err := b.decision(ctx, target.Node)

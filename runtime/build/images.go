@@ -13,13 +13,13 @@ import (
 	"bake.build/bake/runtime/solve"
 )
 
-// registered is what stands of one publication.
+// registered is what is registered of one publication.
 type registered struct {
 	key    plan.Key // of the publication in this run
 	images []platforms.Registered
 }
 
-// register notes what stands of the publication n.
+// register notes what is registered of the publication n.
 func (b *Build) register(n *plan.Node, key plan.Key, images []platforms.Registered) []solve.File {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -30,7 +30,7 @@ func (b *Build) register(n *plan.Node, key plan.Key, images []platforms.Register
 	return files(images)
 }
 
-// standing returns the images of the publication n that are known to stand, or nil.
+// standing returns the images of the publication n that are known to be up to date, or nil.
 func (b *Build) standing(n *plan.Node, key plan.Key) []platforms.Registered {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -41,7 +41,7 @@ func (b *Build) standing(n *plan.Node, key plan.Key) []platforms.Registered {
 }
 
 // writeImages writes the manifests of the publications of a run, for scripts that
-// want to know what was registered. Whether an image stands is asked of its platform,
+// want to know what was registered. Whether an image is up to date is asked of its platform,
 // and never of these.
 func (b *Build) writeImages(ctx context.Context, targets []solve.Target) error {
 	var errs []error

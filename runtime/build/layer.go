@@ -55,7 +55,7 @@ func (b *Build) Layer(ctx context.Context, address string, o Options) (*Layer, e
 }
 
 // Boot opens a machine on the layer.
-func (l *Layer) Boot(ctx context.Context, out platforms.Sink) (platforms.Machine, error) {
+func (l *Layer) Boot(ctx context.Context, out platforms.Logger) (platforms.Machine, error) {
 	return l.driver.Boot(ctx, l.chain, out)
 }
 

@@ -13,7 +13,7 @@ const maxParams = 16 << 20
 
 // params collects the values of parameters from the command line, the file of
 // parameters and the environment.
-func (c *Config) params() (map[string]builtins.Given, error) {
+func (c *Config) params() (map[string]builtins.ParamInput, error) {
 	var file []byte
 	if c.ParamsFile != "" {
 		var err error

@@ -38,24 +38,24 @@ func (h *Host) Pull(ctx context.Context, p Pull) (err error) {
 	if !ok {
 		return of(KindUsage, fmt.Errorf("images of %s cannot be read back", p.Platform))
 	}
-	sink := &eventSink{events: event.NewStream(), node: &event.Node{Name: "pull: " + p.Image, Kind: "pull"}}
+	logger := &eventLogger{events: event.NewStream(), node: &event.Node{Name: "pull: " + p.Image, Kind: "pull"}}
 	if p.Events != nil {
-		sink.events = event.NewStream(p.Events)
+		logger.events = event.NewStream(p.Events)
 	}
-	sink.send(event.Event{Type: event.Planned, Total: 1})
-	sink.send(event.Event{Type: event.Started})
+	logger.send(event.Event{Type: event.Planned, Total: 1})
+	logger.send(event.Event{Type: event.Started})
 	start := time.Now()
-	if err = h.pullInto(ctx, puller, p, sink); err != nil {
-		sink.send(event.Event{Type: event.Failed, Err: err})
+	if err = h.pullInto(ctx, puller, p, logger); err != nil {
+		logger.send(event.Event{Type: event.Failed, Err: err})
 	} else {
-		sink.send(event.Event{Type: event.Done, Elapsed: time.Since(start)})
+		logger.send(event.Event{Type: event.Done, Elapsed: time.Since(start)})
 	}
-	sink.events.Send(event.Event{Type: event.Finished, Err: err})
+	logger.events.Send(event.Event{Type: event.Finished, Err: err})
 	return err
 }
 
 // pullInto writes the image beside its file, and gives it its name when it is whole.
-func (h *Host) pullInto(ctx context.Context, puller platforms.Puller, p Pull, sink *eventSink) (err error) {
+func (h *Host) pullInto(ctx context.Context, puller platforms.Puller, p Pull, logger *eventLogger) (err error) {
 	dir, remove, err := h.lent.TempDir("pull")
 	if err != nil {
 		return err
@@ -66,8 +66,8 @@ func (h *Host) pullInto(ctx context.Context, puller platforms.Puller, p Pull, si
 	if p.Format.Name != "raw" {
 		disk = filepath.Join(dir, "disk.raw")
 	}
-	if err = puller.Pull(ctx, p.Image, disk, sink); err == nil && disk != part {
-		err = export.Convert(ctx, p.Format, disk, part, sink)
+	if err = puller.Pull(ctx, p.Image, disk, logger); err == nil && disk != part {
+		err = export.Convert(ctx, p.Format, disk, part, logger)
 	}
 	if err == nil {
 		err = os.Rename(part, p.Out)
@@ -79,28 +79,28 @@ func (h *Host) pullInto(ctx context.Context, puller platforms.Puller, p Pull, si
 	if err != nil {
 		return err
 	}
-	sink.send(event.Event{Type: event.Artifact, Text: p.Out, Total: info.Size()})
+	logger.send(event.Event{Type: event.Artifact, Text: p.Out, Total: info.Size()})
 	return nil
 }
 
-// An eventSink shows a long operation that is no node of a plan.
-type eventSink struct {
+// An eventLogger shows a long operation that is no node of a plan.
+type eventLogger struct {
 	events *event.Stream
 	node   *event.Node
 }
 
-func (s *eventSink) send(e event.Event) {
+func (s *eventLogger) send(e event.Event) {
 	e.Node = s.node
 	s.events.Send(e)
 }
 
-// Write implements platforms.Sink.
-func (s *eventSink) Write(p []byte) (int, error) {
+// Write implements platforms.Logger.
+func (s *eventLogger) Write(p []byte) (int, error) {
 	s.send(event.Event{Type: event.Output, Data: p})
 	return len(p), nil
 }
 
-// Progress implements platforms.Sink.
-func (s *eventSink) Progress(what string, done, total int64) {
+// Progress implements platforms.Logger.
+func (s *eventLogger) Progress(what string, done, total int64) {
 	s.send(event.Event{Type: event.Progress, Text: what, Done: done, Total: total})
 }

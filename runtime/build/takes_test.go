@@ -39,7 +39,7 @@ func (g *glance) Published(context.Context, platforms.Publication) ([]platforms.
 	return g.images, "", nil
 }
 
-func (g *glance) Publish(_ context.Context, p platforms.Publication, disk string, _ platforms.Sink) (_ []platforms.Registered, err error) {
+func (g *glance) Publish(_ context.Context, p platforms.Publication, disk string, _ platforms.Logger) (_ []platforms.Registered, err error) {
 	if g.disk, err = os.ReadFile(disk); err != nil {
 		return nil, err
 	}

@@ -13,12 +13,12 @@ import (
 
 // Convert writes the raw image disk as the new file out in a format that is made
 // from disks, and is not raw itself. The identifiers in it follow from the content.
-func Convert(ctx context.Context, f Format, disk, out string, sink platforms.Sink) error {
+func Convert(ctx context.Context, f Format, disk, out string, logger platforms.Logger) error {
 	key, size, err := contentKey(ctx, disk)
 	if err != nil {
 		return err
 	}
-	j := newJob(&Request{Op: &Op{}, Key: key, Sink: sink}, "", nil)
+	j := newJob(&Request{Op: &Op{}, Key: key, Logger: logger}, "", nil)
 	j.disk, j.diskSize = disk, size
 	return f.Write(ctx, j, out)
 }

@@ -89,7 +89,7 @@ type Job struct {
 	diskSize int64
 	uses     []disk.Use
 	layout   *layoutOnce
-	sink     *sharedSink
+	logger   *sharedLogger
 }
 
 // fileName is the name of the format's file.

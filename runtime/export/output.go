@@ -40,7 +40,7 @@ type OutputRequest struct {
 	OutDir  string            // the artifact's own directory; see Request
 	About   About
 	Arch    string
-	Sink    platforms.Sink // told of progress; may be nil
+	Logger  platforms.Logger // told of progress; may be nil
 }
 
 // RunOutput writes an Output. Either all of its files appear in r.OutDir or, on
@@ -53,7 +53,7 @@ func RunOutput(ctx context.Context, r OutputRequest) (*Result, error) {
 		Schema: Schema, Name: r.Op.Name, Key: r.Key.String(), About: r.About, Arch: r.Arch, Layers: []string{},
 		Started: time.Now().UTC(),
 	}
-	return inStaging(ctx, r.OutDir, m, r.Sink, func(dir string) error {
+	return inStaging(ctx, r.OutDir, m, r.Logger, func(dir string) error {
 		if err := takeOut(ctx, r.Machine, r.Op.Path, dir); err != nil {
 			return err
 		}

@@ -65,7 +65,7 @@ type Request struct {
 	Arch     string // "amd64" or "arm64"; "" means the host's
 	CacheDir string // where GRUB's images are kept; "" keeps none
 	About    About
-	Sink     platforms.Sink // told of progress, and what to know of the image; may be nil
+	Logger   platforms.Logger // told of progress, and what to know of the image; may be nil
 
 	// Warn, unless it is nil, is told what will not work with the image.
 	Warn func(message string)
@@ -118,7 +118,7 @@ func run(ctx context.Context, r *Request, list []Format) (*Result, error) {
 	if m.ImageConfig, err = importedConfig(r.Layers); err != nil {
 		return nil, fmt.Errorf("read configuration of the imported image: %w", err)
 	}
-	return inStaging(ctx, r.OutDir, m, r.Sink, func(dir string) (err error) {
+	return inStaging(ctx, r.OutDir, m, r.Logger, func(dir string) (err error) {
 		j := newJob(r, dir, list)
 		if m.Files, err = j.writeAll(ctx, dir, list); err != nil || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
@@ -132,7 +132,7 @@ func run(ctx context.Context, r *Request, list []Format) (*Result, error) {
 // inStaging has fill write the files of the artifact m into a staging directory
 // beside outDir and name them in m, and then makes them those of outDir. Where
 // another build has made the same artifact meanwhile, that is the result.
-func inStaging(ctx context.Context, outDir string, m *Manifest, sink platforms.Sink, fill func(dir string) error) (res *Result, err error) {
+func inStaging(ctx context.Context, outDir string, m *Manifest, logger platforms.Logger, fill func(dir string) error) (res *Result, err error) {
 	dir, err := filepath.Abs(outDir)
 	if err != nil {
 		return nil, err
@@ -141,8 +141,8 @@ func inStaging(ctx context.Context, outDir string, m *Manifest, sink platforms.S
 		return nil, err
 	}
 	s, err := newStaging(ctx, dir, func() {
-		if sink != nil {
-			sink.Progress("wait for another build that writes "+m.Name, 0, 0)
+		if logger != nil {
+			logger.Progress("wait for another build that writes "+m.Name, 0, 0)
 		}
 	})
 	if err != nil {
@@ -166,7 +166,7 @@ func inStaging(ctx context.Context, outDir string, m *Manifest, sink platforms.S
 }
 
 func newJob(r *Request, dir string, list []Format) *Job {
-	j := &Job{op: r.Op, req: r, id: r.Key, diskSeed: r.Key, sink: &sharedSink{sink: r.Sink}}
+	j := &Job{op: r.Op, req: r, id: r.Key, diskSeed: r.Key, logger: &sharedLogger{logger: r.Logger}}
 	if len(r.Layers) > 0 {
 		if k, err := plan.ParseKey(r.Layers[0].Key); err == nil {
 			j.diskSeed = k
@@ -255,7 +255,7 @@ func (j *Job) makeDisk(ctx context.Context) error {
 			Layers: layers,
 			Size:   j.op.Size, Boot: bootMode(j.op.Boot, j.req.Arch), KernelArgs: j.op.KernelArgs,
 			Seed: j.diskSeed, ID: j.id, Arch: j.req.Arch, CacheDir: j.req.CacheDir,
-			Uses: j.uses, Note: j.sink.note, Warn: j.req.Warn,
+			Uses: j.uses, Note: j.logger.note, Warn: j.req.Warn,
 			Progress: func(done, total int64) { j.Progress("disk", done, total) },
 		}, j.disk)
 		if err != nil {
@@ -302,7 +302,7 @@ func (j *Job) checkLoader() {
 	}
 	missing, err := j.req.MissingLoader(j.disk)
 	if err != nil {
-		j.sink.note("the boot loader is not looked for: " + err.Error())
+		j.logger.note("the boot loader is not looked for: " + err.Error())
 	} else if missing != "" {
 		j.req.Warn("its EFI system partition has no " + missing + ", where firmware looks that has not this machine's variables, as in a cloud: \"grub-install --removable\" in a step puts GRUB there")
 	}
@@ -318,36 +318,36 @@ func (j *Job) checkDisk(ctx context.Context) error {
 		return disk.CheckTree(dir, j.uses, j.req.Warn)
 	})
 	if err != nil && ctx.Err() == nil {
-		j.sink.note("the drivers are not checked: " + err.Error()) // such as a disk with LVM
+		j.logger.note("the drivers are not checked: " + err.Error()) // such as a disk with LVM
 		return nil
 	}
 	return err
 }
 
 // Progress tells how much of a format is written, in bytes.
-func (j *Job) Progress(what string, done, total int64) { j.sink.progress(what, done, total) }
+func (j *Job) Progress(what string, done, total int64) { j.logger.progress(what, done, total) }
 
 // note writes a line to the log.
-func (s *sharedSink) note(line string) {
-	if s.sink == nil {
+func (s *sharedLogger) note(line string) {
+	if s.logger == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintln(s.sink, line) // a log that cannot be written is told by who keeps it
+	fmt.Fprintln(s.logger, line) // a log that cannot be written is told by who keeps it
 }
 
-// sharedSink lets several formats tell one Sink of their progress, and not
+// sharedLogger lets several formats tell one Logger of their progress, and not
 // more often than anyone can see.
-type sharedSink struct {
-	sink platforms.Sink
-	mu   sync.Mutex
-	last map[string]time.Time
+type sharedLogger struct {
+	logger platforms.Logger
+	mu     sync.Mutex
+	last   map[string]time.Time
 }
 
-func (s *sharedSink) progress(what string, done, total int64) {
+func (s *sharedLogger) progress(what string, done, total int64) {
 	const pause = 100 * time.Millisecond
-	if s.sink == nil {
+	if s.logger == nil {
 		return
 	}
 	s.mu.Lock()
@@ -360,5 +360,5 @@ func (s *sharedSink) progress(what string, done, total int64) {
 		s.last = map[string]time.Time{}
 	}
 	s.last[what] = now
-	s.sink.Progress(what, min(done, total), total)
+	s.logger.Progress(what, min(done, total), total)
 }

@@ -42,6 +42,6 @@ func (j *Job) writeVariables(ctx context.Context, dir string, list []Format) ([]
 	if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 		return nil, err
 	}
-	j.sink.note("the machine has set UEFI variables, which go with the disk: " + name)
+	j.logger.note("the machine has set UEFI variables, which go with the disk: " + name)
 	return settle(ctx, dir, name, platforms.VariablesFormat, j.Progress)
 }

@@ -79,13 +79,13 @@ func (m *machine) Commit(context.Context, platforms.State) (platforms.Made, erro
 }
 func (m *machine) Close() error { return nil }
 
-type sink struct{ bytes.Buffer }
+type logger struct{ bytes.Buffer }
 
-func (*sink) Progress(string, int64, int64) {}
+func (*logger) Progress(string, int64, int64) {}
 
 func environment() plan.Env {
 	return plan.Env{
-		Out: &sink{},
+		Out: &logger{},
 		Secrets: func(name string) ([]byte, error) {
 			if name == "token" {
 				return []byte("s3cret"), nil

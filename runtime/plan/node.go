@@ -138,7 +138,7 @@ type Launch struct {
 
 // An Env is what a running step may use.
 type Env struct {
-	Out     platforms.Sink
+	Out     platforms.Logger
 	Secrets func(name string) ([]byte, error) // the value of a secret
 
 	// Trust names the steps that may share caches: what one leaves there, the

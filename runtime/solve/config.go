@@ -54,7 +54,7 @@ type Syncer interface {
 
 // Exports makes the nodes that are no source, step or check: the artifacts.
 type Exports interface {
-	// Current returns the files of n's artifact when they stand as they were
+	// Current returns the files of n's artifact when they are as they were
 	// written for key, and otherwise says why they do not.
 	Current(ctx context.Context, n *plan.Node, key plan.Key) (files []File, why string, err error)
 
@@ -91,7 +91,7 @@ type Job struct {
 	Driver platforms.Driver  // of the layer
 	Chain  []platforms.Layer // the layer, from the oldest to the newest
 	Traits platforms.Traits  // what the layer is
-	Out    platforms.Sink
+	Out    platforms.Logger
 
 	// Machine is open on the layer, for a plan.MachineExport; nil for others.
 	Machine platforms.Machine
@@ -185,7 +185,7 @@ func (c *Config) maxExports() int {
 	return max(1, runtime.NumCPU()/2)
 }
 
-func (c *Config) patience() time.Duration {
+func (c *Config) gracePeriod() time.Duration {
 	if c.grace > 0 {
 		return c.grace
 	}

@@ -22,7 +22,7 @@ type State string
 // The states of nodes. Decide gives Cached, ToRun and NotNeeded only.
 const (
 	NotNeeded State = "not needed" // nothing that runs uses it
-	Cached    State = "cached"     // the result stands
+	Cached    State = "cached"     // the result is up to date
 	ToRun     State = "run"        // it has to run
 	Done      State = "done"       // it ran and succeeded
 	Failed    State = "failed"
@@ -39,7 +39,7 @@ type Decision struct {
 	// Same is the identical node that runs in place of this one, or nil.
 	Same *plan.Node
 
-	Files []File // of an artifact that stands
+	Files []File // of an artifact that is up to date
 }
 
 // A Schedule says what is to be done for each node of a plan.
@@ -62,7 +62,7 @@ func (s *Schedule) Of(n *plan.Node) Decision {
 }
 
 // Count returns how many nodes have to run, identical ones once, and how many
-// of the nodes that are needed stand.
+// of the nodes that are needed are up to date.
 func (s *Schedule) Count() (run, cached int) {
 	for _, n := range s.reached {
 		switch d := s.nodes[n]; {
@@ -209,7 +209,7 @@ func (d *decider) judge(n *plan.Node, id identity, dec *Decision) error {
 func (d *decider) judgeLayer(n *plan.Node) error {
 	dec := d.s.nodes[n]
 	switch {
-	case d.stands(n):
+	case d.upToDate(n):
 		dec.State = Cached
 		return nil
 	case d.has(dec.Key):
@@ -273,9 +273,9 @@ func (d *decider) has(k plan.Key) bool {
 	return ok && !d.gone[k]
 }
 
-// stands reports whether there is the layer n with all below it. A remote layer holds
+// upToDate reports whether there is the layer n with all below it. A remote layer holds
 // those.
-func (d *decider) stands(n *plan.Node) bool {
+func (d *decider) upToDate(n *plan.Node) bool {
 	var way []*plan.Node
 	ok := true
 	for ; n != nil; n = parent(n) {

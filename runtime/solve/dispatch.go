@@ -41,7 +41,7 @@ func (r *run) dispatch() {
 // exec runs u and, when it is a layer, the chain that begins with it.
 func (r *run) exec(u *unit) {
 	switch u.role {
-	case roleStands:
+	case roleUpToDate:
 		r.sendAll(u, event.Event{Type: event.Cached})
 		r.sendFiles(u)
 		r.finish(u, Done, false)

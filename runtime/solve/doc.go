@@ -10,10 +10,10 @@
 //
 // # What runs
 //
-// Decide walks back from the targets. It stops at an artifact whose files stand
+// Decide walks back from the targets. It stops at an artifact whose files are
 // as they were written, at a layer that is in the store together with every
 // layer below it, and at a test that is recorded as passed. What is reached and
-// does not stand has to run.
+// is not up to date has to run.
 //
 // A step that is marked always may give another result each time, though its
 // key does not change. Such a step, and every node that depends on it, has a

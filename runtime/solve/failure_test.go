@@ -54,7 +54,7 @@ func TestSourcesOfOtherNodes(t *testing.T) {
 	}
 }
 
-// A test of an artifact that stands needs nothing but its file.
+// A test of an artifact that is up to date needs nothing but its file.
 func TestCheckOfAnArtifact(t *testing.T) {
 	w := newWorld(t)
 	w.exports.dir = t.TempDir()

@@ -160,7 +160,7 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 	return o, nil
 }
 
-func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (platforms.Made, error) {
+func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Logger) (platforms.Made, error) {
 	d.imports.Add(1)
 	ref := string(o.Options)
 	if config, ok := strings.CutPrefix(ref, `"image `); ok {
@@ -197,14 +197,14 @@ func (d *driver) Tree(ctx context.Context, chain []platforms.Layer, use func(dir
 	return errors.Join(err, os.Remove(f.Name()))
 }
 
-func (d *driver) Launch(_ context.Context, i platforms.Image, _ platforms.Sink) (platforms.Machine, error) {
+func (d *driver) Launch(_ context.Context, i platforms.Image, _ platforms.Logger) (platforms.Machine, error) {
 	d.boots.Add(1)
 	d.open.Add(1)
 	data, err := os.ReadFile(i.Path)
 	return &machine{d: d, state: i.Format + " " + string(data), gone: make(chan struct{})}, err
 }
 
-func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
+func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (platforms.Machine, error) {
 	for i := 1; i < len(chain); i++ {
 		if !strings.HasPrefix(chain[i].Ref, chain[i-1].Ref) {
 			return nil, fmt.Errorf("chain %v does not build up", chain)

@@ -45,7 +45,7 @@ func (c *cloud) FindLayers(_ context.Context, keys []string) (map[string]platfor
 	return found, nil
 }
 
-func (c *cloud) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
+func (c *cloud) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (platforms.Machine, error) {
 	if len(chain) != 1 {
 		return nil, errors.New("a layer of a cloud comes alone")
 	}

@@ -200,7 +200,7 @@ func (r *run) artifactFile(l link) (path, format string, err error) {
 	return "", "", fmt.Errorf("option %s: artifact %s has no format that fits: it has %s", l.option, l.node.Name, strings.Join(have, ", "))
 }
 
-// artifactFiles returns the files of an artifact that stands, or was written in this run.
+// artifactFiles returns the files of an artifact that is up to date, or was written in this run.
 func (r *run) artifactFiles(n *plan.Node) []File {
 	d := r.sched.Of(n)
 	r.mu.Lock()

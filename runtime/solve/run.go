@@ -279,8 +279,8 @@ func (r *run) fill(res *Result) {
 	_, res.Cached = r.sched.Count()
 	for _, u := range r.order {
 		switch {
-		case u.role == roleStands && u.state == Done:
-		case u.role == roleStands:
+		case u.role == roleUpToDate && u.state == Done:
+		case u.role == roleUpToDate:
 			res.Cached--
 			res.Stopped++
 		case u.state == Done && u.elsewhere:
@@ -297,7 +297,7 @@ func (r *run) fill(res *Result) {
 		d := r.sched.Of(n)
 		t := Target{Node: n, Key: d.Key, State: d.State, Files: d.Files}
 		if u := r.units[d.Key]; u != nil {
-			if t.State = u.state; u.role == roleStands && u.state == Done {
+			if t.State = u.state; u.role == roleUpToDate && u.state == Done {
 				t.State = Cached
 			} else {
 				t.Files = u.files

@@ -13,10 +13,10 @@ import (
 // progressEvery is the least time between two reports of one transfer.
 const progressEvery = 100 * time.Millisecond
 
-// A sink takes the log of one node: it masks it and hands it to the stream, the
+// A logger takes the log of one node: it masks it and hands it to the stream, the
 // log file and the tail. It is safe for concurrent use; what is written after
 // close is dropped.
-type sink struct {
+type logger struct {
 	events *event.Stream
 	node   *event.Node
 	masker *Masker
@@ -30,8 +30,8 @@ type sink struct {
 	reported map[string]time.Time
 }
 
-func newSink(events *event.Stream, node *event.Node, m *Masker, logDir string) *sink {
-	s := &sink{events: events, node: node, masker: m, reported: map[string]time.Time{}}
+func newLogger(events *event.Stream, node *event.Node, m *Masker, logDir string) *logger {
+	s := &logger{events: events, node: node, masker: m, reported: map[string]time.Time{}}
 	s.mask = maskWriter{m: m, to: s.pass}
 	if logDir != "" {
 		s.logPath = filepath.Join(logDir, node.Key+".log")
@@ -41,7 +41,7 @@ func newSink(events *event.Stream, node *event.Node, m *Masker, logDir string) *
 
 // Write implements io.Writer. It never fails: a log that cannot be kept must not
 // fail the step, so that is told as a warning.
-func (s *sink) Write(b []byte) (int, error) {
+func (s *logger) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -52,7 +52,7 @@ func (s *sink) Write(b []byte) (int, error) {
 }
 
 // pass takes what was masked. The log file is made with the first of it.
-func (s *sink) pass(b []byte) {
+func (s *logger) pass(b []byte) {
 	s.tail.Write(b)
 	s.events.Send(event.Event{Type: event.Output, Node: s.node, Data: b})
 	if s.logPath == "" {
@@ -70,7 +70,7 @@ func (s *sink) pass(b []byte) {
 	}
 }
 
-func (s *sink) dropLog(err error) {
+func (s *logger) dropLog(err error) {
 	s.events.Send(event.Event{Type: event.Warning, Node: s.node, Text: fmt.Sprintf("write the log of %s: %v", s.node.Name, err)})
 	if s.log != nil {
 		s.log.f.Close() // the error that matters was told
@@ -78,8 +78,8 @@ func (s *sink) dropLog(err error) {
 	s.log, s.logPath = nil, ""
 }
 
-// Progress implements platforms.Sink.
-func (s *sink) Progress(what string, done, total int64) {
+// Progress implements platforms.Logger.
+func (s *logger) Progress(what string, done, total int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -91,7 +91,7 @@ func (s *sink) Progress(what string, done, total int64) {
 }
 
 // close passes on what is held and closes the log file.
-func (s *sink) close() {
+func (s *logger) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -107,7 +107,7 @@ func (s *sink) close() {
 }
 
 // failure returns err as the error of the node, with the tail of its log.
-func (s *sink) failure(err error) *NodeError {
+func (s *logger) failure(err error) *NodeError {
 	s.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()

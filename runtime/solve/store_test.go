@@ -28,7 +28,7 @@ var (
 // fileDriver is a driver whose layers are files, for the store on a disk.
 type fileDriver struct{ driver }
 
-func (d *fileDriver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Sink) (platforms.Made, error) {
+func (d *fileDriver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Logger) (platforms.Made, error) {
 	made, err := d.driver.Import(ctx, o, dir, out)
 	if err != nil {
 		return made, err
@@ -36,7 +36,7 @@ func (d *fileDriver) Import(ctx context.Context, o platforms.Origin, dir string,
 	return made, os.WriteFile(filepath.Join(dir, "content"), []byte(made.Ref), 0o644)
 }
 
-func (d *fileDriver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Sink) (platforms.Machine, error) {
+func (d *fileDriver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (platforms.Machine, error) {
 	for _, l := range chain {
 		if b, err := os.ReadFile(filepath.Join(l.Dir, "content")); err != nil || string(b) != l.Ref {
 			return nil, fmt.Errorf("layer %s holds %q, %v", l.Ref, b, err)

@@ -18,7 +18,7 @@ import (
 type task struct {
 	r         *run
 	u         *unit
-	out       *sink
+	out       *logger
 	begin     time.Time
 	started   bool
 	again     bool          // it has run before, and its layer was not kept
@@ -30,7 +30,7 @@ type task struct {
 }
 
 func (r *run) newTask(u *unit) *task {
-	return &task{r: r, u: u, out: newSink(r.c.Events, r.node(u.node()), r.masker, r.c.LogDir), begin: time.Now()}
+	return &task{r: r, u: u, out: newLogger(r.c.Events, r.node(u.node()), r.masker, r.c.LogDir), begin: time.Now()}
 }
 
 // do runs f for u and tells how it ended. The caller hands u.end to finish.
@@ -166,7 +166,7 @@ func (t *task) once(c *chain, timeout time.Duration, apply func(ctx context.Cont
 		done, ended := make(chan struct{}), make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
 			defer close(ended)
-			timer := time.NewTimer(t.r.c.patience())
+			timer := time.NewTimer(t.r.c.gracePeriod())
 			defer timer.Stop()
 			select {
 			case <-done:
@@ -281,4 +281,4 @@ func short(d time.Duration) string {
 	return s
 }
 
-var _ platforms.Sink = (*sink)(nil)
+var _ platforms.Logger = (*logger)(nil)

@@ -8,9 +8,9 @@ import (
 	"bake.build/bake/runtime/plan"
 )
 
-// roleStands is the role of a unit whose result stands and that only waits for
+// roleUpToDate is the role of a unit whose result is up to date and that only waits for
 // its gates.
-const roleStands role = -1
+const roleUpToDate role = -1
 
 // A unit is what has to run: a node and all that are identical to it. Its
 // fields down to claims do not change after link; those of the second part belong
@@ -50,7 +50,7 @@ func (r *run) link() error {
 		if u == nil {
 			u = &unit{id: r.sched.ids[n], role: roleOf(n), why: d.Reason, state: ToRun, files: d.Files}
 			if d.State == Cached {
-				u.role = roleStands
+				u.role = roleUpToDate
 			}
 			r.units[d.Key] = u
 			r.order = append(r.order, u)
@@ -94,7 +94,7 @@ func (r *run) linkUnit(u *unit) error {
 			}
 		}
 	}
-	if u.role == roleStands {
+	if u.role == roleUpToDate {
 		return nil
 	}
 	var err error

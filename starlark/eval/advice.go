@@ -113,7 +113,7 @@ func advice(e syntax.Error, lines []string) string {
 	case got == "string literal" && isFString(line):
 		return `there are no f-strings: "release %s" % version, or "release {}".format(version)`
 	case got == "string literal" && strings.ContainsAny(want, "])}"):
-		return "strings that stand side by side are not joined: write a comma between them, or +"
+		return "strings side by side are not joined: write a comma between them, or +"
 	case strings.ContainsAny(want, ",)]}"):
 		return missingBefore(e, lines)
 	case got == "if" && strings.Contains(line, "else if"):

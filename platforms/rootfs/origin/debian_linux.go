@@ -43,7 +43,7 @@ func Recipe() string {
 }
 
 // importDebian installs a suite in tree with mmdebstrap.
-func importDebian(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Sink) error {
+func importDebian(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Logger) error {
 	if err := opts.checkDebian(); err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ type installation struct {
 	custom  bool   // the keyring is not that of a package
 	cache   string
 	scratch string
-	out     platforms.Sink
+	out     platforms.Logger
 }
 
 // install fills scratch/upper.
@@ -291,7 +291,7 @@ func (d installation) checkReleases(root string) error {
 // A tail hands on a log and keeps its end.
 type tail struct {
 	mu  sync.Mutex
-	to  platforms.Sink
+	to  platforms.Logger
 	end []byte
 }
 

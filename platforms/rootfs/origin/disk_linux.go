@@ -12,7 +12,7 @@ import (
 )
 
 // importDisk copies the root file system of a disk image to tree.
-func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Sink) (err error) {
+func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Logger) (err error) {
 	s, err := opts.file(o)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree stri
 }
 
 // rawDisk returns the path of the image as a raw disk, converted when need be.
-func rawDisk(ctx context.Context, path, scratch string, out platforms.Sink) (string, error) {
+func rawDisk(ctx context.Context, path, scratch string, out platforms.Logger) (string, error) {
 	n, err := image.Open(path, "")
 	if err != nil {
 		return "", err
@@ -76,7 +76,7 @@ func rawDisk(ctx context.Context, path, scratch string, out platforms.Sink) (str
 const copyFiles = `LC_ALL=C.UTF-8 cp --archive --sparse=auto -- "$1/." "$2" && find "$2" -maxdepth 4 -type d -name lost+found -empty -delete`
 
 // copyRoot copies the files of the disk as its machine sees them.
-func copyRoot(ctx context.Context, raw, tree, scratch string, out platforms.Sink) error {
+func copyRoot(ctx context.Context, raw, tree, scratch string, out platforms.Logger) error {
 	return root.Open(ctx, raw, scratch, func(dir string) error {
 		cmd := isolated(ctx, "/bin/sh", "-c", copyFiles, "sh", dir, tree)
 		log := &tail{to: out}

@@ -50,8 +50,8 @@ func newHost(t testing.TB) testHost {
 	return testHost{dir}
 }
 
-// A testSink keeps what it is told.
-type testSink struct {
+// A testLogger keeps what it is told.
+type testLogger struct {
 	mu   sync.Mutex
 	log  strings.Builder
 	told map[string]int64
@@ -59,7 +59,7 @@ type testSink struct {
 	phases []string
 }
 
-func (s *testSink) Write(p []byte) (int, error) {
+func (s *testLogger) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for line := range strings.Lines(string(p)) {
@@ -70,7 +70,7 @@ func (s *testSink) Write(p []byte) (int, error) {
 	return s.log.Write(p)
 }
 
-func (s *testSink) Progress(what string, done, total int64) {
+func (s *testLogger) Progress(what string, done, total int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.told == nil {
@@ -90,9 +90,9 @@ func originOf(t testing.TB, kind string, opts Options, paths map[string]string) 
 }
 
 // importNew pins and imports o in a new directory and returns its tree.
-func importNew(t testing.TB, o platforms.Origin, h platforms.Host) (tree string, out *testSink, err error) {
+func importNew(t testing.TB, o platforms.Origin, h platforms.Host) (tree string, out *testLogger, err error) {
 	t.Helper()
-	out = new(testSink)
+	out = new(testLogger)
 	if o.Pin == nil {
 		if o, err = Pin(t.Context(), o, h); err != nil {
 			return "", out, err

@@ -15,7 +15,7 @@ import (
 // copyTree copies the tree from to the empty directory to, with everything
 // that a file system can hold. from is read by a process that the calling
 // goroutine's thread starts.
-func copyTree(ctx context.Context, from, to string, out platforms.Sink) error {
+func copyTree(ctx context.Context, from, to string, out platforms.Logger) error {
 	if info, err := os.Stat(from); err != nil {
 		return fmt.Errorf("copy layer: %w", err)
 	} else if !info.IsDir() {

@@ -11,12 +11,12 @@ import (
 
 var errLinux = errors.New("file trees of machines can be made on Linux only")
 
-func importDebian(context.Context, Options, platforms.Origin, string, platforms.Host, platforms.Sink) error {
+func importDebian(context.Context, Options, platforms.Origin, string, platforms.Host, platforms.Logger) error {
 	return errLinux
 }
 
-func importDisk(context.Context, Options, platforms.Origin, string, platforms.Host, platforms.Sink) error {
+func importDisk(context.Context, Options, platforms.Origin, string, platforms.Host, platforms.Logger) error {
 	return errLinux
 }
 
-func copyTree(context.Context, string, string, platforms.Sink) error { return errLinux }
+func copyTree(context.Context, string, string, platforms.Logger) error { return errLinux }

@@ -35,7 +35,7 @@ type mirror struct {
 	dir      string // of the cached files
 	parts    []part
 	releases map[string][]byte // by URL
-	out      platforms.Sink
+	out      platforms.Logger
 
 	server  *http.Server
 	url     string
@@ -48,7 +48,7 @@ type mirror struct {
 }
 
 // openMirror starts the proxy. It ends with ctx or by close.
-func openMirror(ctx context.Context, c *fetch.Client, cache string, parts []part, releases map[string][]byte, out platforms.Sink) (*mirror, error) {
+func openMirror(ctx context.Context, c *fetch.Client, cache string, parts []part, releases map[string][]byte, out platforms.Logger) (*mirror, error) {
 	m := &mirror{
 		ctx: ctx, client: c, dir: filepath.Join(cache, "files"), parts: parts, releases: releases, out: out,
 		busy: make(map[string]chan struct{}), used: make(map[string]bool),

@@ -44,7 +44,7 @@ func openTestMirror(t *testing.T, cache string, parts []part, releases map[strin
 	t.Helper()
 	c := fetch.NewClient()
 	c.Pause = time.Millisecond
-	m, err := openMirror(t.Context(), c, cache, parts, releases, new(testSink))
+	m, err := openMirror(t.Context(), c, cache, parts, releases, new(testLogger))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func TestMirrorCloseWaits(t *testing.T) {
 	c := fetch.NewClient()
 	defer c.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	m, err := openMirror(ctx, c, cache, []part{{s.URL, "x"}}, nil, new(testSink))
+	m, err := openMirror(ctx, c, cache, []part{{s.URL, "x"}}, nil, new(testLogger))
 	if err != nil {
 		t.Fatal(err)
 	}

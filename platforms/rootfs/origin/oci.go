@@ -83,7 +83,7 @@ func notFound(err error) bool {
 }
 
 // importOCI applies the layers of an image to tree.
-func importOCI(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Sink) (err error) {
+func importOCI(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Logger) (err error) {
 	img, shown, done, err := openImage(ctx, opts, o, h)
 	if err != nil {
 		return fmt.Errorf("oci %s: %w", shown, err)

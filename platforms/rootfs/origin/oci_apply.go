@@ -122,7 +122,7 @@ func short(digest string) string { return digest[:min(len(digest), len("sha256:"
 // Blobs are the compressed layers of images, in a cache by their digest.
 type blobs struct {
 	dir   string
-	out   platforms.Sink
+	out   platforms.Logger
 	local bool // of a local image, which is read in place
 }
 

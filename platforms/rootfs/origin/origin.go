@@ -48,7 +48,7 @@ func Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (platforms.O
 // Import fills the directory <dir>/fs, which it makes, with the file tree that
 // o names. On an error the content of dir is worth nothing. The origin layer
 // is read on the calling goroutine's thread only.
-func Import(ctx context.Context, o platforms.Origin, dir string, h platforms.Host, out platforms.Sink) error {
+func Import(ctx context.Context, o platforms.Origin, dir string, h platforms.Host, out platforms.Logger) error {
 	var opts Options
 	if err := o.Decode(&opts); err != nil {
 		return fmt.Errorf("%s: options: %w", o.Kind, err)
@@ -64,14 +64,14 @@ func Import(ctx context.Context, o platforms.Origin, dir string, h platforms.Hos
 	if err != nil {
 		return err
 	}
-	if err := opts.fill(ctx, o, fs, h, &sink{to: out}); err != nil {
+	if err := opts.fill(ctx, o, fs, h, &logger{to: out}); err != nil {
 		return err
 	}
 	return settleTimes(dir, start, o.Pin)
 }
 
 // fill fills the empty directory fs.
-func (opts Options) fill(ctx context.Context, o platforms.Origin, fs string, h platforms.Host, out platforms.Sink) error {
+func (opts Options) fill(ctx context.Context, o platforms.Origin, fs string, h platforms.Host, out platforms.Logger) error {
 	switch o.Kind {
 	case debian.name, ubuntu.name:
 		return importDebian(ctx, opts, o, fs, h, out)
@@ -145,19 +145,19 @@ func (o Options) digests() image.Digests {
 	return image.Digests{SHA256: o.SHA256, SHA512: o.SHA512, Checksums: o.Checksums}
 }
 
-// A sink lets several goroutines tell one Sink.
-type sink struct {
+// A logger lets several goroutines tell one Logger.
+type logger struct {
 	mu sync.Mutex
-	to platforms.Sink
+	to platforms.Logger
 }
 
-func (s *sink) Write(p []byte) (int, error) {
+func (s *logger) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.to.Write(p)
 }
 
-func (s *sink) Progress(what string, done, total int64) {
+func (s *logger) Progress(what string, done, total int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.to.Progress(what, done, total)

@@ -18,7 +18,7 @@ import (
 )
 
 // importTar unpacks an archive in tree.
-func importTar(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Sink) (err error) {
+func importTar(ctx context.Context, opts Options, o platforms.Origin, tree string, h platforms.Host, out platforms.Logger) (err error) {
 	s, err := opts.file(o)
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ type dropped map[string]int
 func (d dropped) add(name string) { d[name]++ }
 
 // tell says what the layer does not have of what the origin had.
-func (d dropped) tell(out platforms.Sink, origin string) error {
+func (d dropped) tell(out platforms.Logger, origin string) error {
 	for _, name := range slices.Sorted(maps.Keys(d)) {
 		if _, err := fmt.Fprintf(out, "%s: not kept: %s of %d files\n", origin, name, d[name]); err != nil {
 			return err

@@ -4,7 +4,7 @@ package sandbox
 // the ABIs that have them. The list holds nothing that Docker's default
 // profile refuses to a container with the kept capabilities, and not all that
 // it allows: socketcall, for one, hides the family of a socket from a filter.
-// New calls are refused until they stand here.
+// New calls are refused until they are listed here.
 var allowed = [...]string{
 	"accept", "accept4", "access", "adjtimex", "alarm", "arch_prctl", "arm_sync_file_range", "bind",
 	"breakpoint", "brk", "cacheflush", "cachestat", "capget", "capset", "chdir", "chmod", "chown",

@@ -13,9 +13,9 @@ import (
 	xssh "golang.org/x/crypto/ssh"
 )
 
-// A janitor is a shell of root's that stays for as long as a connection and does
+// A controlShell is a shell of root's that stays for as long as a connection and does
 // small things at once: it stops commands, and takes away what they left.
-type janitor struct {
+type controlShell struct {
 	session *xssh.Session
 	in      io.WriteCloser
 	out     *bufio.Reader
@@ -24,23 +24,23 @@ type janitor struct {
 	broken error
 }
 
-// janitorScript executes each line that comes, and then prints the word that
+// controlScript executes each line that comes, and then prints the word that
 // begins the line.
-const janitorScript = `_n="$(printf "\nx")"; _n="${_n%x}"; while IFS= read -r l; do t=${l%% *}; eval "${l#* }" </dev/null 2>/dev/null; printf "\n%s\n" "$t"; done`
+const controlScript = `_n="$(printf "\nx")"; _n="${_n%x}"; while IFS= read -r l; do t=${l%% *}; eval "${l#* }" </dev/null 2>/dev/null; printf "\n%s\n" "$t"; done`
 
-// hire starts a janitor.
-func (m *Machine) hire(ctx context.Context, l *link) (*janitor, error) {
+// startControl starts a control shell.
+func (m *Machine) startControl(ctx context.Context, l *link) (*controlShell, error) {
 	s, err := l.session()
 	if err != nil {
 		return nil, fmt.Errorf("start a shell: %w", err)
 	}
-	j := &janitor{session: s}
+	j := &controlShell{session: s}
 	out, err := s.StdoutPipe()
 	if err == nil {
 		j.out = bufio.NewReader(out)
 		j.in, err = s.StdinPipe()
 	}
-	line, input := m.asRoot(janitorScript)
+	line, input := m.asRoot(controlScript)
 	if err == nil {
 		err = s.Start(line)
 	}
@@ -63,9 +63,9 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// do executes a line of shell and returns what it prints. A janitor whose
+// do executes a line of shell and returns what it prints. A control whose
 // answer was not waited for is of no more use, and ends.
-func (j *janitor) do(ctx context.Context, line string) (string, error) {
+func (j *controlShell) do(ctx context.Context, line string) (string, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.broken != nil {
@@ -92,7 +92,7 @@ func (j *janitor) do(ctx context.Context, line string) (string, error) {
 	}
 }
 
-func (j *janitor) ask(token, line string) (string, error) {
+func (j *controlShell) ask(token, line string) (string, error) {
 	if _, err := io.WriteString(j.in, token+" "+line+"\n"); err != nil {
 		return "", fmt.Errorf("the connection to the machine broke: %w", err)
 	}

@@ -6,10 +6,10 @@ import (
 	xssh "golang.org/x/crypto/ssh"
 )
 
-// A standby is a session whose shell has started and waits for its line. Starting
+// A prewarmed is a session whose shell has started and waits for its line. Starting
 // one takes a slow machine longer than many commands run; so the next one is
 // started while the caller looks at the last one's result.
-type standby struct {
+type prewarmed struct {
 	xssh.Channel // standard input and output
 	ended        chan struct{}
 	end          ending // once ended is closed
@@ -22,15 +22,15 @@ type ending struct {
 	signal string // as SSH names it; "" when the command exited by itself
 }
 
-// newStandby starts a session (RFC 4254, 6). The client library's own sessions
+// prewarm starts a session (RFC 4254, 6). The client library's own sessions
 // tell of a command's end only when nothing holds its output open any more.
-func (m *Machine) newStandby(l *link) (*standby, error) {
-	b, err := unlessGone(l, func() (*standby, error) {
+func (m *Machine) prewarm(l *link) (*prewarmed, error) {
+	b, err := unlessGone(l, func() (*prewarmed, error) {
 		ch, requests, err := l.client.OpenChannel("session", nil)
 		if err != nil {
 			return nil, err
 		}
-		b := &standby{Channel: ch, ended: make(chan struct{})}
+		b := &prewarmed{Channel: ch, ended: make(chan struct{})}
 		go b.listen(requests)
 		return b, nil
 	})
@@ -50,7 +50,7 @@ func (m *Machine) newStandby(l *link) (*standby, error) {
 }
 
 // listen waits for the end of the command.
-func (b *standby) listen(requests <-chan *xssh.Request) {
+func (b *prewarmed) listen(requests <-chan *xssh.Request) {
 	told := false
 	for r := range requests {
 		var status struct{ Code uint32 }
@@ -79,12 +79,12 @@ func (b *standby) listen(requests <-chan *xssh.Request) {
 }
 
 // abandon ends the session, unless it has ended.
-func (b *standby) abandon() { _ = b.Channel.Close() }
+func (b *prewarmed) abandon() { _ = b.Channel.Close() }
 
 // A prepared is the session of the next command, which may still be starting.
 type prepared struct {
 	done chan struct{} // closed when it has started, or cannot
-	b    *standby
+	b    *prewarmed
 	err  error
 }
 
@@ -99,12 +99,12 @@ func (m *Machine) prepare(l *link) {
 	l.next = p
 	go func() {
 		defer close(p.done)
-		p.b, p.err = m.newStandby(l)
+		p.b, p.err = m.prewarm(l)
 	}()
 }
 
-// standbyOf returns the session that was prepared, or a new one.
-func (m *Machine) standbyOf(l *link) (*standby, error) {
+// prewarmedOf returns the session that was prepared, or a new one.
+func (m *Machine) prewarmedOf(l *link) (*prewarmed, error) {
 	l.mu.Lock()
 	p := l.next
 	l.next = nil
@@ -114,5 +114,5 @@ func (m *Machine) standbyOf(l *link) (*standby, error) {
 			return p.b, nil
 		}
 	}
-	return m.newStandby(l)
+	return m.prewarm(l)
 }
