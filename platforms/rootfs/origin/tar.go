@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"bufio"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -50,6 +51,9 @@ func importTar(ctx context.Context, opts Options, o platforms.Origin, tree strin
 	if found := hex.EncodeToString(sum.Sum(nil)); s.Digest != "" && found != s.Digest {
 		return s.Mismatch(found) // which explains an archive that cannot be read, too
 	}
+	if unpackErr == nil {
+		unpackErr = checkFilled(tree)
+	}
 	if unpackErr != nil {
 		return fmt.Errorf("tar %s: %w", s.Name, unpackErr)
 	}
@@ -63,7 +67,10 @@ func unpack(ctx context.Context, tree string, r io.Reader, size int64, o archive
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	whole := growthOf(d, size)
+	whole := bufio.NewReader(growthOf(d, size))
+	if err := checkTar(whole); err != nil {
+		return err
+	}
 	if err := archive.Unpack(ctx, tree, whole, o); err != nil {
 		return err
 	}
