@@ -60,7 +60,7 @@ cross: ## compile for every platform that bake runs on
 fuzz: ## run every fuzz test for FUZZTIME=10s
 	@set -e; for dir in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
 		for f in $$($(GO) test -list '^Fuzz' ./$$dir | grep '^Fuzz' || true); do \
-			echo "fuzz: $$dir $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$dir; \
+			echo "fuzz: $$dir $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s ./$$dir; \
 		done; \
 	done
 

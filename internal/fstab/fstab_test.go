@@ -90,3 +90,22 @@ func TestFindmntAgrees(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParse has no table end in a crash, and an entry that is written again is the
+// same one.
+func FuzzParse(f *testing.F) {
+	f.Add(sample)
+	f.Add("LABEL=a\u00a0b /x\n\\043 /y\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, e := range Entries(text) {
+			e.Tag()
+			again := Entries(e.String())
+			if len(again) != 1 {
+				t.Fatalf("%q is %d entries when it is read again", e, len(again))
+			}
+			if diff := cmp.Diff(e, again[0]); diff != "" {
+				t.Errorf("%q is another when it is read again: %s", e, diff)
+			}
+		}
+	})
+}

@@ -6,12 +6,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 )
 
 // agentTimeout is how long the guest agent may take to answer.
 const agentTimeout = 10 * time.Second
+
+// maxAgentAnswer is how many bytes the guest agent may say for one command: what is
+// asked for is answered by some dozen, and a guest may say anything.
+const maxAgentAnswer = 1 << 20
 
 // portOpen reports whether a program in the guest has opened the virtio port
 // that is QEMU's character device id.
@@ -72,9 +77,13 @@ func agentCall(conn *net.UnixConn, command string) (json.RawMessage, error) {
 	if _, err := fmt.Fprintf(conn, "{\"execute\":\"guest-sync\",\"arguments\":{\"id\":%d}}\n{\"execute\":%q}\n", token, command); err != nil {
 		return nil, fmt.Errorf("ask the guest agent: %w", err)
 	}
-	lines, synced := bufio.NewReader(conn), false
+	said := &io.LimitedReader{R: conn, N: maxAgentAnswer}
+	lines, synced := bufio.NewReader(said), false
 	for {
 		line, err := lines.ReadBytes('\n')
+		if err != nil && said.N == 0 {
+			return nil, fmt.Errorf("the guest agent says more than %d bytes", maxAgentAnswer)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read what the guest agent says: %w", err)
 		}

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -78,7 +79,7 @@ func (v *vm) tell(ctx context.Context, line, token string) error {
 		return fmt.Errorf("tell the guest: %w", err)
 	}
 	var said bytes.Buffer
-	lines := bufio.NewScanner(v.helper)
+	lines := bufio.NewScanner(io.LimitReader(v.helper, maxAgentAnswer))
 	for lines.Scan() {
 		if strings.TrimSpace(lines.Text()) == token {
 			return nil

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"math"
 	"strconv"
 	"strings"
 )
@@ -22,7 +23,8 @@ func findSubIDs(database, name, uid string) (idRange, bool) {
 		}
 		first, err1 := strconv.ParseUint(f[1], 10, 32)
 		count, err2 := strconv.ParseUint(f[2], 10, 32)
-		if err1 == nil && err2 == nil && count > best.count {
+		// The last number of all is that of nobody, (uid_t)-1.
+		if err1 == nil && err2 == nil && count > best.count && first+count <= math.MaxUint32 {
 			best = idRange{first, count}
 		}
 	}

@@ -1,6 +1,8 @@
 package op
 
 import (
+	"archive/tar"
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -200,4 +202,29 @@ func TestCheckOwner(t *testing.T) {
 			t.Errorf("CheckOwner(%q) = %v", s, err)
 		}
 	}
+}
+
+// FuzzFirstFile has what a machine sends as a file end in a text of the bound, a link
+// or an error.
+func FuzzFirstFile(f *testing.F) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: "etc/passwd", Typeflag: tar.TypeReg, Size: int64(len(passwd)), Mode: 0o644}); err != nil {
+		f.Fatal(err)
+	}
+	if _, err := w.Write([]byte(passwd)); err != nil {
+		f.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add(b.Bytes()[:600])
+	f.Fuzz(func(t *testing.T, archive []byte) {
+		const most = 100
+		text, link, err := firstFile(tar.NewReader(bytes.NewReader(archive)), "/etc/passwd", most)
+		if err == nil && (len(text) > most || text != "" && link != "") {
+			t.Errorf("the text %q, the link %q", text, link)
+		}
+	})
 }

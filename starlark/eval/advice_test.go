@@ -73,3 +73,28 @@ func TestTokenStart(t *testing.T) {
 		}
 	}
 }
+
+// FuzzAdvise has every text either parsed or refused at a place in it.
+func FuzzAdvise(f *testing.F) {
+	for _, text := range []string{"m = f(1, a b)\n", "x = f\"a {y}\"\n", "if True:\n\tx\n  y\n", "\xff\n", "ü = é é", "source \"q\" {\n", "x = \"\"\"\n", "f(1\n", "\r!", "@"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > 4<<10 {
+			return
+		}
+		_, err := dialect.Parse("x.star", text, 0)
+		if err == nil {
+			return
+		}
+		var e syntax.Error
+		if err := advise(err, []byte(text)); !errors.As(err, &e) {
+			t.Errorf("%v: no syntax error", err)
+		}
+		// For the parser, a carriage return alone ends a line, too.
+		lines := 1 + strings.Count(text, "\n") + strings.Count(text, "\r")
+		if e.Pos.Line < 1 || int(e.Pos.Line) > lines || e.Pos.Col < 1 {
+			t.Errorf("%v is not in the text", e)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package root
 
 import (
 	"fmt"
+	"path"
 	"strings"
 	"testing"
 )
@@ -70,4 +71,30 @@ func TestMounts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzMounts has tables of images name no place but one below the root.
+func FuzzMounts(f *testing.F) {
+	f.Add("UUID=bbbb /data/../.. vfat umask=7777\nPARTUUID=\"0A-03\" /boot/ x noauto\n/dev/vda99999999999999999999 /c\n")
+	f.Add("/dev/disk/by-uuid/aaaa / btrfs subvol=../x\nUUID=cccc /l ext4 nofail\n")
+	root := volume{fs: "btrfs", uuid: "aaaa", partition: partition{number: 1}}
+	all := []volume{
+		root,
+		{fs: "vfat", uuid: "bbbb", label: "X", partition: partition{number: 2, id: "0a-03", name: "n", kind: espType}},
+		{fs: "LUKS", uuid: "cccc", partition: partition{number: 3}},
+	}
+	f.Fuzz(func(t *testing.T, table string) {
+		list, err := mounts(all, root, table)
+		if err != nil {
+			return
+		}
+		for _, m := range list {
+			if !path.IsAbs(m.dir) || path.Clean(m.dir) != m.dir || m.dir == "/" {
+				t.Errorf("%q is mounted at %q", m.volume, m.dir)
+			}
+			if m.umask > 0o777 {
+				t.Errorf("%q has the umask %o", m.dir, m.umask)
+			}
+		}
+	})
 }

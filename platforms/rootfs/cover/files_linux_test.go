@@ -153,3 +153,35 @@ func TestSettleCopies(t *testing.T) {
 		})
 	}
 }
+
+// FuzzLeft has nothing of bake's own stay in the files of names that a step has
+// changed, and a file as bake made it be what the image has.
+func FuzzLeft(f *testing.F) {
+	f.Add("nameserver 192.0.2.1", "# more\n", true)
+	f.Add("", "\n", false)
+	f.Fuzz(func(t *testing.T, had, more string, exists bool) {
+		if strings.Contains(had+more, mark) || strings.Contains(had+more, resolvMark) {
+			return
+		}
+		data := append([]byte(resolvMark), withEnd([]byte("nameserver 192.0.2.53"))...)
+		file := &file{data: data}
+		if exists {
+			file.had = &content{data: []byte(had), regular: true}
+		}
+		if got := leftOfResolv(file, data); string(got) != string(file.restored()) {
+			t.Errorf("unchanged, %q is left", got)
+		}
+		for _, now := range []string{more, string(data) + more, more + "\n" + string(data)} {
+			if got := leftOfResolv(file, []byte(now)); strings.Contains(string(got), resolvMark) {
+				t.Errorf("of %q is left %q", now, got)
+			}
+		}
+		line := "127.0.1.1\tbake\t" + mark + "\n"
+		file.data = append(withEnd([]byte(had)), line...)
+		for _, now := range []string{string(file.data), string(file.data) + more, more + "\n" + line} {
+			if got := leftOfLines(file, []byte(now)); strings.Contains(string(got), mark) {
+				t.Errorf("of %q is left %q", now, got)
+			}
+		}
+	})
+}

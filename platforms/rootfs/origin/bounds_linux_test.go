@@ -106,3 +106,30 @@ func TestGrowth(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// FuzzDocuments has layouts whose documents name each other, themselves and files
+// outside of them: each is read once, and none from elsewhere.
+func FuzzDocuments(f *testing.F) {
+	const hex = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	index := `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:` + hex + `","size":1}]}`
+	f.Add([]byte(index), []byte(index))
+	f.Add([]byte(index), []byte(`{"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"..:..","size":-1}}`))
+	f.Add([]byte(`{"manifests":[{"digest":""}]}`), []byte("[]"))
+	f.Fuzz(func(t *testing.T, index, blob []byte) {
+		dir := t.TempDir()
+		blobs := filepath.Join(dir, "blobs", "sha256")
+		if err := os.MkdirAll(blobs, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, b := range map[string][]byte{filepath.Join(dir, "index.json"): index, filepath.Join(blobs, hex): blob} {
+			if err := os.WriteFile(name, b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = checkDocuments(dir) // an error is as good as none
+		m, err := v1.ParseManifest(bytes.NewReader(blob))
+		if err == nil && checkManifest(m) == nil && (len(m.Layers) > maxLayers || m.Config.Size > maxDocument) {
+			t.Errorf("%d layers and a configuration of %d bytes are taken", len(m.Layers), m.Config.Size)
+		}
+	})
+}
