@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"bake.build/bake/internal/regular"
 )
 
 // projectName is what a project may be called: a tag of every cloud takes it.
@@ -53,9 +55,12 @@ func (p *Project) Name() (string, error) {
 	}
 }
 
+// maxNameFile is how many bytes a file that names the project has at most.
+const maxNameFile = 1 << 20
+
 // rootName returns what BAKE_ROOT says.
 func (p *Project) rootName() (string, error) {
-	text, err := os.ReadFile(filepath.Join(p.Root, "BAKE_ROOT"))
+	text, err := regular.Read(filepath.Join(p.Root, "BAKE_ROOT"), maxNameFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	} else if err != nil {
@@ -112,7 +117,7 @@ func repositoryName(git string) (name string, found bool, err error) {
 // linkedRepository returns the directory of the repository that a work tree or a
 // submodule belongs to.
 func linkedRepository(file string) (string, error) {
-	text, err := os.ReadFile(file)
+	text, err := regular.Read(file, maxNameFile)
 	if err != nil {
 		return "", err
 	}
@@ -120,7 +125,7 @@ func linkedRepository(file string) (string, error) {
 	if !filepath.IsAbs(dir) {
 		dir = filepath.Join(filepath.Dir(file), dir)
 	}
-	common, err := os.ReadFile(filepath.Join(dir, "commondir"))
+	common, err := regular.Read(filepath.Join(dir, "commondir"), maxNameFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return dir, nil
 	} else if err != nil {
