@@ -197,8 +197,8 @@ func (d *driver) FindLayers(ctx context.Context, keys []string) (map[string]plat
 }
 
 // PruneLayers implements platforms.Pruner, in all regions.
-func (d *driver) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]platforms.KeptLayer, error) {
-	var pruned []platforms.KeptLayer
+func (d *driver) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]platforms.RemoteLayer, error) {
+	var pruned []platforms.RemoteLayer
 	err := d.everywhere(ctx, func(ctx context.Context, region string, add func(func())) error {
 		list, err := d.layers.Prune(ctx, region, "", p)
 		add(func() { pruned = append(pruned, list...) })

@@ -155,12 +155,12 @@ func (c *Cache) Use(ctx context.Context, l Layer) error {
 
 // Prune removes the layers in a place that p chooses and returns them: what it returns
 // beside an error is gone. One that something was made of meanwhile stays.
-func (c *Cache) Prune(ctx context.Context, place, project string, p platforms.LayerPruning) ([]platforms.KeptLayer, error) {
+func (c *Cache) Prune(ctx context.Context, place, project string, p platforms.LayerPruning) ([]platforms.RemoteLayer, error) {
 	list, err := c.Layers.Unused(ctx, place, project)
 	if err != nil {
 		return nil, err
 	}
-	var pruned []platforms.KeptLayer
+	var pruned []platforms.RemoteLayer
 	var errs []error
 	for _, l := range list {
 		if l.Used.IsZero() {
@@ -177,13 +177,13 @@ func (c *Cache) Prune(ctx context.Context, place, project string, p platforms.La
 				continue
 			}
 		}
-		pruned = append(pruned, platforms.KeptLayer{Ref: l.Ref, Place: l.Place, Name: l.Name, Size: l.Size, Made: l.Made, Used: l.Used})
+		pruned = append(pruned, platforms.RemoteLayer{Ref: l.Ref, Place: l.Place, Name: l.Name, Size: l.Size, Made: l.Made, Used: l.Used})
 	}
 	slices.SortFunc(pruned, Compare)
 	return pruned, errors.Join(errs...)
 }
 
 // Compare orders layers by their place, their age and their reference.
-func Compare(a, b platforms.KeptLayer) int {
+func Compare(a, b platforms.RemoteLayer) int {
 	return cmp.Or(cmp.Compare(a.Place, b.Place), a.Made.Compare(b.Made), cmp.Compare(a.Ref, b.Ref))
 }

@@ -63,7 +63,7 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// do executes a line of shell and returns what it prints. A control whose
+// do executes a line of shell and returns what it prints. A control shell whose
 // answer was not waited for is of no more use, and ends.
 func (j *controlShell) do(ctx context.Context, line string) (string, error) {
 	j.mu.Lock()

@@ -16,7 +16,7 @@ type LayerPublisher interface {
 type Pruner interface {
 	// PruneLayers removes the layers that p chooses and that nothing else uses, or
 	// returns what would be removed. What it returns beside an error is gone.
-	PruneLayers(ctx context.Context, p LayerPruning) ([]KeptLayer, error)
+	PruneLayers(ctx context.Context, p LayerPruning) ([]RemoteLayer, error)
 }
 
 // A LayerPruning says which layers are removed: those that were made before one
@@ -28,8 +28,8 @@ type LayerPruning struct {
 	DryRun     bool // remove nothing
 }
 
-// A KeptLayer is a layer on a platform.
-type KeptLayer struct {
+// A RemoteLayer is a layer that a platform keeps.
+type RemoteLayer struct {
 	Ref, Place, Name string
 	Size             int64 // bytes of its disk
 	Made, Used       time.Time
