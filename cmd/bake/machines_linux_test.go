@@ -151,7 +151,7 @@ func TestRun(t *testing.T) {
 	}
 	err = cmd.Wait()
 	t.Logf("bake run: %v\n%s%s", err, said, errs.String())
-	if !strings.Contains(errs.String(), "leads to the machine's port 8080") {
+	if !strings.Contains(errs.String(), "forwards to port 8080 of the machine") {
 		t.Error("the forwarded port is not told")
 	}
 	processesEnd(t, dir)

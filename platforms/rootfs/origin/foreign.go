@@ -1,13 +1,13 @@
 package origin
 
 import (
-	"archive/tar"
 	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 )
 
 // foreign are files that people take for tar archives, by their first bytes.
@@ -50,9 +50,8 @@ func checkTar(b *bufio.Reader) error {
 	} else if err != nil && err != io.EOF {
 		return err
 	}
-	_, err = tar.NewReader(bytes.NewReader(append(bytes.Clone(head), make([]byte, 1024)...))).Next()
-	if !errors.Is(err, tar.ErrHeader) {
-		return nil // or a fault that who reads all of it can tell
+	if isTarHeader(head) {
+		return nil // or has a fault that who reads all of it can tell
 	}
 	for _, f := range foreign {
 		if len(head) > f.at && bytes.HasPrefix(head[f.at:], []byte(f.magic)) {
@@ -60,6 +59,31 @@ func checkTar(b *bufio.Reader) error {
 		}
 	}
 	return errors.New("it is no tar archive: its first 512 bytes are no header of one")
+}
+
+// isTarHeader reports whether a block is the header of a member, of whatever type, or
+// the end mark: whether the sum of its bytes, those of the sum itself taken for blanks,
+// is what it says. Some old tars added up signed bytes.
+func isTarHeader(block []byte) bool {
+	const at, end, size = 148, 156, 512 // the place of the sum, and a block
+	if len(block) < size {
+		return false
+	}
+	if len(bytes.Trim(block, "\x00")) == 0 {
+		return true
+	}
+	said, err := strconv.ParseInt(string(bytes.Trim(block[at:end], " \x00")), 8, 64)
+	if err != nil {
+		return false
+	}
+	var unsigned, signed int64
+	for i, c := range block[:size] {
+		if i >= at && i < end {
+			c = ' '
+		}
+		unsigned, signed = unsigned+int64(c), signed+int64(int8(c))
+	}
+	return said == unsigned || said == signed
 }
 
 // checkFilled fails for a tree that an archive has left empty.

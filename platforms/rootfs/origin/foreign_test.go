@@ -19,8 +19,23 @@ func TestCheckTar(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
+	// Archives that begin with a member about the next one, or about all, as those of
+	// git archive and of files with attributes do.
+	begin := func(h tar.Header) string {
+		var b bytes.Buffer
+		if err := tar.NewWriter(&b).WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if b.Len() < 512 {
+			t.Fatalf("%+v has no header", h)
+		}
+		return b.String()
+	}
 	for name, test := range map[string]struct{ head, want string }{
 		"tar":       {named.String(), ""},
+		"git":       {begin(tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{"comment": strings.Repeat("0", 40)}}), ""},
+		"attribute": {begin(tar.Header{Typeflag: tar.TypeReg, Name: "a", PAXRecords: map[string]string{"SCHILY.xattr.user.a": "b"}}), ""},
+		"GNU name":  {begin(tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("a", 200), Format: tar.FormatGNU}), ""},
 		"end mark":  {strings.Repeat("\x00", 1024), ""},
 		"nothing":   {"", "it is empty"},
 		"zip":       {"PK\x03\x04\x14" + strings.Repeat("z", 600), "it is no tar archive, but a ZIP archive"},
