@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"regexp"
 	"strings"
 	"syscall"
 
+	"bake.build/bake/internal/lazyregexp"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/op"
@@ -17,55 +17,55 @@ import (
 
 // A pattern is a failure that many have met, told by the log of the step.
 type pattern struct {
-	log  *regexp.Regexp
+	log  *lazyregexp.Regexp
 	of   func(c *op.Command) bool // whether it can be the cause; nil when it always can
 	hint string
 }
 
 var patterns = []pattern{
 	{
-		log: regexp.MustCompile(`(?i)(unable to locate package|no match for argument:?|unable to find a match:?|no package|no such package|couldn't find any package).*\b[0-9]+\.[0-9]+\.[0-9]+`),
+		log: lazyregexp.New(`(?i)(unable to locate package|no match for argument:?|unable to find a match:?|no package|no such package|couldn't find any package).*\b[0-9]+\.[0-9]+\.[0-9]+`),
 		of:  saysUname,
 		hint: "uname -r names the kernel that runs the step, not one of the image: name the package without it\n" +
 			"(linux-headers-cloud-amd64), or take the version from /lib/modules",
 	},
 	{
-		log:  regexp.MustCompile(`(?i)ping: .*operation not permitted|ping: (permission denied|socket)|lacking privilege for (icmp|raw) socket`),
+		log:  lazyregexp.New(`(?i)ping: .*operation not permitted|ping: (permission denied|socket)|lacking privilege for (icmp|raw) socket`),
 		hint: "ping needs raw packets, which a step may not send: curl or getent hosts tries a network, a test() on a machine can ping",
 	},
 	{
-		log: regexp.MustCompile(`(?i)(system has not been booted with systemd|failed to (connect to bus|talk to init daemon|set wall message)|call to reboot failed|init: .*initctl)`),
+		log: lazyregexp.New(`(?i)(system has not been booted with systemd|failed to (connect to bus|talk to init daemon|set wall message)|call to reboot failed|init: .*initctl)`),
 		of:  func(c *op.Command) bool { return restarts.MatchString(c.Script) },
 		hint: "a step cannot restart what does not run: leave the restart out; what has to happen in a running machine\n" +
 			"goes into a test(), or into steps of qemu(), which has reboot()",
 	},
 	{
-		log: regexp.MustCompile(`(?i)system has not been booted with systemd`),
+		log: lazyregexp.New(`(?i)system has not been booted with systemd`),
 		hint: "no systemd runs in a step: systemctl enable, disable and mask work, is-enabled asks,\n" +
 			"and what needs a running unit goes into a test()",
 	},
 	{
-		log:  regexp.MustCompile(`Temporary failure (in name resolution|resolving)|Could not resolve|Name or service not known|Network is unreachable|bad address`),
+		log:  lazyregexp.New(`Temporary failure (in name resolution|resolving)|Could not resolve|Name or service not known|Network is unreachable|bad address`),
 		of:   func(c *op.Command) bool { return c.NoNetwork },
 		hint: "the step has network = False, which cuts it off from every network",
 	},
 	{
-		log: regexp.MustCompile(`\[\[: not found|Syntax error: "?(\(|redirection)|Bad substitution|(source|declare|shopt|function|pushd|mapfile): not found|Illegal option -o pipefail`),
+		log: lazyregexp.New(`\[\[: not found|Syntax error: "?(\(|redirection)|Bad substitution|(source|declare|shopt|function|pushd|mapfile): not found|Illegal option -o pipefail`),
 		of:  runsSh,
 		hint: "the script is run by /bin/sh, and this belongs to bash: begin it with #!/bin/bash,\n" +
 			`or give interpreter = ["/bin/bash", "-e"]`,
 	},
 	{
-		log:  regexp.MustCompile(`sudo: ((command )?not found|No such file)|‘sudo’: No such file`),
+		log:  lazyregexp.New(`sudo: ((command )?not found|No such file)|‘sudo’: No such file`),
 		hint: "steps run as root: leave sudo out; user = \"name\" runs a step as somebody else",
 	},
 }
 
 // missingCommand matches what shells and env say of a command that is not there.
-var missingCommand = regexp.MustCompile(`(?m)(?:^|[:\s‘'])([\w.+-]+)(?:: (?:command )?not found|['’]: No such file or directory)\s*$`)
+var missingCommand = lazyregexp.New(`(?m)(?:^|[:\s‘'])([\w.+-]+)(?:: (?:command )?not found|['’]: No such file or directory)\s*$`)
 
 // traced matches scripts that show their commands themselves.
-var traced = regexp.MustCompile(`(?m)^\s*set -\w*x|^#!.* -\w*x`)
+var traced = lazyregexp.New(`(?m)^\s*set -\w*x|^#!.* -\w*x`)
 
 // fullDisk is what programs print where a disk is full.
 const fullDisk = "No space left on device"
@@ -93,10 +93,10 @@ func runsShell(c *op.Command) bool {
 	return !strings.HasPrefix(first, "#!") || shells.MatchString(first)
 }
 
-var shells = regexp.MustCompile(`^#!\s*(/usr/bin/env )?[\w/]*\b(sh|bash|dash|ash|ksh|zsh)\b`)
+var shells = lazyregexp.New(`^#!\s*(/usr/bin/env )?[\w/]*\b(sh|bash|dash|ash|ksh|zsh)\b`)
 
 // restarts matches scripts that restart or stop the machine.
-var restarts = regexp.MustCompile(`\b(reboot|shutdown|poweroff|halt|init 6)\b`)
+var restarts = lazyregexp.New(`\b(reboot|shutdown|poweroff|halt|init 6)\b`)
 
 func saysUname(c *op.Command) bool { return strings.Contains(c.Script, "uname -r") }
 

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"strings"
 
 	"go.starlark.net/syntax"
+
+	"bake.build/bake/internal/lazyregexp"
 )
 
 // An adviceError is an error of a file's text with what may help.
@@ -42,7 +43,7 @@ func advise(err error, text []byte) error {
 }
 
 // unexpected matches what the parser did not expect, as it says it.
-var unexpected = regexp.MustCompile(`^got (identifier|int literal|float literal|string literal|'?[^ ,']+'?)(, want |$)`)
+var unexpected = lazyregexp.New(`^got (identifier|int literal|float literal|string literal|'?[^ ,']+'?)(, want |$)`)
 
 // tokenStart returns where the token of e begins: the parser says where the one
 // that it did not expect ends.
@@ -68,8 +69,8 @@ func tokenStart(e syntax.Error, line string) syntax.Position {
 }
 
 var (
-	lastWord   = regexp.MustCompile(`[\pL\pN_.]+$`)
-	lastString = regexp.MustCompile(`("(\\.|[^"\\])*"|'(\\.|[^'\\])*')$`)
+	lastWord   = lazyregexp.New(`[\pL\pN_.]+$`)
+	lastString = lazyregexp.New(`("(\\.|[^"\\])*"|'(\\.|[^'\\])*')$`)
 )
 
 // ofPython says what stands in a definition for what a Python program would say.
@@ -125,8 +126,8 @@ func advice(e syntax.Error, lines []string) string {
 }
 
 var (
-	block   = regexp.MustCompile(`^[a-z_]+( "[^"]*")+ *\{$|^[a-z_]+ *\{$`)
-	mapping = regexp.MustCompile(`^[\w-]+:( .*)?$`)
+	block   = lazyregexp.New(`^[a-z_]+( "[^"]*")+ *\{$|^[a-z_]+ *\{$`)
+	mapping = lazyregexp.New(`^[\w-]+:( .*)?$`)
 )
 
 // ofFormat says what to do with a file that is something else than Starlark, or
