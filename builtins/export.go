@@ -48,6 +48,11 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if !artifactName.MatchString(a.Name) {
 		return nil, fmt.Errorf("name: %q: want letters, digits, \".\", \"-\" and \"_\"", a.Name)
 	}
+	for _, suffix := range export.Suffixes() {
+		if strings.HasSuffix(a.Name, suffix) {
+			return nil, fmt.Errorf("name: %q: names that end with %q are those of artifacts whose tests have not passed", a.Name, suffix)
+		}
+	}
 	if !c.Given("to") && !c.Given("formats") {
 		if spec, err := c.spec(a.Layer.platform.plan.Name); err == nil && spec.Publishes {
 			a.To = Platforms{a.Layer.platform}
@@ -58,11 +63,6 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	}
 	if len(a.Options) > 0 {
 		return nil, c.notOfFiles(string(a.Options[0][0].(starlark.String)))
-	}
-	for _, suffix := range export.Suffixes() {
-		if strings.HasSuffix(a.Name, suffix) {
-			return nil, fmt.Errorf("name: %q: names that end with %q are those of artifacts whose tests have not passed", a.Name, suffix)
-		}
 	}
 	formats, err := checkFormats(a.Formats, c.Formats.Names())
 	if err != nil {

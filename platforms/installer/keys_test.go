@@ -179,7 +179,7 @@ func FuzzParseKeys(f *testing.F) {
 	f.Add("<http>", "<http>")
 	f.Fuzz(func(t *testing.T, line, http string) {
 		if strings.Contains(strings.ToLower(http), "<http>") {
-			t.Skip("an address does not name itself")
+			return // no address names itself
 		}
 		strokes, err := ParseKeys([]string{line}, http)
 		if err != nil {

@@ -65,7 +65,11 @@ func (b *Build) checkKernels(nodes []*plan.Node) error {
 // checkOut returns an error of the kind KindHost where nodes make files and none
 // can be written.
 func (b *Build) checkOut(nodes []*plan.Node) error {
-	makesFiles := func(n *plan.Node) bool { _, err := artifactName(n); return err == nil }
+	makesFiles := func(n *plan.Node) bool {
+		_, published := n.Op.(*export.Publish) // of which manifest.json tells
+		_, err := artifactName(n)
+		return published || err == nil
+	}
 	if !slices.ContainsFunc(nodes, makesFiles) {
 		return nil
 	}

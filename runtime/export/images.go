@@ -1,10 +1,10 @@
 package export
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"path/filepath"
-	"reflect"
 	"time"
 )
 
@@ -51,5 +51,5 @@ func sameImages(a, b *Manifest) bool {
 		return false
 	}
 	right, err := y.encode()
-	return err == nil && reflect.DeepEqual(left, right)
+	return err == nil && bytes.Equal(left, right)
 }
