@@ -22,9 +22,11 @@ func ChangeTime(name string) (time.Time, error) {
 // ClampTimes sets the modification time of each file in the tree at dir, dir
 // itself included, to the given one if it is since or later, up to now: such a time
 // says when something was built, and is no part of what was built. A time before or
-// after that was set on purpose, and stays. newest is the latest time in the tree
-// afterwards.
+// after that was set on purpose, and stays. since counts from the beginning of its
+// second, since programs such as apt set times in whole seconds. newest is the latest
+// time in the tree afterwards.
 func ClampTimes(dir string, since, to time.Time) (newest time.Time, err error) {
+	since = since.Truncate(time.Second)
 	now := time.Now()
 	err = filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
 		if err != nil {

@@ -39,6 +39,8 @@ func TestClampTimes(t *testing.T) {
 		func() error { return os.WriteFile(at("dir/file"), nil, 0o644) },
 		func() error { return os.Symlink("nowhere", at("link")) },
 		func() error { return os.Link(at("dir/file"), at("hard")) },
+		func() error { return os.WriteFile(at("whole"), nil, 0o644) },
+		func() error { return os.Chtimes(at("whole"), since, since.Truncate(time.Second)) },
 	} {
 		if err := make(); err != nil {
 			t.Fatal(err)
@@ -49,7 +51,7 @@ func TestClampTimes(t *testing.T) {
 		t.Errorf("newest %v, %v, want %v", newest, err, future)
 	}
 	for name, want := range map[string]time.Time{
-		".": epoch, "dir": epoch, "dir/file": epoch, "hard": epoch, "link": epoch, "old": past, "future": future, "before": before,
+		".": epoch, "dir": epoch, "dir/file": epoch, "hard": epoch, "whole": epoch, "link": epoch, "old": past, "future": future, "before": before,
 	} {
 		info, err := os.Lstat(at(name))
 		if err != nil || !info.ModTime().Equal(want) {
