@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -198,14 +197,7 @@ func (d *driver) FindLayers(ctx context.Context, keys []string) (map[string]plat
 
 // PruneLayers implements platforms.Pruner, in all regions.
 func (d *driver) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]platforms.RemoteLayer, error) {
-	var pruned []platforms.RemoteLayer
-	err := d.everywhere(ctx, func(ctx context.Context, region string, add func(func())) error {
-		list, err := d.layers.Prune(ctx, region, "", p)
-		add(func() { pruned = append(pruned, list...) })
-		return err
-	})
-	slices.SortFunc(pruned, remote.Compare)
-	return pruned, err
+	return d.layers.PruneAll(ctx, d.places(), p)
 }
 
 // expireLayers removes the project's layers in the platform's region that were not used

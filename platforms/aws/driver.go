@@ -30,13 +30,14 @@ func Spec() platforms.Spec {
 
 // A driver works with one account in one region.
 type driver struct {
+	*resource.Manager
+
 	host    platforms.Host
 	options Options
 	clients *clients
 	logins  *logins
 	key     func() (*ssh.Key, error)
-	text    json.RawMessage // the options, for who removes what a dead build left
-	pause   time.Duration   // before AWS is asked for a second time how something goes
+	pause   time.Duration // before AWS is asked for a second time how something goes
 
 	layers *remote.Cache
 
@@ -82,9 +83,10 @@ func open(o Options, h platforms.Host, l *logins) (*driver, error) {
 		return nil, err
 	}
 	d := &driver{
-		host: h, options: o, text: text, clients: newClients(o, l, h.Ask), logins: l, key: sync.OnceValues(ssh.NewKey),
+		host: h, options: o, clients: newClients(o, l, h.Ask), logins: l, key: sync.OnceValues(ssh.NewKey),
 		pause: firstPause, copies: map[string]chan struct{}{}, others: map[string]*driver{},
 	}
+	d.Manager = d.manager(text)
 	d.layers = &remote.Cache{Layers: layers{d}, KeysAtOnce: keysAtOnce, FirstCost: firstCost}
 	return d, nil
 }
@@ -162,38 +164,12 @@ func (d *driver) Close() error {
 	return nil
 }
 
-// resource begins the record of something that is about to be made.
-func (d *driver) resource(ctx context.Context, kind, region, id string) (*resource.Record, error) {
-	account, err := d.clients.account(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return d.ledger().Begin(d.record(account, d.host.Ledger().Build(), kind, region, id))
-}
-
 // ask records something and sends the request that makes it. Where that fails, what it
 // may have made is removed.
 func ask[T any](ctx context.Context, d *driver, kind, region, id string, send func(t *tries) (T, error)) (made T, record *resource.Record, err error) {
-	account, err := d.clients.account(ctx)
-	if err != nil {
-		return made, nil, err
-	}
-	return resource.Make(ctx, d.ledger(), d.record(account, d.host.Ledger().Build(), kind, region, id), func(context.Context) (T, error) {
+	return resource.Make(ctx, d.Manager, kind, region, id, func(context.Context) (T, error) {
 		var t tries
 		made, err := send(&t)
 		return made, t.judge(err)
 	})
 }
-
-func (d *driver) ledger() *resource.Ledger {
-	return &resource.Ledger{To: d.host.Ledger(), Collect: d.Collect, Pause: d.pause}
-}
-
-// record is a resource that a build has made. What another build has taken over is
-// left to that.
-func (d *driver) record(account, build, kind, region, id string) platforms.Resource {
-	return platforms.Resource{Platform: Name, Account: account, Kind: kind, Place: region, ID: id, Build: build, Options: d.text}
-}
-
-// Account implements platforms.GarbageCollector.
-func (d *driver) Account(ctx context.Context) (string, error) { return d.clients.account(ctx) }

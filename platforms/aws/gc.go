@@ -1,20 +1,18 @@
 package aws
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"golang.org/x/sync/errgroup"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/resource"
 )
 
 // Kinds of resources. A snapshot, an instance and a VPC are found by their token, all
@@ -31,34 +29,31 @@ const (
 	kindVPC      = "VPC"
 )
 
-// Collect implements platforms.GarbageCollector. What was finished after all, by this
-// build or by one that took it over, is left alone.
-func (d *driver) Collect(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
-	region := r.Place
-	switch r.Kind {
-	case kindSnapshot:
-		return d.collectSnapshots(ctx, region, r.ID)
-	case kindImage, kindLaunch:
-		return d.collectImage(ctx, r)
-	case kindInstance:
-		got.Removed, err = d.collectInstance(ctx, region, r.ID)
-	case kindKeyPair:
-		got.Removed, err = d.collectKeyPair(ctx, region, r.ID)
-	case kindGroup:
-		got.Removed, err = d.collectGroup(ctx, region, r.ID)
-	case kindVolume:
-		got.Removed, err = true, d.deleteVolume(ctx, region, r.ID)
-	case kindVPC:
-		got.Removed, err = d.collectVPC(ctx, region, r.ID)
-	default:
-		err = fmt.Errorf("aws: no resource is called %q", r.Kind)
+// manager is what the driver makes, with its options as text.
+func (d *driver) manager(options json.RawMessage) *resource.Manager {
+	return &resource.Manager{
+		Platform: Name, Options: options, Ledger: d.host.Ledger(), Pause: func() time.Duration { return d.pause },
+		Identify: d.clients.account, Tagged: d.tagged, Places: d.places(),
+		Kinds: []resource.Kind{
+			{Name: kindInstance, Remove: d.collectInstance},
+			{Name: kindImage, Remove: d.collectImage},
+			{Name: kindLaunch, Remove: d.collectImage},
+			{Name: kindSnapshot, Remove: d.collectSnapshots},
+			{Name: kindVolume, Remove: d.collectVolume},
+			{Name: kindKeyPair, Remove: d.collectKeyPair},
+			{Name: kindGroup, Remove: d.collectGroup},
+			{Name: kindVPC, Remove: d.collectVPC},
+		},
 	}
-	return got, err
 }
 
 // collectSnapshots removes the snapshots of a token. One that an image is made of goes
 // with that.
-func (d *driver) collectSnapshots(ctx context.Context, region, token string) (got platforms.Collected, err error) {
+func (d *driver) collectSnapshots(ctx context.Context, r platforms.Resource) (platforms.Collected, error) {
+	return d.removeSnapshots(ctx, r.Place, r.ID)
+}
+
+func (d *driver) removeSnapshots(ctx context.Context, region, token string) (got platforms.Collected, err error) {
 	list, err := d.findSnapshots(ctx, region, filter("tag:"+tagToken, token))
 	if err != nil {
 		return got, err
@@ -101,33 +96,38 @@ func (d *driver) collectImage(ctx context.Context, r platforms.Resource) (got pl
 }
 
 // collectKeyPair removes a key pair.
-func (d *driver) collectKeyPair(ctx context.Context, region, name string) (removed bool, err error) {
-	c, err := d.clients.ec2(ctx, region)
+func (d *driver) collectKeyPair(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	c, err := d.clients.ec2(ctx, r.Place)
 	if err != nil {
-		return false, err
+		return got, err
 	}
-	out, err := c.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{Filters: []types.Filter{filter("key-name", name)}})
+	out, err := c.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{Filters: []types.Filter{filter("key-name", r.ID)}})
 	if err != nil || len(out.KeyPairs) == 0 {
-		return false, err
+		return got, err
 	}
-	return true, d.deleteKeyPair(ctx, region, name)
+	return platforms.Collected{Removed: true}, d.deleteKeyPair(ctx, r.Place, r.ID)
 }
 
 // collectInstance ends an instance and removes the volumes that outlive it.
-func (d *driver) collectInstance(ctx context.Context, region, token string) (removed bool, err error) {
-	list, err := d.findInstances(ctx, region, filter("tag:"+tagToken, token))
+func (d *driver) collectInstance(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	list, err := d.findInstances(ctx, r.Place, filter("tag:"+tagToken, r.ID))
 	if err != nil {
-		return false, err
+		return got, err
 	}
-	if err := d.endInstances(ctx, region, list); err != nil {
-		return false, err
+	if err := d.endInstances(ctx, r.Place, list); err != nil {
+		return got, err
 	}
-	volumes, err := d.findVolumes(ctx, region, filter("tag:"+tagToken, token))
+	volumes, err := d.findVolumes(ctx, r.Place, filter("tag:"+tagToken, r.ID))
 	errs := []error{err}
 	for _, v := range volumes {
-		errs = append(errs, d.deleteVolume(ctx, region, aws.ToString(v.VolumeId)))
+		errs = append(errs, d.deleteVolume(ctx, r.Place, aws.ToString(v.VolumeId)))
 	}
-	return len(list)+len(volumes) > 0, errors.Join(errs...)
+	got.Removed = len(list)+len(volumes) > 0
+	return got, errors.Join(errs...)
+}
+
+func (d *driver) collectVolume(ctx context.Context, r platforms.Resource) (platforms.Collected, error) {
+	return platforms.Collected{Removed: true}, d.deleteVolume(ctx, r.Place, r.ID)
 }
 
 // endInstances ends instances and waits for that.
@@ -147,57 +147,36 @@ func (d *driver) endInstances(ctx context.Context, region string, list []types.I
 
 // collectGroup removes a security group and, before it, what bake's instances are
 // still in it.
-func (d *driver) collectGroup(ctx context.Context, region, name string) (removed bool, err error) {
-	groups, err := d.findGroups(ctx, region, filter("group-name", name))
+func (d *driver) collectGroup(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	groups, err := d.findGroups(ctx, r.Place, filter("group-name", r.ID))
 	if err != nil || len(groups) == 0 {
-		return false, err
+		return got, err
 	}
 	id := aws.ToString(groups[0].GroupId)
-	list, err := d.findInstances(ctx, region, filter("instance.group-id", id), filter("tag-key", tagBuild))
+	list, err := d.findInstances(ctx, r.Place, filter("instance.group-id", id), filter("tag-key", tagBuild))
 	if err != nil {
-		return false, err
+		return got, err
 	}
-	if err := d.endInstances(ctx, region, list); err != nil {
-		return false, err
+	if err := d.endInstances(ctx, r.Place, list); err != nil {
+		return got, err
 	}
-	return true, d.deleteGroup(ctx, region, id)
+	return platforms.Collected{Removed: true}, d.deleteGroup(ctx, r.Place, id)
 }
 
-// everywhere calls do for all regions that the account can use, at once. A function
-// given to add is called while no other one is. A region that fails keeps no other
-// from being worked on; one that a policy denies is platforms.Unseen.
-func (d *driver) everywhere(ctx context.Context, do func(ctx context.Context, region string, add func(func())) error) error {
-	home, err := d.clients.region(ctx)
-	if err != nil {
-		return err
-	}
-	state, err := d.regionStates(ctx, home)
-	if err != nil {
-		return err
-	}
-	var mu sync.Mutex
-	add := func(f func()) {
-		mu.Lock()
-		defer mu.Unlock()
-		f()
-	}
-	var g errgroup.Group
-	g.SetLimit(maxRegions)
-	var errs []error
-	for region, s := range state {
-		if s == notOptedIn {
-			continue
+// places are the regions that the account can use.
+func (d *driver) places() resource.Places {
+	return resource.Places{AtOnce: maxRegions, Denied: denied, List: func(ctx context.Context) (home string, all []string, err error) {
+		if home, err = d.clients.region(ctx); err != nil {
+			return "", nil, err
 		}
-		g.Go(func() error {
-			err := do(ctx, region, add)
-			if region != home && denied(err) {
-				err = &platforms.Unseen{Place: region, Err: err}
+		state, err := d.regionStates(ctx, home)
+		for region, s := range state {
+			if s != notOptedIn {
+				all = append(all, region)
 			}
-			add(func() { errs = append(errs, err) })
-			return nil
-		})
-	}
-	return errors.Join(append(errs, g.Wait())...)
+		}
+		return home, all, err
+	}}
 }
 
 // denied reports whether a policy of the account, or of its organisation, does not let
@@ -206,38 +185,19 @@ func denied(err error) bool {
 	return hasCode(err, "UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation")
 }
 
-// Orphans implements platforms.GarbageCollector: it looks in all regions that the
-// account can use. Kinds are in the order in which they can be removed.
-func (d *driver) Orphans(ctx context.Context, before time.Time) ([]platforms.Resource, error) {
-	account, err := d.clients.account(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var found []platforms.Resource
-	err = d.everywhere(ctx, func(ctx context.Context, region string, add func(func())) error {
-		var list []platforms.Resource
-		note := func(kind, id, build string, made time.Time) {
-			if made.Before(before) {
-				list = append(list, d.record(account, build, kind, region, id))
-			}
-		}
-		err := errors.Join(d.leftImages(ctx, region, note), d.leftMachines(ctx, region, note))
-		add(func() { found = append(found, list...) })
-		return err
-	})
-	order := []string{kindInstance, kindImage, kindLaunch, kindSnapshot, kindVolume, kindKeyPair, kindGroup, kindVPC}
-	slices.SortFunc(found, func(a, b platforms.Resource) int {
-		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Place, b.Place), cmp.Compare(a.ID, b.ID))
-	})
-	return found, err
+// tagged returns what builds have begun in a region and neither finished nor removed.
+func (d *driver) tagged(ctx context.Context, region string) ([]resource.Found, error) {
+	images, err := d.leftImages(ctx, region)
+	others, otherErr := d.leftMachines(ctx, region)
+	return append(images, others...), errors.Join(err, otherErr)
 }
 
-// leftImages notes images and snapshots that were not finished. Layers are finished
+// leftImages returns images and snapshots that were not finished. Layers are finished
 // as long as EBS did not fail.
-func (d *driver) leftImages(ctx context.Context, region string, note func(kind, id, build string, made time.Time)) error {
+func (d *driver) leftImages(ctx context.Context, region string) (list []resource.Found, err error) {
 	images, err := d.findImages(ctx, region, filter("tag-key", tagBuild))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	used := map[string]bool{}
 	for _, i := range images {
@@ -247,68 +207,73 @@ func (d *driver) leftImages(ctx context.Context, region string, note func(kind, 
 		switch {
 		case i.tags[tagReady] != "" || i.tags[tagKey] != "":
 		case i.tags[tagToken] != "":
-			note(kindLaunch, i.name, i.tags[tagBuild], i.created)
+			list = append(list, left(kindLaunch, i.name, i.tags, i.created))
 		default:
-			note(kindImage, i.name, i.tags[tagBuild], i.created)
+			list = append(list, left(kindImage, i.name, i.tags, i.created))
 		}
 	}
 	snapshots, err := d.findSnapshots(ctx, region, filter("tag-key", tagToken))
-	if err != nil {
-		return err
-	}
 	for _, s := range snapshots {
 		tags := tagsOf(s.Tags)
 		if !used[aws.ToString(s.SnapshotId)] && (tags[tagKey] == "" || s.State == types.SnapshotStateError) {
-			note(kindSnapshot, tags[tagToken], tags[tagBuild], aws.ToTime(s.StartTime))
+			list = append(list, left(kindSnapshot, tags[tagToken], tags, aws.ToTime(s.StartTime)))
 		}
 	}
-	return nil
+	return list, err
 }
 
-// leftMachines notes instances and what they were made with.
-func (d *driver) leftMachines(ctx context.Context, region string, note func(kind, id, build string, made time.Time)) error {
+// left is something that was found by its tags.
+func left(kind, id string, tags map[string]string, made time.Time) resource.Found {
+	return resource.Found{Kind: kind, ID: id, Build: tags[tagBuild], Made: made}
+}
+
+// leftMachines returns instances and what they were made with.
+func (d *driver) leftMachines(ctx context.Context, region string) (list []resource.Found, err error) {
 	instances, err := d.findInstances(ctx, region, filter("tag-key", tagBuild))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, i := range instances {
-		note(kindInstance, tagsOf(i.Tags)[tagToken], tagsOf(i.Tags)[tagBuild], aws.ToTime(i.LaunchTime))
+		tags := tagsOf(i.Tags)
+		list = append(list, left(kindInstance, tags[tagToken], tags, aws.ToTime(i.LaunchTime)))
 	}
 	volumes, err := d.findVolumes(ctx, region, filter("tag-key", tagBuild), filter("status", "available"))
 	if err != nil {
-		return err
+		return list, err
 	}
 	for _, v := range volumes {
-		note(kindVolume, aws.ToString(v.VolumeId), tagsOf(v.Tags)[tagBuild], aws.ToTime(v.CreateTime))
+		list = append(list, left(kindVolume, aws.ToString(v.VolumeId), tagsOf(v.Tags), aws.ToTime(v.CreateTime)))
 	}
 	groups, err := d.findGroups(ctx, region, filter("tag-key", tagBuild))
 	if err != nil {
-		return err
+		return list, err
 	}
 	for _, g := range groups {
-		begun, _ := time.Parse(time.RFC3339, tagsOf(g.Tags)[tagBegun]) // none counts as long ago
-		note(kindGroup, aws.ToString(g.GroupName), tagsOf(g.Tags)[tagBuild], begun)
+		tags := tagsOf(g.Tags)
+		begun, _ := time.Parse(time.RFC3339, tags[tagBegun]) // none counts as long ago
+		list = append(list, left(kindGroup, aws.ToString(g.GroupName), tags, begun))
 	}
 	c, err := d.clients.ec2(ctx, region)
 	if err != nil {
-		return err
+		return list, err
 	}
 	vpcs, err := c.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{Filters: []types.Filter{filter("tag-key", tagBuild)}})
 	if err != nil {
-		return fmt.Errorf("%s: look for VPCs: %w", region, err)
+		return list, fmt.Errorf("%s: look for VPCs: %w", region, err)
 	}
 	for _, v := range vpcs.Vpcs {
-		begun, _ := time.Parse(time.RFC3339, tagsOf(v.Tags)[tagBegun]) // none counts as long ago
-		note(kindVPC, tagsOf(v.Tags)[tagToken], tagsOf(v.Tags)[tagBuild], begun)
+		tags := tagsOf(v.Tags)
+		begun, _ := time.Parse(time.RFC3339, tags[tagBegun]) // none counts as long ago
+		list = append(list, left(kindVPC, tags[tagToken], tags, begun))
 	}
 	keys, err := c.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{Filters: []types.Filter{filter("tag-key", tagBuild)}})
 	if err != nil {
-		return fmt.Errorf("%s: list the key pairs: %w", region, err)
+		return list, fmt.Errorf("%s: list the key pairs: %w", region, err)
 	}
 	for _, k := range keys.KeyPairs {
-		note(kindKeyPair, aws.ToString(k.KeyName), tagsOf(k.Tags)[tagBuild], aws.ToTime(k.CreateTime))
+		list = append(list, left(kindKeyPair, aws.ToString(k.KeyName), tagsOf(k.Tags), aws.ToTime(k.CreateTime)))
 	}
-	return nil
+	return list, nil
 }
 
 // findSnapshots returns the account's own snapshots in a region that all filters

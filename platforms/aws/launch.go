@@ -144,7 +144,7 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 		return nil, err
 	}
 	m := &machine{d: d, base: *b, token: newToken(), logger: out, life: ctx}
-	if m.record, err = d.resource(ctx, kindInstance, b.region, m.token); err != nil {
+	if m.record, err = d.Begin(ctx, kindInstance, b.region, m.token); err != nil {
 		return nil, err
 	}
 	var errs []error

@@ -249,7 +249,7 @@ func (m *machine) save(ctx context.Context, s platforms.State) (ref string, err 
 		return "", fmt.Errorf("take away what was put there for the build: %w", err)
 	}
 	token := newToken()
-	record, err := m.d.resource(ctx, kindSnapshot, m.region, token)
+	record, err := m.d.Begin(ctx, kindSnapshot, m.region, token)
 	if err != nil {
 		return "", err
 	}

@@ -116,7 +116,7 @@ func (j *job) life() *publish.Life[image] {
 		Images: j, Retainer: j, Places: j.regions(), Prefix: j.place, AtOnce: maxRegions,
 		Name: j.name, Artifact: j.p.Name, Identity: j.image, Key: j.p.Key, Keep: j.o.Keep, Ledger: j.d.host.Ledger(), Say: j.say,
 		Record: func(ctx context.Context, i image) (*resource.Record, error) {
-			return j.d.resource(ctx, kindImage, i.region, i.name)
+			return j.d.Begin(ctx, kindImage, i.region, i.name)
 		},
 		Loop: func(what string) wait.Loop { return j.d.loop(what, imageTimeout, unseenMost) },
 	}

@@ -39,7 +39,7 @@ func (j *job) make(ctx context.Context, disk string) (*publish.Held[image], erro
 		return nil, err // it may be of an image after all
 	}
 	// Nothing is made of it: AWS has refused that, or another build was first.
-	if got, drop := j.d.collectSnapshots(context.WithoutCancel(ctx), j.home, j.token); drop != nil || !got.Removed {
+	if got, drop := j.d.removeSnapshots(context.WithoutCancel(ctx), j.home, j.token); drop != nil || !got.Removed {
 		return i, errors.Join(err, drop) // the record stays
 	}
 	return i, errors.Join(err, record.Forget())
@@ -51,7 +51,7 @@ func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*publis
 	if err != nil {
 		return nil, err
 	}
-	record, err := j.d.resource(ctx, kindImage, j.home, j.name)
+	record, err := j.d.Begin(ctx, kindImage, j.home, j.name)
 	if err != nil {
 		return nil, err
 	}
@@ -196,11 +196,11 @@ func (j *job) Copy(ctx context.Context, from image, region string) (id string, r
 // record begins the record of a copy, with that of its snapshots: AWS makes them some
 // time after the image, and they stay when that goes.
 func (j *job) record(ctx context.Context, region, token string) (*resource.Record, error) {
-	snapshot, err := j.d.resource(ctx, kindSnapshot, region, token)
+	snapshot, err := j.d.Begin(ctx, kindSnapshot, region, token)
 	if err != nil {
 		return nil, err
 	}
-	image, err := j.d.resource(ctx, kindImage, region, j.name)
+	image, err := j.d.Begin(ctx, kindImage, region, j.name)
 	if err != nil {
 		return nil, errors.Join(err, snapshot.Forget())
 	}

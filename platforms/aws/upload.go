@@ -77,7 +77,7 @@ func (j *job) uploadIn(ctx context.Context, disk string, size int64, dir string)
 	defer func() { err = errors.Join(err, u.Journal.Close()) }()
 	j.token = u.Journal.Token()
 	u.Tags[tagToken] = j.token
-	if record, err = j.d.resource(ctx, kindSnapshot, j.home, u.Journal.Token()); err != nil {
+	if record, err = j.d.Begin(ctx, kindSnapshot, j.home, u.Journal.Token()); err != nil {
 		return "", nil, err
 	}
 	snapshot, err = j.send(ctx, u, disk, dir)

@@ -233,7 +233,7 @@ func (d *driver) recordSnapshots(ctx context.Context, i image) (forget func() er
 	if len(i.snapshots) == 0 {
 		return func() error { return nil }, nil
 	}
-	record, err := d.resource(ctx, kindSnapshot, i.region, token)
+	record, err := d.Begin(ctx, kindSnapshot, i.region, token)
 	if err != nil {
 		return nil, err
 	}

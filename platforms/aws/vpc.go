@@ -8,6 +8,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"bake.build/bake/platforms"
 )
 
 // Addresses of a VPC of the build's own. Nothing is connected to it but the internet,
@@ -43,7 +45,7 @@ func (d *driver) makeVPC(ctx context.Context, p *place) (vpc string, err error) 
 	p.cleanup.Push(record, func(ctx context.Context) error {
 		err := d.deleteVPC(ctx, p.region, vpc, token)
 		if err == nil && several {
-			_, err = d.collectVPC(ctx, p.region, token)
+			_, err = d.collectVPC(ctx, platforms.Resource{Place: p.region, ID: token})
 		}
 		return err
 	})
@@ -146,29 +148,31 @@ func (d *driver) retried(ctx context.Context, what string, remove func() error) 
 }
 
 // collectVPC removes VPCs of a token and, before them, what bake has put there.
-func (d *driver) collectVPC(ctx context.Context, region, token string) (removed bool, err error) {
-	c, err := d.clients.ec2(ctx, region)
+func (d *driver) collectVPC(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	c, err := d.clients.ec2(ctx, r.Place)
 	if err != nil {
-		return false, err
+		return got, err
 	}
-	out, err := c.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{Filters: []types.Filter{filter("tag:"+tagToken, token)}})
+	out, err := c.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{Filters: []types.Filter{filter("tag:"+tagToken, r.ID)}})
 	if err != nil {
-		return false, fmt.Errorf("%s: look for VPCs: %w", region, err)
+		return got, fmt.Errorf("%s: look for VPCs: %w", r.Place, err)
 	}
 	for _, v := range out.Vpcs {
-		in := filter("vpc-id", aws.ToString(v.VpcId))
-		groups, err := d.findGroups(ctx, region, in, filter("tag-key", tagBuild))
+		groups, err := d.findGroups(ctx, r.Place, filter("vpc-id", aws.ToString(v.VpcId)), filter("tag-key", tagBuild))
 		if err != nil {
-			return false, err
+			return got, err
 		}
 		for _, g := range groups {
-			if _, err := d.collectGroup(ctx, region, aws.ToString(g.GroupName)); err != nil {
-				return false, err
+			in := r
+			in.Kind, in.ID = kindGroup, aws.ToString(g.GroupName)
+			if _, err := d.collectGroup(ctx, in); err != nil {
+				return got, err
 			}
 		}
-		if err := d.deleteVPC(ctx, region, aws.ToString(v.VpcId), token); err != nil {
-			return false, err
+		if err := d.deleteVPC(ctx, r.Place, aws.ToString(v.VpcId), r.ID); err != nil {
+			return got, err
 		}
+		got.Removed = true
 	}
-	return len(out.Vpcs) > 0, nil
+	return got, nil
 }

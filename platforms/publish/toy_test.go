@@ -114,8 +114,8 @@ func newToy(s *toyServer, l *toyLedger, content string, keep int) *toyCloud {
 }
 
 func (c *toyCloud) begin(place, name string) (*resource.Record, error) {
-	l := &resource.Ledger{To: c.ledger, Collect: c.Collect, Pause: time.Second}
-	return l.Begin(platforms.Resource{Platform: "toy", Place: place, Kind: "image", ID: name, Build: c.ledger.build})
+	m := &resource.Manager{Platform: "toy", Ledger: c.ledger, Kinds: []resource.Kind{{Name: "image", Remove: c.Collect}}}
+	return m.Begin(context.Background(), "image", place, name)
 }
 
 // ask records an image and sends the request that makes it.

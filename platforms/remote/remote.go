@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/resource"
 )
 
 // Marks of layers, which a platform keeps as tags or properties.
@@ -181,6 +182,15 @@ func (c *Cache) Prune(ctx context.Context, place, project string, p platforms.La
 	}
 	slices.SortFunc(pruned, Compare)
 	return pruned, errors.Join(errs...)
+}
+
+// PruneAll is Prune for the layers of all projects in all places.
+func (c *Cache) PruneAll(ctx context.Context, places resource.Places, p platforms.LayerPruning) ([]platforms.RemoteLayer, error) {
+	pruned, err := resource.Everywhere(ctx, places, func(ctx context.Context, place string) ([]platforms.RemoteLayer, error) {
+		return c.Prune(ctx, place, "", p)
+	})
+	slices.SortFunc(pruned, Compare)
+	return pruned, err
 }
 
 // Compare orders layers by their place, their age and their reference.

@@ -20,25 +20,9 @@ import (
 	"bake.build/bake/platforms/wait"
 )
 
-// A Ledger begins the records of a driver.
-type Ledger struct {
-	To      platforms.Ledger
-	Collect func(ctx context.Context, r platforms.Resource) (platforms.Collected, error) // as of a platforms.GarbageCollector
-	Pause   time.Duration                                                                // before something is looked for a second time
-}
-
-// Begin records what is about to be asked for.
-func (l *Ledger) Begin(r platforms.Resource) (*Record, error) {
-	forget, err := l.To.Begin(r)
-	if err != nil {
-		return nil, err
-	}
-	return &Record{ledger: l, resource: r, forget: forget}, nil
-}
-
 // A Record is the ledger's record of one resource.
 type Record struct {
-	ledger   *Ledger
+	manager  *Manager
 	resource platforms.Resource
 	forget   func() error
 }
@@ -49,7 +33,7 @@ func (r *Record) Forget() error { return r.forget() }
 // With makes the record of something that comes with the resource end when this one
 // does.
 func (r *Record) With(other *Record) *Record {
-	return &Record{ledger: r.ledger, resource: r.resource, forget: func() error { return errors.Join(r.forget(), other.forget()) }}
+	return &Record{manager: r.manager, resource: r.resource, forget: func() error { return errors.Join(r.forget(), other.forget()) }}
 }
 
 // Remove removes the resource and ends its record, which stays if remove fails.
@@ -108,9 +92,9 @@ func (r *Record) Look(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
 	defer cancel()
-	pause := wait.Backoff{Next: r.ledger.Pause, Double: true}
+	pause := wait.Backoff{Next: r.manager.pause(), Double: true}
 	for n := range times {
-		got, err := r.ledger.Collect(ctx, r.resource)
+		got, err := r.manager.Collect(ctx, r.resource)
 		if err != nil {
 			return err
 		}
@@ -124,10 +108,10 @@ func (r *Record) Look(ctx context.Context) error {
 	return nil
 }
 
-// Make records a resource, asks for it and returns it with its record. A failure of ask
-// ends the record: see Failed.
-func Make[T any](ctx context.Context, l *Ledger, r platforms.Resource, ask func(ctx context.Context) (T, error)) (made T, record *Record, err error) {
-	if record, err = l.Begin(r); err != nil {
+// Make records a resource as Manager.Begin does, asks for it and returns it with its
+// record. A failure of ask ends the record: see Failed.
+func Make[T any](ctx context.Context, m *Manager, kind, place, id string, ask func(ctx context.Context) (T, error)) (made T, record *Record, err error) {
+	if record, err = m.Begin(ctx, kind, place, id); err != nil {
 		return made, nil, err
 	}
 	if made, err = ask(ctx); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/resource"
@@ -31,6 +32,13 @@ func (c *cloud) Begin(r platforms.Resource) (func() error, error) {
 		c.records = nil
 		return nil
 	}, nil
+}
+
+func (c *cloud) manager() *resource.Manager {
+	return &resource.Manager{
+		Platform: "toy", Ledger: c, Kinds: []resource.Kind{{Name: "disk", Remove: c.collect}},
+		Pause: func() time.Duration { return 0 },
+	}
 }
 
 func (c *cloud) collect(_ context.Context, r platforms.Resource) (platforms.Collected, error) {
@@ -68,10 +76,10 @@ func TestMake(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cl := &cloud{there: map[string]bool{}, unseen: c.unseen, failing: c.collect}
-			l := &resource.Ledger{To: cl, Collect: cl.collect}
+			m := cl.manager()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			id, record, err := resource.Make(ctx, l, platforms.Resource{Platform: "toy", Kind: "disk", ID: "d"}, func(context.Context) (string, error) {
+			id, record, err := resource.Make(ctx, m, "disk", "", "d", func(context.Context) (string, error) {
 				cl.there["d"] = c.made
 				if !c.made {
 					delete(cl.there, "d")
@@ -100,8 +108,8 @@ func TestStack(t *testing.T) {
 	var s resource.Stack
 	kept := errors.New("in use")
 	cl := &cloud{there: map[string]bool{}}
-	l := &resource.Ledger{To: cl, Collect: cl.collect}
-	record, err := l.Begin(platforms.Resource{ID: "b"})
+	m := cl.manager()
+	record, err := m.Begin(t.Context(), "disk", "", "b")
 	if err != nil {
 		t.Fatal(err)
 	}
