@@ -116,8 +116,8 @@ func forbidden(from, to string) string {
 	return ""
 }
 
-// leaves are packages without dependencies that platforms may use.
-var leaves = []string{"internal/tool", "internal/durable", "internal/mountns", "internal/sparse", "internal/regular", "internal/fstab", "internal/paxattr", "internal/userns"}
+// leaves are packages that platforms may use, and that know no driver.
+var leaves = []string{"internal/hardware", "internal/ovf", "internal/tool", "internal/durable", "internal/mountns", "internal/sparse", "internal/regular", "internal/fstab", "internal/paxattr", "internal/userns"}
 
 // neutral are those of the shared packages that know no cloud, no hypervisor and no
 // protocol: they import each other, the standard library and what is in besides.
