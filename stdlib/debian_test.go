@@ -17,6 +17,7 @@ import (
 	"go.starlark.net/syntax"
 
 	"bake.build/bake/internal/need"
+	"bake.build/bake/internal/testbake"
 	"bake.build/bake/platforms/identity"
 )
 
@@ -161,8 +162,8 @@ func TestDebianMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	bin := filepath.Join(dir, "bake")
-	if out, err := exec.Command("go", "build", "-o", bin, "../cmd/bake").CombinedOutput(); err != nil {
-		t.Fatalf("build bake: %v\n%s", err, out)
+	if err := testbake.Build(bin); err != nil {
+		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), bin, "test", "--progress=plain", "images.star")
 	cmd.Dir = filepath.Join(dir, "project")

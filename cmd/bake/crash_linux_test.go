@@ -40,17 +40,6 @@ func bakeIn(t *testing.T, bin, dir string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// buildBake compiles the program.
-func buildBake(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "bake")
-	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput()
-	if err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return bin
-}
-
 func forestDir(t *testing.T) string {
 	t.Helper()
 	need.Root(t)

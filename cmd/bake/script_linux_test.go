@@ -12,11 +12,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"bake.build/bake/internal/need"
+	"bake.build/bake/internal/testbake"
 	"bake.build/bake/platforms/rootfs"
 )
 
@@ -24,9 +25,44 @@ import (
 // name bake, and the sandbox re-executes it.
 func TestMain(m *testing.M) {
 	rootfs.Child()
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"bake": func() { os.Exit(run(os.Args[1:])) },
 	})
+}
+
+// tests are those of this package, with a directory of what they share.
+type tests struct{ *testing.M }
+
+// Run implements testscript.TestingM.
+func (m tests) Run() int {
+	dir, err := os.MkdirTemp("", "bake-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	program = filepath.Join(dir, "bake")
+	code := m.M.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// program is the path of the program for the tests that run it as a process of its
+// own, and compile compiles it, at their first need.
+var (
+	program string
+	compile = sync.OnceValue(func() error { return testbake.Build(program) })
+)
+
+// buildBake returns the path of the program, which is compiled once for all tests.
+func buildBake(t *testing.T) string {
+	t.Helper()
+	if err := compile(); err != nil {
+		t.Fatal(err)
+	}
+	return program
 }
 
 // TestScripts runs testdata/script/*.txtar. A script that runs steps begins
@@ -247,5 +283,3 @@ func eachFile(dir string, f func(path string, data []byte) error) error {
 		return f(path, data)
 	})
 }
-
-var _ = need.Root

@@ -83,7 +83,7 @@ var shared = append([]string{"platforms/ssh", "platforms/image", "platforms/inst
 // forbidden returns why the package from may not import the package to, or "".
 func forbidden(from, to string) string {
 	switch {
-	case (to == "internal/need" || to == "internal/testdisk" || to == "internal/testsshd") && !under(from, "internal/testdisk"):
+	case slices.Contains([]string{"internal/need", "internal/testbake", "internal/testdisk", "internal/testsshd"}, to) && !under(from, "internal/testdisk"):
 		return "it is for tests"
 	case under(to, "cmd") && !under(from, "cmd"):
 		return "only cmd wires"
@@ -169,6 +169,8 @@ func TestForbidden(t *testing.T) {
 		{"platforms/qemu", "internal/tool", true},
 		{"platforms/aws/ebs", "internal/sparse", true},
 		{"internal/testdisk", "internal/need", true},
+		{"internal/testdisk", "internal/testbake", true},
+		{"platforms/qemu", "internal/testbake", false},
 		{"platforms/qemu", "internal/testdisk", false},
 		{"platforms/ssh", "internal/testsshd", false},
 		{"platforms/all", "platforms/rootfs", true},

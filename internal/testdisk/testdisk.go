@@ -16,6 +16,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"bake.build/bake/internal/need"
+	"bake.build/bake/internal/testbake"
 )
 
 //go:embed images.star
@@ -59,8 +60,8 @@ func Path(t testing.TB) string {
 func build(t testing.TB, dir string) {
 	t.Helper()
 	bin := filepath.Join(dir, "bake")
-	if out, err := exec.Command("go", "build", "-o", bin, "bake.build/bake/cmd/bake").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	if err := testbake.Build(bin); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "images.star"), []byte(definition), 0o644); err != nil {
 		t.Fatal(err)

@@ -175,8 +175,10 @@ func testCachesTakeTurns(t *testing.T, s *suite) {
 	script := "test -e /c/busy && exit 1; echo x > /c/busy; sleep 0.05; rm /c/busy"
 	ended := make(chan error)
 	const n = 4
+	var machines []platforms.Machine
 	for i := range n {
 		m := s.boot(t)
+		machines = append(machines, m)
 		caches := []platforms.Cache{{ID: "turns-1", Dir: "/c"}, {ID: "turns-2", Dir: "/d"}}
 		if i%2 == 1 { // the other way round
 			caches[0], caches[1] = caches[1], caches[0]
@@ -190,7 +192,7 @@ func testCachesTakeTurns(t *testing.T, s *suite) {
 			t.Error(err)
 		}
 	}
-	m, other := s.boot(t), s.boot(t)
+	m, other := machines[0], machines[1]
 	held := make(chan error)
 	caches := []platforms.Cache{{ID: "turns-1", Dir: "/c"}}
 	ctx, cancel := context.WithCancel(t.Context())
