@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/platforms/publish"
 )
 
 // TestMFA asks for the code of a device, once for all regions of a profile.
@@ -113,17 +114,40 @@ func TestCopyTo(t *testing.T) {
 	}
 }
 
+// TestLeftRegions takes a region and an account out of the definition: with keep the image
+// is removed from the region, and the account's copy is told of, which no role leads to.
+func TestLeftRegions(t *testing.T) {
+	w := newWorld(t)
+	second := w.cloud.Account("210987654321")
+	w.mustPublish("abc", Publication{Regions: []string{"us-east-1"}, CopyTo: []string{"arn:aws:iam::210987654321:role/images"}})
+	_, log := w.mustPublish("abc", Publication{})
+	for _, want := range []string{
+		"us-east-1: the definition does not name it any more, and ", "account 210987654321 any more: the copy of the image there stays",
+	} {
+		if !strings.Contains(log, want) {
+			t.Errorf("want %q in\n%s", want, log)
+		}
+	}
+	if len(w.cloud.Images("us-east-1")) != 1 || len(second.Images(home)) != 1 {
+		t.Error("without keep an image is removed")
+	}
+	_, log = w.mustPublish("def", Publication{Retention: publish.Retention{Keep: 2}, RetireShared: true})
+	if images := w.cloud.Images("us-east-1"); len(images) != 0 || len(w.cloud.Images(home)) != 2 || !strings.Contains(log, "us-east-1: deregistered ") {
+		t.Errorf("with keep %v is left, and in %s %v:\n%s", images, home, w.cloud.Images(home), log)
+	}
+}
+
 // TestNamesWithTime gives an image a name with a time, which a parameter of the
 // definition gives: the same disk, with nothing sent, as another image.
 func TestNamesWithTime(t *testing.T) {
 	w := newWorld(t)
 	w.mustPublish("abc", Publication{ImageName: "web 2026-11-28 15-00"})
 	sent := w.cloud.Count("PutSnapshotBlock")
-	w.mustPublish("abc", Publication{ImageName: "web 2026-11-29 15-00", Keep: 2})
+	w.mustPublish("abc", Publication{ImageName: "web 2026-11-29 15-00", Retention: publish.Retention{Keep: 2}})
 	if images := w.cloud.Images(home); len(images) != 2 || w.cloud.Count("PutSnapshotBlock") != sent {
 		t.Errorf("images %v, and %d blocks were sent", images, w.cloud.Count("PutSnapshotBlock")-sent)
 	}
-	w.mustPublish("abc", Publication{ImageName: "web 2026-11-30 15-00", Keep: 1})
+	w.mustPublish("abc", Publication{ImageName: "web 2026-11-30 15-00", Retention: publish.Retention{Keep: 1}})
 	if images := w.cloud.Images(home); len(images) != 1 || images[0].Name != "web 2026-11-30 15-00" {
 		t.Errorf("images %v", images)
 	}

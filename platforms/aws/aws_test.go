@@ -20,6 +20,7 @@ import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
 	"bake.build/bake/platforms/aws/ebs"
+	"bake.build/bake/platforms/publish"
 )
 
 // The tests of this package run against awstest, a stand-in: see there for what it
@@ -363,7 +364,7 @@ func TestRefusals(t *testing.T) {
 		"all's":        {Publication{SnapshotUsers: []string{"all"}, Encrypted: true}, "an encrypted snapshot cannot be everybody's"},
 		"AWS's key":    {Publication{ShareWith: []string{"210987654321"}, Encrypted: true}, "what the key alias/aws/ebs of AWS encrypts cannot be shared"},
 		"keys":         {Publication{KMSKeys: map[string]string{"here": "x"}}, `kms_keys: "here"`},
-		"keep":         {Publication{Keep: -1}, "keep: -1"},
+		"keep":         {Publication{Retention: publish.Retention{Keep: -1}}, "keep: -1"},
 		"deprecation":  {Publication{DeprecateAfter: "soon"}, "deprecate_after"},
 		"keys' region": {Publication{KMSKeys: map[string]string{"us-east-1": "x"}}, `kms_keys: the image does not go to us-east-1`},
 	} {
@@ -445,11 +446,11 @@ func TestRetention(t *testing.T) {
 		return nil
 	}
 	w.cloud.SetFault(deny)
-	if _, log := w.mustPublish("new", Publication{Keep: 2}); len(w.cloud.Images(home)) != len(uses)+2 || !strings.Contains(log, "these credentials may not see what uses them") {
+	if _, log := w.mustPublish("new", Publication{Retention: publish.Retention{Keep: 2}}); len(w.cloud.Images(home)) != len(uses)+2 || !strings.Contains(log, "these credentials may not see what uses them") {
 		t.Errorf("in doubt:\n%s", log)
 	}
 	w.cloud.SetFault(nil)
-	_, log := w.mustPublish("new", Publication{Keep: 2, Description: ""})
+	_, log := w.mustPublish("new", Publication{Retention: publish.Retention{Keep: 2}, Description: ""})
 	for _, u := range uses {
 		if !strings.Contains(log, u.want) {
 			t.Errorf("%s: want %q in\n%s", u.by, u.want, log)
@@ -459,7 +460,7 @@ func TestRetention(t *testing.T) {
 	if len(images) != len(uses)+1 || len(w.cloud.Snapshots()) != len(images) {
 		t.Errorf("%d images and %d snapshots are left", len(images), len(w.cloud.Snapshots()))
 	}
-	w.mustPublish("new", Publication{Keep: 2, RetireShared: true})
+	w.mustPublish("new", Publication{Retention: publish.Retention{Keep: 2}, RetireShared: true})
 	if left := w.cloud.Images(home); len(left) != len(uses)-1 || len(w.cloud.Snapshots()) != len(left) {
 		t.Errorf("with retire_shared %d images and %d snapshots are left", len(left), len(w.cloud.Snapshots()))
 	}
@@ -581,7 +582,7 @@ func TestBrokenSnapshot(t *testing.T) {
 		}
 		return nil
 	})
-	if _, _, err := w.publish("abc", Publication{}); err == nil || !strings.Contains(err.Error(), "EBS could not complete it") {
+	if _, _, err := w.publish("abc", Publication{}); err == nil || !strings.Contains(err.Error(), "EBS: it could not be completed") {
 		t.Errorf("got %v", err)
 	}
 	w.cloud.SetFault(nil)
@@ -689,7 +690,7 @@ func TestPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.cloud.EncryptByDefault, w.cloud.DefaultKey = true, keys+"a"
-	o := Publication{Regions: []string{"us-east-1"}, ShareWith: []string{"123456789012"}, SnapshotUsers: []string{"210987654321"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", Keep: 1, RetireShared: true}
+	o := Publication{Regions: []string{"us-east-1"}, ShareWith: []string{"123456789012"}, SnapshotUsers: []string{"210987654321"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", Retention: publish.Retention{Keep: 1}, RetireShared: true}
 	if err := w.driver.CheckPublish(t.Context(), publication("one", o)); err != nil {
 		t.Fatal(err)
 	}

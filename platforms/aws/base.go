@@ -3,7 +3,6 @@ package aws
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -101,13 +100,10 @@ func (d *driver) base(ctx context.Context, region, ref string, out platforms.Log
 		return d.imageBase(ctx, region, ref)
 	}
 	out.Progress("wait for the snapshot "+ref, 0, 0)
-	err := d.waitSnapshot(ctx, region, ref, d.layers.Unseen(ref, unseenMost))
-	switch {
-	case errors.Is(err, errSnapshotFailed):
-		return nil, errors.Join(fmt.Errorf("%w: build again", err), d.deleteSnapshot(ctx, region, ref))
-	case errors.Is(err, wait.ErrGone):
-		return nil, fmt.Errorf("%w: build again", err)
-	case err != nil:
+	err := d.layers.Await(ctx, ref, unseenMost, func(ctx context.Context, unseen int) error {
+		return d.waitSnapshot(ctx, region, ref, unseen)
+	}, func(ctx context.Context) error { return d.deleteSnapshot(ctx, region, ref) })
+	if err != nil {
 		return nil, err
 	}
 	s, err := d.snapshot(ctx, region, ref)
@@ -203,19 +199,11 @@ func (d *driver) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]p
 // expireLayers removes the project's layers in the platform's region that were not used
 // for as long as layers_keep says.
 func (d *driver) expireLayers(ctx context.Context) error {
-	if d.options.LayersKeep == "" {
-		return nil
-	}
-	keep, err := platforms.ParseDuration(d.options.LayersKeep)
-	if err != nil {
-		return err
-	}
 	region, err := d.clients.region(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = d.layers.Prune(ctx, region, d.host.Ledger().Project(), platforms.LayerPruning{UsedBefore: time.Now().Add(-keep)})
-	return err
+	return d.options.Expire(ctx, d.layers, region, d.host.Ledger())
 }
 
 // layers are the layers of an account, by region.

@@ -26,7 +26,7 @@ func TestCloseCancelled(t *testing.T) {
 	}
 	m := pm.(*machine)
 	ref := w.save(m, "0a", false)
-	m.saving.Wait()
+	m.Settle()
 	w.cloud.Pending = 1 << 30
 	second := w.save(m, "0b", false)
 	closed := make(chan error, 1)

@@ -42,11 +42,12 @@ func (j *job) Change(ctx context.Context, i image) error {
 			return fail("protect it", err)
 		}
 	}
-	if err := j.takeOff(ctx, c, i, publish.Dropped(i.tags, j.settings())); err != nil {
+	life := j.life()
+	if err := j.takeOff(ctx, c, i, life.Dropped(i.tags)); err != nil {
 		return err
 	}
 	tags := j.tags()
-	maps.Copy(tags, publish.SettingsMarks(j.settings(), tagValueMost, i.tags))
+	maps.Copy(tags, life.SettingsMarks(tagValueMost, i.tags))
 	if len(j.o.SnapshotUsers) > 0 || len(j.o.CopyTo) > 0 {
 		tags[tagShared] = "yes"
 	}
@@ -67,6 +68,7 @@ const (
 	setProtection  = "protect"
 	setParameter   = "ssm_parameter " // and its name
 	setTag         = "tag "           // and its name
+	setAccount     = "account "       // and its number: it has a copy
 )
 
 // settings are those of the definition.
@@ -79,6 +81,9 @@ func (j *job) settings() (list []string) {
 	}
 	if j.o.SSMParameter != "" {
 		list = append(list, setParameter+j.o.SSMParameter)
+	}
+	for _, account := range j.accounts() {
+		list = append(list, setAccount+account)
 	}
 	for _, tags := range []map[string]string{j.on, j.d.options.Tags, j.o.ImageTags} {
 		for name := range tags {
@@ -101,6 +106,8 @@ func (j *job) takeOff(ctx context.Context, c *ec2.Client, i image, dropped []str
 			_, err = c.DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: &i.id}, fresh)
 		case strings.HasPrefix(s, setTag):
 			tags = append(tags, types.Tag{Key: aws.String(strings.TrimPrefix(s, setTag))})
+		case strings.HasPrefix(s, setAccount):
+			j.say("%s: the definition does not name the %s any more: the copy of the image there stays", i.region, s)
 		default:
 			j.say("%s: the definition does not name the %s any more, which stays as it is", i.region, s)
 		}

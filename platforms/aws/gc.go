@@ -82,15 +82,8 @@ func (d *driver) collectImage(ctx context.Context, r platforms.Resource) (got pl
 	if err != nil || i == nil {
 		return got, err
 	}
-	if r.Kind == kindImage {
-		switch build := i.tags[tagBuild]; {
-		case i.tags[tagReady] != "":
-			return platforms.Collected{Kept: "the image " + i.id + " is finished"}, nil
-		case build == "":
-			return platforms.Collected{Kept: "the image " + i.id + " was not made by bake"}, nil
-		case r.Build != "" && build != r.Build:
-			return platforms.Collected{Kept: "the build " + build + " has taken the image " + i.id + " over"}, nil
-		}
+	if why := i.Facts().Kept(r.Build); why != "" && r.Kind == kindImage {
+		return platforms.Collected{Kept: why}, nil
 	}
 	return platforms.Collected{Removed: true}, d.deregister(ctx, *i, false)
 }

@@ -8,6 +8,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/platforms/publish"
 )
 
 // another is the world with a driver of another project, build or account. What it
@@ -29,7 +30,7 @@ func TestProjects(t *testing.T) {
 	}
 	theirs := w.cloud.Images(home)
 	for _, content := range []string{"one", "two", "three"} { // equal disks, too
-		w.mustPublish(content, Publication{Keep: 1})
+		w.mustPublish(content, Publication{Retention: publish.Retention{Keep: 1}})
 	}
 	var left []string
 	for _, i := range w.cloud.Images(home) {
@@ -50,7 +51,7 @@ func TestProjects(t *testing.T) {
 	}
 	none := w.another(" ", "")
 	none.host.nameless = true
-	if err := none.driver.CheckPublish(t.Context(), publication("one", Publication{Keep: 1})); err == nil || !strings.Contains(err.Error(), "keep: this project has no name") {
+	if err := none.driver.CheckPublish(t.Context(), publication("one", Publication{Retention: publish.Retention{Keep: 1}})); err == nil || !strings.Contains(err.Error(), "keep: this project has no name") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -181,9 +181,6 @@ func (d *driver) waitImage(ctx context.Context, region, id string) (image, error
 	return got, err
 }
 
-// errSnapshotFailed is EBS's failure of a snapshot whose blocks were all sent.
-var errSnapshotFailed = errors.New("EBS could not complete it")
-
 // waitSnapshot waits until a snapshot is complete. It may be unseen so often.
 func (d *driver) waitSnapshot(ctx context.Context, region, id string, unseen int) error {
 	c, err := d.clients.ec2(ctx, region)
@@ -199,7 +196,7 @@ func (d *driver) waitSnapshot(ctx context.Context, region, id string, unseen int
 		}
 		s := out.Snapshots[0]
 		if s.State == types.SnapshotStateError {
-			return false, fmt.Errorf("%w: %s", errSnapshotFailed, cmp.Or(aws.ToString(s.StateMessage), "no reason is given"))
+			return false, fmt.Errorf("EBS: %w: %s", remote.ErrFailed, cmp.Or(aws.ToString(s.StateMessage), "no reason is given"))
 		}
 		return s.State == types.SnapshotStateCompleted, nil
 	})

@@ -14,6 +14,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/ssh"
 )
 
@@ -156,9 +157,9 @@ func TestFailedSnapshot(t *testing.T) {
 	d := w.launching(func(o *Options) { o.Checkpoint = checkpointAll })
 	m := w.boot(d, w.cloud.AddImage(home, awstest.Image{Name: debian}))
 	ref := w.save(m, "0a", true)
-	m.saving.Wait()
+	m.Settle()
 	w.cloud.Break(ref)
-	if _, _, err := w.booting(d, ref); err == nil || !strings.Contains(err.Error(), "EBS could not complete it") || !strings.Contains(err.Error(), "build again") {
+	if _, _, err := w.booting(d, ref); err == nil || !strings.Contains(err.Error(), "EBS: it could not be completed") || !strings.Contains(err.Error(), "build again") {
 		t.Errorf("got %v", err)
 	}
 	if slices.Contains(w.cloud.Snapshots(), ref) {
@@ -184,7 +185,7 @@ func TestLostSnapshot(t *testing.T) {
 	})
 	ref := w.save(m, "0a", false)
 	err := m.Close()
-	if err == nil || !strings.Contains(err.Error(), "the layer of step 0a is lost: ") || !strings.Contains(err.Error(), "EBS could not complete it") {
+	if err == nil || !strings.Contains(err.Error(), "the layer of step 0a is lost: ") || !strings.Contains(err.Error(), "EBS: it could not be completed") {
 		t.Errorf("got %v", err)
 	}
 	w.cloud.SetFault(nil)
@@ -382,7 +383,7 @@ func TestInstancePolicy(t *testing.T) {
 	plain := w.cloud.AddImage(home, awstest.Image{Name: debian})
 	w.cloud.SetParameter(home, "/latest", plain)
 	d := w.launching(func(o *Options) { o.KMSKey = key })
-	o := Publication{Regions: []string{"us-east-1"}, ShareWith: []string{"123456789012"}, SnapshotUsers: []string{"210987654321"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", ImageTags: map[string]string{"tier": "front"}, Keep: 1, RetireShared: true}
+	o := Publication{Regions: []string{"us-east-1"}, ShareWith: []string{"123456789012"}, SnapshotUsers: []string{"210987654321"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", ImageTags: map[string]string{"tier": "front"}, Retention: publish.Retention{Keep: 1}, RetireShared: true}
 	if err := d.CheckPublish(t.Context(), layerPublication(Publication{Public: true, SnapshotUsers: []string{"all"}})); err != nil {
 		t.Fatal(err)
 	}

@@ -320,28 +320,11 @@ func TestFingerprint(t *testing.T) {
 			seen[f] = true
 		}
 	}
-	if of(Options{InstanceTypes: []string{"m7i.large"}, Spot: true, Checkpoint: checkpointAll}) != of(Options{}) {
+	if of(Options{InstanceTypes: []string{"m7i.large"}, Spot: true, Options: remote.Options{Checkpoint: checkpointAll}}) != of(Options{}) {
 		t.Error("where an instance runs changes the fingerprint")
 	}
 	if strings.Contains(of(Options{UserData: "password=hunter2"}), "hunter2") {
 		t.Error("user data is in the fingerprint")
-	}
-}
-
-// TestCheckpoints keeps what the policy asks for.
-func TestCheckpoints(t *testing.T) {
-	for _, c := range []struct {
-		policy       string
-		cost         time.Duration
-		needed, kept bool
-	}{
-		{checkpointAll, time.Hour, false, true}, {checkpointLast, 0, false, false}, {checkpointLast, 0, true, true},
-		{"", time.Hour, false, false}, {"", time.Hour, true, true}, {"", time.Millisecond, false, true},
-	} {
-		m := &machine{d: &driver{options: Options{Checkpoint: c.policy}, layers: &remote.Cache{FirstCost: c.cost}}, since: time.Now().Add(-time.Minute)}
-		if got := m.worth(platforms.State{Needed: c.needed}); got != c.kept {
-			t.Errorf("%+v: got %v", c, got)
-		}
 	}
 }
 

@@ -68,7 +68,7 @@ func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platform
 	}
 	if err != nil {
 		if m != nil {
-			err = errors.Join(err, m.Close())
+			err = errors.Join(err, m.End())
 		}
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{d: d, base: *b, token: newToken(), logger: out, life: ctx}
+	m := &machine{d: d, base: *b, token: newToken(), logger: out}
 	if m.record, err = d.Begin(ctx, kindInstance, b.region, m.token); err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (d *driver) launch(ctx context.Context, b *base, p *place, ami string, out 
 				m.id = aws.ToString(i.InstanceId)
 				m.say("%s: launched %s, a %s, from %s", b.region, m.id, kind, b.id())
 				if err := m.waitRunning(ctx); err != nil {
-					return nil, errors.Join(err, m.Close())
+					return nil, errors.Join(err, m.End())
 				}
 				return m, nil
 			}
@@ -193,7 +193,7 @@ func (m *machine) undo(ctx context.Context, c *ec2.Client, in *ec2.RunInstancesI
 		return m.record.Look(ctx)
 	}
 	m.id = aws.ToString(answer.Instances[0].InstanceId)
-	return m.Close()
+	return m.End()
 }
 
 // quota explains errors of an account's limits.
@@ -320,8 +320,8 @@ func (d *driver) mayLaunch(ctx context.Context, b *base) error {
 	if d.checked {
 		return nil
 	}
-	if d.options.LayersKeep != "" && d.host.Ledger().Project() == "" {
-		return errors.New("layers_keep: this project has no name, which its layers are told from those of others by: write one into the file BAKE_ROOT, or set BAKE_PROJECT")
+	if err := d.options.CheckProject(d.host.Ledger().Project()); err != nil {
+		return err
 	}
 	c, err := d.clients.ec2(ctx, b.region)
 	if err != nil {

@@ -3,18 +3,12 @@ package aws
 import (
 	"cmp"
 	"context"
-	_ "embed" // for scripts
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,35 +16,22 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"bake.build/bake/platforms"
-	"bake.build/bake/platforms/identity"
-	"bake.build/bake/platforms/remote"
+	"bake.build/bake/platforms/instance"
 	"bake.build/bake/platforms/resource"
-	"bake.build/bake/platforms/ssh"
-	"bake.build/bake/platforms/wait"
 )
 
 // A machine is an instance.
 type machine struct {
 	base
+	*instance.Machine // nil until it can be used
+
 	d       *driver
 	token   string
 	id      string
 	volume  string // of the root device
 	address string
-	ssh     *ssh.Machine // nil until it can be used
 	logger  platforms.Logger
 	record  *resource.Record
-
-	life   context.Context // of the build: waiting for AWS ends with it
-	since  time.Time       // of the work that no layer has
-	saving sync.WaitGroup  // snapshots that AWS is still making
-
-	mu     sync.Mutex
-	closed bool
-	asking bool      // a request is on its way that asks AWS how it is
-	looked time.Time // when AWS was last asked that
-	gone   error     // why it does not run any more
-	lost   []error   // of layers that were begun
 }
 
 var (
@@ -58,6 +39,8 @@ var (
 	_ platforms.Rebooter   = (*machine)(nil)
 	_ platforms.Sheller    = (*machine)(nil)
 	_ platforms.PortWaiter = (*machine)(nil)
+
+	_ instance.Cloud = (*machine)(nil)
 )
 
 func (m *machine) say(format string, args ...any) {
@@ -79,63 +62,27 @@ func (m *machine) enter(ctx context.Context, out platforms.Logger) error {
 		return err
 	}
 	c.Address = net.JoinHostPort(m.address, fmt.Sprint(sshPort))
-	c.Caches, c.Console, c.Alive, c.CloudInit = caches, m.console, m.alive, true
+	c.Caches, c.Console, c.CloudInit = caches, m.console, true
 	if m.d.options.Connect == connectSession {
 		c.Dial = m.dialSession
 	}
-	if c.Jump = m.d.options.Bastion; len(c.Jump) > 0 {
-		c.Agent = os.Getenv("SSH_AUTH_SOCK") != ""
-		if c.ConfigFile, err = sshConfig(); err != nil {
-			return err
-		}
+	if err := m.d.options.Bastions.Apply(&c); err != nil {
+		return err
 	}
-	if m.ssh, err = ssh.Connect(ctx, c, out); err != nil {
-		return fmt.Errorf("%s: instance %s: %w", m.region, m.id, err)
-	}
-	m.since = time.Now()
-	return nil
+	m.Machine, err = instance.Open(ctx, instance.Config{
+		Name: fmt.Sprintf("%s: instance %s", m.region, m.id), Cloud: m, SSH: c, Key: key, Traits: m.traits(),
+		Layers: m.d.layers, Policy: m.d.options.Policy(), Every: 20 * m.d.pause,
+	}, out)
+	return err
 }
 
-// sshConfig returns the path of the user's configuration of OpenSSH, or "" for none.
-func sshConfig() (string, error) {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(home, ".ssh", "config")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	} else if err != nil {
-		return "", err
-	}
-	return path, nil
-}
-
-// alive returns why the instance does not run any more. AWS is asked now and then
-// only.
-func (m *machine) alive() error {
-	m.mu.Lock()
-	gone, known := m.gone, m.gone != nil || m.asking || time.Since(m.looked) < 20*m.d.pause
-	m.asking = m.asking || !known
-	m.mu.Unlock()
-	if known {
-		return gone
-	}
-	return m.look(m.life)
-}
-
-// look asks AWS why the instance does not run any more.
-func (m *machine) look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
+// Gone implements instance.Cloud.
+func (m *machine) Gone(ctx context.Context) error {
 	i, err := m.d.instance(ctx, m.region, m.id)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.looked, m.asking = time.Now(), false
-	if err == nil && i != nil { // what AWS does not tell is no reason to give up
-		m.gone = ended(i)
+	if err != nil || i == nil { // what AWS does not tell is no reason to give up
+		return nil
 	}
-	return m.gone
+	return ended(i)
 }
 
 // consoleLines is how much of the console is shown.
@@ -161,149 +108,47 @@ func (m *machine) console() []string {
 	return lines[max(0, len(lines)-consoleLines):]
 }
 
-// explain adds to an error what AWS knows of its cause.
-func (m *machine) explain(ctx context.Context, err error) error {
-	exit := (*platforms.ExitError)(nil)
-	if err == nil || errors.As(err, &exit) || ctx.Err() != nil {
-		return err
-	}
-	if gone := m.look(ctx); gone != nil {
-		return fmt.Errorf("%s: instance %s: %w", m.region, m.id, gone)
-	}
-	return err
-}
-
-// Run implements platforms.Machine.
-func (m *machine) Run(ctx context.Context, c platforms.Cmd) error {
-	return m.explain(ctx, m.ssh.Run(ctx, c))
-}
-
-// Write implements platforms.Machine.
-func (m *machine) Write(ctx context.Context, dst string, tar io.Reader) error {
-	return m.explain(ctx, m.ssh.Write(ctx, dst, tar))
-}
-
-// Read implements platforms.Machine.
-func (m *machine) Read(ctx context.Context, src string, tar io.Writer) error {
-	return m.explain(ctx, m.ssh.Read(ctx, src, tar))
-}
-
-// Shell implements platforms.Sheller.
-func (m *machine) Shell(ctx context.Context, c platforms.Cmd) error { return m.ssh.Shell(ctx, c) }
-
-// Reboot implements platforms.Rebooter.
-func (m *machine) Reboot(ctx context.Context) error { return m.explain(ctx, m.ssh.Reboot(ctx)) }
-
-// WaitPort implements platforms.PortWaiter. The port is looked at from within the
-// instance, whose security group lets nobody else in.
-func (m *machine) WaitPort(ctx context.Context, port int) error {
-	loop := wait.Loop{What: fmt.Sprintf("port %d", port), Backoff: wait.Backoff{Next: portPause, Most: time.Second}}
-	err := loop.Until(ctx, func(ctx context.Context) (bool, error) {
-		for _, host := range []string{"127.0.0.1", m.address} {
-			conn, err := m.ssh.Dial(ctx, "tcp", net.JoinHostPort(host, fmt.Sprint(port)))
-			if err == nil {
-				return true, conn.Close()
-			}
-		}
-		return false, m.alive()
-	})
-	if ctx.Err() != nil && err != nil {
-		return fmt.Errorf("port %d: nothing accepts connections: %w", port, context.Cause(ctx))
-	}
-	return err
-}
-
-const portPause = 100 * time.Millisecond
-
-// worth reports whether a state is worth a layer.
-func (m *machine) worth(s platforms.State) bool {
-	return m.d.layers.Worth(remote.Policy(m.d.options.Checkpoint), s.Needed, m.since)
-}
-
-// Commit implements platforms.Machine. Layers are kept on AWS. The instance goes on
-// while AWS makes the snapshot.
-func (m *machine) Commit(ctx context.Context, s platforms.State) (platforms.Made, error) {
-	if ctx.Err() != nil {
-		return platforms.Made{}, context.Cause(ctx)
-	}
-	if m.isClosed() {
-		return platforms.Made{}, fmt.Errorf("commit: the machine of %s is closed", m.id)
-	}
-	if !m.worth(s) {
-		return platforms.Made{Dropped: true}, nil
-	}
-	ref, err := m.save(ctx, s)
-	return platforms.Made{Ref: ref, Traits: m.traits(), Dropped: ref == ""}, err
-}
-
-func (m *machine) isClosed() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.closed
-}
-
-// save makes the snapshot or the image that is the layer. The reference is "" where
-// AWS asks to wait and nobody needs it.
-func (m *machine) save(ctx context.Context, s platforms.State) (ref string, err error) {
-	if err := m.explain(ctx, m.hide(ctx)); err != nil {
-		return "", fmt.Errorf("take away what was put there for the build: %w", err)
-	}
+// Snapshot implements instance.Cloud: it makes the snapshot or the image that is the
+// layer.
+func (m *machine) Snapshot(ctx context.Context, s platforms.State) (ref string, err error) {
 	token := newToken()
 	record, err := m.d.Begin(ctx, kindSnapshot, m.region, token)
 	if err != nil {
 		return "", err
 	}
-	begun := time.Now()
 	var t tries
 	if m.asImage() {
 		ref, err = m.makeImage(ctx, s, token, &t)
 	} else {
 		ref, err = m.makeSnapshot(ctx, s, token, &t)
 	}
-	back := m.bring(context.WithoutCancel(ctx))
-	if err != nil {
-		return "", errors.Join(m.explain(ctx, err), back, t.unmade(ctx, record))
+	if err != nil || ref == "" {
+		return "", errors.Join(err, t.unmade(ctx, record))
 	}
-	if ref == "" {
-		return "", errors.Join(back, t.unmade(ctx, record))
-	}
-	if err := errors.Join(back, record.Forget()); err != nil {
-		return ref, err
-	}
-	m.since = time.Now()
-	m.d.layers.Began(ref)
-	m.saving.Go(func() {
-		if err := m.settle(s, ref, begun); err != nil {
-			m.mu.Lock()
-			m.lost = append(m.lost, fmt.Errorf("the layer of %s is lost: %w", s.Name, err))
-			m.mu.Unlock()
-		}
-	})
-	return ref, nil
+	return ref, record.Forget()
 }
 
-// settle waits until a layer is made. How long that took is what the next one is
-// held to cost. One that failed is removed if nobody needs it; who needs one finds out.
-// AWS makes it to its end without anybody waiting, so that a build that is cancelled
-// does not; gc removes one that has failed then.
-func (m *machine) settle(s platforms.State, ref string, begun time.Time) error {
-	ctx := m.life
-	var err error
+// Await implements instance.Cloud.
+func (m *machine) Await(ctx context.Context, ref string) error {
 	if m.asImage() {
-		_, err = m.d.waitImage(ctx, m.region, ref)
-	} else {
-		err = m.d.waitSnapshot(ctx, m.region, ref, unseenMost)
+		_, err := m.d.waitImage(ctx, m.region, ref)
+		return err
 	}
-	switch {
-	case err == nil:
-		m.d.layers.Took(time.Since(begun))
-		return nil
-	case s.Needed || ctx.Err() != nil:
-		return nil
-	case errors.Is(err, errSnapshotFailed):
-		return errors.Join(err, m.d.deleteSnapshot(ctx, m.region, ref))
+	return m.d.waitSnapshot(ctx, m.region, ref, unseenMost)
+}
+
+// Discard implements instance.Cloud.
+func (m *machine) Discard(ctx context.Context, ref string) error {
+	return m.d.deleteSnapshot(ctx, m.region, ref)
+}
+
+// End implements instance.Cloud.
+func (m *machine) End() error {
+	if err := m.d.terminate(context.Background(), m.region, m.id); err != nil {
+		return err
 	}
-	return err
+	m.d.ending(m.id)
+	return m.record.Forget()
 }
 
 // asImage reports whether layers of the machine are AMIs: only these keep product codes,
@@ -399,66 +244,4 @@ func (m *machine) makeImage(ctx context.Context, s platforms.State, token string
 		return "", fmt.Errorf("%s: make an image of %s: %w", m.region, m.id, err)
 	}
 	return aws.ToString(out.ImageId), nil
-}
-
-// What is in the machine for the build, and what a machine must not share with those
-// that are made of its layer, is taken away while that is made: the build's key, what
-// cloud-init keeps of this instance, user data included, the machine's identity, its
-// random seed and leases, and its host keys where something makes new ones. It waits in
-// memory, and the machine's disks are written before the moment of the snapshot, logs of
-// file systems included. $1 is
-// the key.
-var (
-	//go:embed hide.sh
-	hideScript string
-	//go:embed bring.sh
-	bringScript string
-)
-
-func (m *machine) hide(ctx context.Context) error {
-	key, err := m.d.key()
-	if err != nil {
-		return err
-	}
-	return m.script(ctx, ssh.FlushLogs+identity.Script+hideScript, strings.Fields(key.Authorized())[1])
-}
-
-func (m *machine) bring(ctx context.Context) error {
-	if err := m.script(ctx, bringScript); err != nil {
-		return fmt.Errorf("bring back what was taken away for the layer: %w", err)
-	}
-	return nil
-}
-
-func (m *machine) script(ctx context.Context, text string, args ...string) error {
-	var said strings.Builder
-	err := m.ssh.Run(ctx, platforms.Cmd{Args: append([]string{"sh", "-c", text, "sh"}, args...), Stdout: &said, Stderr: &said})
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, strings.TrimSpace(said.String()))
-	}
-	return nil
-}
-
-// Close implements platforms.Machine. The instance ends when AWS has made the
-// snapshots of it, or at once when the build is cancelled. An error tells of those that
-// it could not make, too.
-func (m *machine) Close() error {
-	m.mu.Lock()
-	closed := m.closed
-	m.closed = true
-	m.mu.Unlock()
-	if closed {
-		return nil
-	}
-	var errs []error
-	if m.ssh != nil {
-		errs = append(errs, m.ssh.Close())
-	}
-	m.saving.Wait()
-	errs = append(errs, m.lost...)
-	if err := m.d.terminate(context.Background(), m.region, m.id); err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	m.d.ending(m.id)
-	return errors.Join(append(errs, m.record.Forget())...)
 }

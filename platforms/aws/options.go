@@ -2,9 +2,6 @@ package aws
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/ssh"
 )
@@ -61,8 +59,8 @@ type Options struct {
 	Throughput int               `bake:"throughput" json:"throughput,omitempty" help:"MiB a second of the root volume, for gp3."`
 	Encrypted  bool              `bake:"encrypted" json:"encrypted,omitempty" help:"Encrypt the root volume, and with it all layers." default:"as the AMI and the account's default say"`
 	KMSKey     string            `bake:"kms_key" json:"kms_key,omitempty" help:"The KMS key for that: an ARN, an id or an alias." default:"the account's"`
-	LayersKeep string            `bake:"layers_keep,duration" json:"layers_keep,omitempty" help:"Layers of this project that no build has used for so long, such as 720h, are removed when instances of a build have ended." default:"for ever"`
-	Checkpoint string            `bake:"checkpoint" json:"checkpoint,omitempty" help:"Which steps leave a layer that later builds start from: every-step, long-steps (where the work since the last layer took longer than a snapshot does), or last (only layers that something else is made of)." default:"long-steps" choices:"every-step|long-steps|last"`
+
+	remote.Options
 }
 
 // Defaults of Options.
@@ -118,7 +116,7 @@ func (o *Options) Check() error {
 	case o.MaxInstances < 0:
 		return fmt.Errorf("max_instances: %d is less than zero", o.MaxInstances)
 	}
-	if err := errors.Join(checkTags("tags", o.Tags), o.Login.Check()); err != nil {
+	if err := errors.Join(checkTags("tags", o.Tags), o.Login.Check(), o.Options.Check()); err != nil {
 		return err
 	}
 	for _, role := range strings.Fields(o.Role) {
@@ -128,11 +126,6 @@ func (o *Options) Check() error {
 	}
 	if _, err := parseVolumes(o.Volumes); err != nil {
 		return err
-	}
-	if o.LayersKeep != "" {
-		if _, err := platforms.ParseDuration(o.LayersKeep); err != nil {
-			return fmt.Errorf("layers_keep: %w", err)
-		}
 	}
 	gib, err := o.volumeGiB(0)
 	if err != nil {
@@ -203,8 +196,10 @@ type Publication struct {
 	DeprecateAfter string            `bake:"deprecate_after,duration" json:"deprecate_after,omitempty" help:"Time from registration to deprecation, such as 2160h."`
 	Protect        bool              `bake:"protect" json:"protect,omitempty" help:"It cannot be deregistered until the protection is turned off."`
 	SSMParameter   string            `bake:"ssm_parameter" json:"ssm_parameter,omitempty" help:"The name of an SSM parameter that gets the image's id, in each region."`
-	Keep           int               `bake:"keep" json:"keep,omitempty" help:"How many images of this artifact are kept in each region: older ones of this project are deregistered and their snapshots deleted, but for those in use." default:"all"`
-	RetireShared   bool              `bake:"retire_shared" json:"retire_shared,omitempty" help:"keep also ends images that are shared with others, whose use of them cannot be seen."`
+
+	publish.Retention
+
+	RetireShared bool `bake:"retire_shared" json:"retire_shared,omitempty" help:"keep also ends images that are shared with others, whose use of them cannot be seen."`
 }
 
 var (
@@ -254,14 +249,12 @@ func (p Publication) Check() error {
 		return errors.New(`tpm: a NitroTPM needs boot_mode = "uefi"`)
 	case p.UEFIData != "" && !strings.HasPrefix(p.BootMode, "uefi"):
 		return errors.New(`uefi_data: needs boot_mode = "uefi" or "uefi-preferred"`)
-	case p.Keep < 0:
-		return fmt.Errorf("keep: %d is less than zero", p.Keep)
 	case slices.Contains(p.SnapshotUsers, everybody) && (p.Encrypted || len(p.KMSKeys) > 0):
 		return errors.New("snapshot_users: an encrypted snapshot cannot be everybody's")
 	case p.Public && (p.Encrypted || len(p.KMSKeys) > 0):
 		return errors.New("public: an encrypted image cannot be public")
 	}
-	if err := checkTags("image_tags", p.ImageTags); err != nil {
+	if err := errors.Join(checkTags("image_tags", p.ImageTags), p.Retention.Check()); err != nil {
 		return err
 	}
 	if _, err := p.deprecateAfter(); err != nil {
@@ -328,15 +321,7 @@ func (p Publication) imageKey(of platforms.Publication, project string) (string,
 	p.CopyTo, p.OriginTags = nil, nil
 	p.Regions, p.ImageTags, p.ShareWith, p.SnapshotUsers, p.Public = nil, nil, nil, nil, false
 	p.DeprecateAfter, p.Protect, p.SSMParameter, p.Keep, p.RetireShared = "", false, "", 0, false
-	text, err := json.Marshal(p)
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	for _, s := range []string{"ami 2", project, of.Content, of.Arch, of.Boot, string(text)} {
-		fmt.Fprintf(h, "%d:%s", len(s), s)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return publish.Identify("ami 2", project, of, p)
 }
 
 // imageName returns the name of the AMI.
@@ -344,5 +329,5 @@ func (p Publication) imageName(artifact, key string) string {
 	if p.ImageName != "" {
 		return p.ImageName
 	}
-	return artifact + "-" + key[:12]
+	return publish.Name(artifact, key)
 }

@@ -115,6 +115,7 @@ func (j *job) life() *publish.Life[image] {
 	return &publish.Life[image]{
 		Images: j, Retainer: j, Places: j.regions(), Prefix: j.place, AtOnce: maxRegions,
 		Name: j.name, Artifact: j.p.Name, Identity: j.image, Key: j.p.Key, Keep: j.o.Keep, Ledger: j.d.host.Ledger(), Say: j.say,
+		Settings: j.settings(),
 		Record: func(ctx context.Context, i image) (*resource.Record, error) {
 			return j.d.Begin(ctx, kindImage, i.region, i.name)
 		},
@@ -138,8 +139,8 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 	if err != nil {
 		return err
 	}
-	if j.o.Keep > 0 && d.host.Ledger().Project() == "" {
-		return &platforms.OptionError{Err: errors.New("keep: this project has no name, which its images are told from those of others by: write one into the file BAKE_ROOT, or set BAKE_PROJECT")}
+	if err := j.o.CheckProject(d.host.Ledger().Project()); err != nil {
+		return err
 	}
 	state, err := d.regionStates(ctx, j.home)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/platforms/publish"
 )
 
 // TestLostAnswers lets the first answer of each request that makes something be lost:
@@ -117,7 +118,7 @@ func TestConsistency(t *testing.T) {
 	w := newWorld(t)
 	w.cloud.Unseen, w.cloud.Lingering = 2, 3
 	for _, content := range []string{"one", "two"} {
-		w.mustPublish(content, Publication{Regions: []string{"us-east-1"}, Keep: 1, ShareWith: []string{"210987654321"}, RetireShared: true})
+		w.mustPublish(content, Publication{Regions: []string{"us-east-1"}, Retention: publish.Retention{Keep: 1}, ShareWith: []string{"210987654321"}, RetireShared: true})
 	}
 	if images, snapshots := len(w.cloud.Images(home))+len(w.cloud.Images("us-east-1")), len(w.cloud.Snapshots()); images != 2 || snapshots != 2 {
 		t.Errorf("%d images and %d snapshots", images, snapshots)

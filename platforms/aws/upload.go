@@ -17,6 +17,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/ebs"
+	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/resource"
 )
 
@@ -125,7 +126,7 @@ func (j *job) send(ctx context.Context, u *ebs.Upload, disk, dir string) (snapsh
 // off, the next build goes on with it; the record of it stays, and gc deletes it
 // if there is no next build.
 func (j *job) brokenOff(ctx context.Context, u *ebs.Upload, failure error, record *resource.Record) error {
-	if ctx.Err() != nil || !ebs.IsFinal(failure) && !errors.Is(failure, errSnapshotFailed) {
+	if ctx.Err() != nil || !ebs.IsFinal(failure) && !errors.Is(failure, remote.ErrFailed) {
 		return failure
 	}
 	if u.Journal.Snapshot() == "" {

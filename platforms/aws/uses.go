@@ -184,30 +184,30 @@ func (j *job) sharedUse(ctx context.Context, i image) (string, error) {
 }
 
 // Retire implements publish.Retainer.
-func (j *job) Retire(ctx context.Context, region string, old []image) error {
+func (j *job) Retire(ctx context.Context, region string, old []image, why string) error {
 	used, err := j.d.uses(ctx, region)
 	if denied(err) {
-		j.say("%s: %d images are older than the %d that are kept, and left alone: these credentials may not see what uses them: %v", region, len(old), j.o.Keep, err)
+		j.say("%s: %d images are %s, and left alone: these credentials may not see what uses them: %v", region, len(old), why, err)
 		return nil
 	} else if err != nil {
 		return err
 	}
 	var errs []error
 	for _, i := range old {
-		errs = append(errs, j.retireOne(ctx, i, used[i.id]))
+		errs = append(errs, j.retireOne(ctx, i, why, used[i.id]))
 	}
 	return errors.Join(errs...)
 }
 
 // retireOne deregisters an image unless something uses it.
-func (j *job) retireOne(ctx context.Context, i image, use string) (err error) {
+func (j *job) retireOne(ctx context.Context, i image, why, use string) (err error) {
 	if use == "" {
 		if use, err = j.sharedUse(ctx, i); err != nil {
 			return err
 		}
 	}
 	if use != "" {
-		j.say("%s: %s (%s) is older than the %d that are kept, and in use by %s", i.region, i.name, i.id, j.o.Keep, use)
+		j.say("%s: %s (%s) is %s, and in use by %s", i.region, i.name, i.id, why, use)
 		return nil
 	}
 	forget, err := j.d.recordSnapshots(ctx, i)
@@ -217,7 +217,7 @@ func (j *job) retireOne(ctx context.Context, i image, use string) (err error) {
 	err = j.d.deregister(ctx, i, true)
 	switch {
 	case hasCode(err, "OperationNotPermitted"):
-		j.say("%s: %s (%s) is older than the %d that are kept, and protected", i.region, i.name, i.id, j.o.Keep)
+		j.say("%s: %s (%s) is %s, and protected", i.region, i.name, i.id, why)
 		return forget()
 	case err != nil:
 		return err

@@ -22,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -62,6 +63,20 @@ type Facts struct {
 	Marks           map[string]string
 }
 
+// Kept returns why an image is left alone by who removes what a build has left, or "".
+// The build is "" where nobody knows it.
+func (f Facts) Kept(build string) string {
+	switch by := f.Marks[Build]; {
+	case f.Marks[Ready] != "":
+		return "the image " + f.ID + " is finished"
+	case by == "":
+		return "the image " + f.ID + " was not made by bake"
+	case build != "" && by != build:
+		return "the build " + by + " has taken the image " + f.ID + " over"
+	}
+	return ""
+}
+
 // An Image is a cloud's own description of one.
 type Image interface{ Facts() Facts }
 
@@ -79,7 +94,8 @@ type Images[I Image] interface {
 	Copy(ctx context.Context, from I, place string) (id string, record *resource.Record, err error)
 
 	// Change gives an available image all that can be changed of it, and takes off it
-	// what the definition does not name any more, or tells the user what stays.
+	// what the definition does not name any more, or tells the user what stays: see
+	// Life.Dropped and Life.SettingsMarks.
 	Change(ctx context.Context, i I) error
 
 	// Mark sets marks of an image and leaves others.
@@ -90,10 +106,11 @@ type Images[I Image] interface {
 	Delete(ctx context.Context, i I) error
 }
 
-// A Retainer removes older images of an artifact that nothing uses any more, and says
-// which ones stay. What it cannot see counts as a use.
+// A Retainer removes images of an artifact that the definition does not keep and nothing
+// uses any more, and says which ones stay. What it cannot see counts as a use. why says
+// of the images why they go, such as "older than the 2 that are kept".
 type Retainer[I Image] interface {
-	Retire(ctx context.Context, place string, old []I) error
+	Retire(ctx context.Context, place string, images []I, why string) error
 }
 
 // ErrTaken is part of the error of a request to make an image whose name is taken.
@@ -119,8 +136,9 @@ type Life[I Image] struct {
 	Name     string   // of the image
 	Artifact string
 	Identity string
-	Key      string // of the publication
-	Keep     int    // how many images of the artifact stay; zero for all
+	Key      string   // of the publication
+	Keep     int      // how many images of the artifact stay; zero for all
+	Settings []string // what the definition sets on the image and a later one may leave out; see SettingsMarks
 	Ledger   platforms.Ledger
 
 	Record func(ctx context.Context, i I) (*resource.Record, error) // of an image that is taken over
@@ -386,29 +404,85 @@ func (l *Life[I]) adopt(ctx context.Context, i I) (*Held[I], error) {
 	return nil, err
 }
 
-// Retain removes older images of the artifact, in all places, and marks that. Where it
-// fails the mark is missing, so that the next build tries again.
+// Retain removes images of the artifact that are not kept: older ones, in all places, and
+// those in places that the definition does not name any more. It marks that. Where it
+// fails the mark is missing, so that the next build tries again. Where all are kept, it
+// says which images stay in such places.
 func (l *Life[I]) Retain(ctx context.Context, images map[string]I) error {
+	var mu sync.Mutex
+	left := map[string]bool{} // places that earlier definitions have named
+	err := l.each(ctx, func(ctx context.Context, place string) error {
+		list, err := l.own(ctx, place)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		for _, i := range list {
+			for _, p := range formerPlaces(i.Facts().Marks, l.Places) {
+				left[p] = true
+			}
+		}
+		mu.Unlock()
+		if old := Older(list, l.Identity, l.Keep); len(old) > 0 {
+			return l.Retainer.Retire(ctx, place, old, fmt.Sprintf("older than the %d that are kept", l.Keep))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, place := range slices.Sorted(maps.Keys(left)) {
+		if err := l.leave(ctx, place); err != nil {
+			return err
+		}
+	}
 	if l.Keep == 0 {
 		return nil
 	}
 	return l.each(ctx, func(ctx context.Context, place string) error {
-		list, err := l.Images.Find(ctx, place, Query{Artifact: l.Artifact, Project: l.Ledger.Project()})
-		if err != nil {
-			return err
-		}
-		if old := Older(list, l.Identity, l.Keep); len(old) > 0 {
-			if err := l.Retainer.Retire(ctx, place, old); err != nil {
-				return err
-			}
-		}
 		return l.Images.Mark(ctx, images[place], map[string]string{Retained: l.Key})
 	})
 }
 
+// own returns the project's images of the artifact in a place.
+func (l *Life[I]) own(ctx context.Context, place string) ([]I, error) {
+	project := l.Ledger.Project()
+	list, err := l.Images.Find(ctx, place, Query{Artifact: l.Artifact, Project: project})
+	return slices.DeleteFunc(list, func(i I) bool { return i.Facts().Marks[Project] != project }), err
+}
+
+// leave removes the artifact's images in a place that the definition does not name any
+// more, or says that they stay. A place that cannot be looked at does not keep the image
+// from the others.
+func (l *Life[I]) leave(ctx context.Context, place string) error {
+	list, err := l.own(ctx, place)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	} else if err != nil {
+		l.Say("%s: the definition does not name it any more, and what is there of %s stays: %v", l.Prefix+place, l.Artifact, err)
+		return nil
+	}
+	list = slices.DeleteFunc(list, func(i I) bool { return i.Facts().Marks[Ready] == "" }) // which are in work
+	if len(list) == 0 {
+		return nil
+	}
+	if l.Keep > 0 {
+		return l.Retainer.Retire(ctx, place, list, "in a place that the definition does not name any more")
+	}
+	for _, i := range list {
+		f := i.Facts()
+		l.Say("%s: the definition does not name it any more, and %s (%s) stays there: with the option keep, it would be removed", l.Prefix+place, f.Name, f.ID)
+	}
+	return nil
+}
+
 // Older returns those finished images that are older than the newest ones that are kept.
 // The current one counts as the newest, whatever the cloud's clock says.
+// None is older where keep is zero.
 func Older[I Image](images []I, identity string, keep int) []I {
+	if keep == 0 {
+		return nil
+	}
 	others := slices.DeleteFunc(images, func(i I) bool {
 		marks := i.Facts().Marks
 		return marks[Ready] == "" || marks[Identity] == identity

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -231,6 +232,54 @@ func TestRetention(t *testing.T) {
 		stands(t, c, "[here/web-one here/web-three there/web-three]")
 		if !strings.Contains(strings.Join(c.said, "\n"), "img-1 is in use") {
 			t.Errorf("said %q", c.said)
+		}
+	})
+}
+
+// TestPlaces takes a place out of the definition: images there are removed with keep, also
+// those of a time before, and told of without. One that cannot be looked at is told, too.
+func TestPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			content   string // of the definition that goes to one place only
+			keep      int
+			inUse     bool
+			fault     string
+			want      string
+			said      string
+			published string // content that was published before, to both places
+		}{
+			{content: "one", keep: 0, published: "one", want: "[here/web-one there/web-one]", said: "there: the definition does not name it any more, and web-one (img-2) stays there: with the option keep, it would be removed"},
+			{content: "one", keep: 1, published: "one", want: "[here/web-one]"},
+			{content: "two", keep: 1, published: "one", want: "[here/web-two]"},
+			{content: "two", keep: 2, published: "one", want: "[here/web-one here/web-two]"},
+			{content: "two", keep: 1, inUse: true, published: "one", want: "[here/web-two there/web-one]", said: "there: img-2 is in use"},
+			{content: "one", keep: 1, fault: "there", published: "one", want: "[here/web-one there/web-one]", said: "there: the definition does not name it any more, and what is there of web stays: refused"},
+		} {
+			s := &toyServer{}
+			must(t, s, "a", c.published, 0)
+			s.images[1].inUse = c.inUse
+			if got := s.images[1].place; got != "there" {
+				t.Fatalf("the second image is %s", got)
+			}
+			s.add("there", "of-another", map[string]string{publish.Artifact: "web", publish.Ready: "key"})
+			next := newToy(s, &toyLedger{build: "b"}, c.content, c.keep)
+			next.life.Places, next.life.Key = []string{"here"}, "another key"
+			next.denied = c.fault
+			if _, err := next.Publish(t.Context()); err != nil {
+				t.Errorf("%+v: %v", c, err)
+				continue
+			}
+			got := fmt.Sprint(slices.DeleteFunc(s.names(), func(n string) bool { return n == "there/of-another" }))
+			if got != c.want || len(s.names()) == strings.Count(got, "/") {
+				t.Errorf("%+v: %v", c, s.names())
+			}
+			if said := strings.Join(next.said, "\n"); !strings.Contains(said, c.said) || c.said == "" && strings.Contains(said, "there:") {
+				t.Errorf("%+v: said %q", c, said)
+			}
+			if len(next.ledger.records) > 0 {
+				t.Errorf("%+v: the ledger has %v", c, next.ledger.records)
+			}
 		}
 	})
 }

@@ -73,3 +73,35 @@ func Dropped(have map[string]string, want []string) []string {
 	}
 	return dropped
 }
+
+// settingPlace, with a place, is a setting that each image has: where else the definition
+// has had it.
+const settingPlace = "place "
+
+// SettingsMarks are the marks of an image with the definition's settings, its places, and
+// those where an earlier one has had it: see the function of this name.
+func (l *Life[I]) SettingsMarks(most int, have map[string]string) map[string]string {
+	settings := slices.Clone(l.Settings)
+	for _, place := range slices.Concat(l.Places, formerPlaces(have, l.Places)) {
+		settings = append(settings, settingPlace+place)
+	}
+	return SettingsMarks(settings, most, have)
+}
+
+// Dropped returns the settings that an image has by its marks and that the definition does
+// not name any more. Places are not among them: Retain sees to these.
+func (l *Life[I]) Dropped(have map[string]string) []string {
+	return slices.DeleteFunc(Dropped(have, l.Settings), func(s string) bool { return strings.HasPrefix(s, settingPlace) })
+}
+
+// formerPlaces returns the places that the marks of an image name and that are not among
+// places.
+func formerPlaces(marks map[string]string, places []string) []string {
+	var former []string
+	for _, s := range Dropped(marks, nil) {
+		if place, ok := strings.CutPrefix(s, settingPlace); ok && !slices.Contains(places, place) {
+			former = append(former, place)
+		}
+	}
+	return former
+}

@@ -91,6 +91,7 @@ type toyCloud struct {
 	ledger *toyLedger
 	life   *publish.Life[*toyImage]
 	share  []string // the option share_with
+	denied string   // a place that nobody may look at
 	said   []string
 }
 
@@ -156,6 +157,9 @@ func (c *toyCloud) Copy(ctx context.Context, _ *toyImage, place string) (string,
 }
 
 func (c *toyCloud) Find(ctx context.Context, place string, q publish.Query) (list []*toyImage, err error) {
+	if place == c.denied {
+		return nil, errRefused
+	}
 	err = c.s.request(ctx, "find", func() {
 		for _, i := range c.s.images {
 			if i.place == place && cmp.Or(q.ID, i.id) == i.id && cmp.Or(q.Name, i.name) == i.name &&
@@ -181,7 +185,10 @@ func (c *toyCloud) at(ctx context.Context, op string, i *toyImage, do func(*toyI
 }
 
 func (c *toyCloud) Change(ctx context.Context, i *toyImage) error {
-	return c.at(ctx, "change", i, func(i *toyImage) { i.shared = c.share })
+	return c.at(ctx, "change", i, func(i *toyImage) {
+		i.shared = c.share
+		maps.Copy(i.marks, c.life.SettingsMarks(256, i.marks))
+	})
 }
 
 func (c *toyCloud) Mark(ctx context.Context, i *toyImage, marks map[string]string) error {
@@ -194,7 +201,7 @@ func (c *toyCloud) Delete(ctx context.Context, i *toyImage) error {
 	})
 }
 
-func (c *toyCloud) Retire(ctx context.Context, place string, old []*toyImage) error {
+func (c *toyCloud) Retire(ctx context.Context, place string, old []*toyImage, _ string) error {
 	for _, i := range old {
 		if i.inUse {
 			c.life.Say("%s: %s is in use", place, i.id)
@@ -211,8 +218,8 @@ func (c *toyCloud) Collect(ctx context.Context, r platforms.Resource) (got platf
 	if err != nil || len(list) == 0 {
 		return got, err
 	}
-	if marks := list[0].marks; marks[publish.Ready] != "" || marks[publish.Build] != r.Build {
-		return platforms.Collected{Kept: "it is finished, or another build's"}, nil
+	if why := list[0].Facts().Kept(r.Build); why != "" {
+		return platforms.Collected{Kept: why}, nil
 	}
 	return platforms.Collected{Removed: true}, c.Delete(ctx, list[0])
 }

@@ -7,12 +7,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/resource"
+	"bake.build/bake/platforms/wait"
 )
 
 // Marks of layers, which a platform keeps as tags or properties.
@@ -35,6 +37,9 @@ type Layer struct {
 // ErrInUse is part of the error of removing a layer that an image or a machine is made
 // of.
 var ErrInUse = errors.New("it is in use")
+
+// ErrFailed is part of the error of waiting for a layer that the platform could not make.
+var ErrFailed = errors.New("it could not be completed")
 
 // Layers are the layers of a platform: the methods that differ.
 type Layers interface {
@@ -140,6 +145,21 @@ func (c *Cache) Unseen(ref string, most int) int {
 		return most
 	}
 	return 0
+}
+
+// Await waits for a layer that a machine is to start from. wait does so, and takes a
+// layer as gone after it was not found more often than unseen; most is that for one which
+// this process has begun. One that has failed is removed by remove, so that the next
+// build makes it.
+func (c *Cache) Await(ctx context.Context, ref string, most int, await func(ctx context.Context, unseen int) error, remove func(ctx context.Context) error) error {
+	err := await(ctx, c.Unseen(ref, most))
+	switch {
+	case errors.Is(err, ErrFailed):
+		return errors.Join(fmt.Errorf("%w: build again", err), remove(ctx))
+	case errors.Is(err, wait.ErrGone):
+		return fmt.Errorf("%w: build again", err)
+	}
+	return err
 }
 
 // usedEvery is how often the use of a layer is noted, so that a busy one is not marked by

@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	xssh "golang.org/x/crypto/ssh"
@@ -25,6 +28,27 @@ type Login struct {
 // machines that may be in a network of their own embed it in theirs.
 type Bastions struct {
 	Bastion []string `bake:"bastion" json:"bastion,omitempty" help:"SSH jump hosts, each user@host:port, in order. ~/.ssh/config and the SSH agent say how to log in there, and ~/.ssh/known_hosts has to know them."`
+}
+
+// Apply has a connection go by the bastion hosts. The user's configuration of OpenSSH
+// says how they are logged in to.
+func (b Bastions) Apply(c *Config) error {
+	if c.Jump = b.Bastion; len(c.Jump) == 0 {
+		return nil
+	}
+	c.Agent = os.Getenv("SSH_AUTH_SOCK") != ""
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(home, ".ssh", "config")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	c.ConfigFile = path
+	return nil
 }
 
 // defaultBootTimeout is how long a machine may take when boot_timeout does not say.
