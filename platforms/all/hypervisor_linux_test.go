@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -127,6 +128,15 @@ func (d *hyper) Boot(ctx context.Context, chain []platforms.Layer, out platforms
 		return nil, err
 	}
 	return vm, nil
+}
+
+// Disk implements platforms.Disker. The toy's clouds take an archive for a disk.
+func (d *hyper) Disk(_ context.Context, chain []platforms.Layer, dst string, _ platforms.Logger) error {
+	out, err := exec.Command("tar", "-cf", dst, "-C", filepath.Join(chain[len(chain)-1].Dir, "disk"), ".").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }
 
 // A virtual machine.
