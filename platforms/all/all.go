@@ -7,6 +7,7 @@ import (
 	"bake.build/bake/platforms/aws"
 	"bake.build/bake/platforms/qemu"
 	"bake.build/bake/platforms/rootfs"
+	"bake.build/bake/platforms/vsphere"
 )
 
 // Table returns the platforms, in the order of the reference.
@@ -15,5 +16,6 @@ func Table() []platforms.Spec {
 		rootfs.Spec(),
 		qemu.Spec(),
 		aws.Spec(),
+		vsphere.Spec(),
 	}
 }

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vmware/govmomi/simulator"
+
+	"bake.build/bake/internal/need"
+	"bake.build/bake/internal/testsshd"
+	"bake.build/bake/platforms/vsphere/vspheretest"
+)
+
+// inVCenter is a definition whose steps run in virtual machines of vCenter.
+const inVCenter = `
+number = param("number", default = 0)
+
+dc = vsphere(server_user = "images@vsphere.local", server_password = secret("vcenter"), cluster = "DC0_C0", boot_timeout = "30s")
+m = source(dc, template = "debian-12")
+m = shell(m, "echo base >/etc/base")
+m = copy(m, "site", "/srv/site")
+m = shell(m, "echo %d >/etc/number" % number, name = "number")
+test(m, "grep -qx %d /etc/number && grep -qx base /etc/base && grep -q hello /srv/site/index.html" % number)
+`
+
+// A vcenter is a project whose machines and images are in a stand-in for vCenter.
+type vcenter struct {
+	*testing.T
+	server   *vspheretest.Server
+	bin, dir string
+	env      []string
+}
+
+func newVCenter(t *testing.T, definition string) *vcenter {
+	t.Helper()
+	need.Root(t)
+	need.Tool(t, testsshd.Tools...)
+	fleet := &testsshd.Fleet{Dir: t.TempDir()}
+	t.Cleanup(fleet.Close)
+	s, err := vspheretest.New(simulator.VPX())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	s.AddTemplate("debian-12")
+	s.Machines = fleet
+	v := &vcenter{T: t, server: s, bin: buildBake(t), dir: t.TempDir(), env: []string{
+		"GOVC_URL=" + s.URL, "GOVC_INSECURE=1", "GOVC_USERNAME=" + vspheretest.User, "GOVC_PASSWORD=" + vspheretest.Password, "BAKE_SECRET_VCENTER=" + vspheretest.Password,
+	}}
+	if err := os.Mkdir(filepath.Join(v.dir, "site"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(v.dir, "site", "index.html"), []byte("hello\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(v.dir, "BAKE_ROOT"), []byte("acme/images\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	v.define(definition)
+	return v
+}
+
+func (v *vcenter) define(definition string) {
+	v.Helper()
+	if err := os.WriteFile(filepath.Join(v.dir, "images.star"), []byte(definition), 0o644); err != nil {
+		v.Fatal(err)
+	}
+}
+
+func (v *vcenter) command(args ...string) *exec.Cmd {
+	v.Helper()
+	cmd := bakeIn(v.T, v.bin, v.dir, args...)
+	cmd.Env = append(cmd.Env, v.env...)
+	return cmd
+}
+
+func (v *vcenter) run(args ...string) string {
+	v.Helper()
+	out, err := v.command(args...).CombinedOutput()
+	if err != nil {
+		v.Fatalf("bake %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	if strings.Contains(string(out), vspheretest.Password) {
+		v.Errorf("the password is shown:\n%s", out)
+	}
+	return string(out)
+}
+
+func (v *vcenter) fails(want string, args ...string) {
+	v.Helper()
+	out, err := v.command(args...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), want) {
+		v.Errorf("bake %s: %v, want %q in\n%s", strings.Join(args, " "), err, want, out)
+	}
+	if strings.Contains(string(out), vspheretest.Password) {
+		v.Errorf("the password is shown:\n%s", out)
+	}
+}
+
+// machines returns how many of bake's machines there are, and how many are on.
+func (v *vcenter) machines() (all, on int) {
+	for name, vm := range v.server.VMs() {
+		if strings.HasPrefix(name, "bake-") {
+			all++
+			if vm.Runtime.PowerState == "poweredOn" {
+				on++
+			}
+		}
+	}
+	return all, on
+}
+
+// idle wants no machine to be on and nothing to be in the ledger.
+func (v *vcenter) idle() {
+	v.Helper()
+	if _, on := v.machines(); on > 0 {
+		v.Errorf("%d machines are on", on)
+	}
+	if out := v.run("gc"); !strings.Contains(out, "nothing is left behind") {
+		v.Errorf("gc: %s", out)
+	}
+}
+
+// TestVSphere goes the way of a user whose steps run in virtual machines of vCenter.
+func TestVSphere(t *testing.T) {
+	v := newVCenter(t, inVCenter)
+	out := v.run("build", "--progress=plain")
+	if n := v.server.Count("CloneVM_Task"); n != 2 { // one for the steps, one for the test
+		t.Errorf("%d machines were cloned\n%s", n, out)
+	}
+	if all, _ := v.machines(); all != 1 {
+		t.Errorf("there are %d machines\n%s", all, out)
+	}
+	lock, err := os.ReadFile(filepath.Join(v.dir, "bake.lock"))
+	if want := v.server.VMs()["debian-12"].Config.InstanceUuid; err != nil || !strings.Contains(string(lock), want) {
+		t.Errorf("the lock file %s, %v", lock, err)
+	}
+	v.idle()
+	if out := v.run("build", "--progress=plain"); !strings.Contains(out, "nothing to do") {
+		t.Errorf("the second build:\n%s", out)
+	}
+
+	// With a policy of every step, a changed last step begins on the one before.
+	every := strings.Replace(inVCenter, `boot_timeout`, `checkpoint = "every-step", boot_timeout`, 1)
+	v.define(every)
+	v.run("build", "--progress=plain", "-p", "number=2")
+	out = v.run("build", "--progress=plain", "-p", "number=3")
+	if !strings.Contains(out, "3 cached, 2 run") || !strings.Contains(out, "a linked clone of ") {
+		t.Errorf("a changed last step:\n%s", out)
+	}
+	v.idle()
+
+	for _, c := range []struct{ old, new, want string }{
+		{`"debian-12"`, `"debian-13"`, `images.star:5:11: source: template: there is no "debian-13" (did you mean "debian-12"?)`},
+		{`"DC0_C0"`, `"DC0_C1"`, `cluster: there is no "DC0_C1" (did you mean "DC0_C0"?)`},
+		{`cluster =`, `clustre =`, `unknown keyword "clustre" (did you mean "cluster"?)`},
+		{`images@`, `nobody@`, "the user, the password or the token is wrong"},
+		{`name = "number"`, `name = "number", valid_exit_codes = [7]`, "number"},
+	} {
+		v.define(strings.Replace(inVCenter, c.old, c.new, 1))
+		v.fails(c.want, "build", "-p", "number=9")
+	}
+	v.idle()
+	v.define(inVCenter)
+	if out := v.run("cache", "prune", "--platform", "vsphere", "--older-than", "1ns"); !strings.Contains(out, "removed ") {
+		t.Errorf("prune: %s", out)
+	}
+	if all, _ := v.machines(); all != 0 {
+		t.Errorf("%d machines are left", all)
+	}
+}

@@ -1,0 +1,108 @@
+package vsphere
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/remote"
+	"bake.build/bake/platforms/resource"
+	"bake.build/bake/platforms/wait"
+)
+
+// kindMachine is the kind of machines, which are found by their token.
+const kindMachine = "machine"
+
+// retire ends a machine. One with layers is turned off, and what was done in it since the
+// last one is dropped; any other is removed.
+func (d *driver) retire(ctx context.Context, ref types.ManagedObjectReference) (kept bool, err error) {
+	v, err := d.vm(ctx, ref)
+	if errors.Is(err, wait.ErrNotFound) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	if len(v.snapshots) == 0 {
+		return false, d.destroy(ctx, v)
+	}
+	if err := d.powerOff(ctx, v.ref, v.name); err != nil {
+		return true, err
+	}
+	c, err := d.vim(ctx)
+	if err != nil {
+		return true, err
+	}
+	_, err = d.do(ctx, "go back to the last layer of "+v.name, nil, func(ctx context.Context) (*object.Task, error) {
+		return object.NewVirtualMachine(c, v.ref).RevertToCurrentSnapshot(ctx, true)
+	})
+	return true, err
+}
+
+// collectMachine removes the machine of a token.
+func (d *driver) collectMachine(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	s, err := d.site(ctx)
+	if err != nil || s.folder.Value == "" {
+		return got, err
+	}
+	all, err := d.own(ctx)
+	if err != nil {
+		return got, err
+	}
+	for _, v := range all {
+		if v.marks[markToken] != r.ID {
+			continue
+		}
+		kept, err := d.retire(ctx, v.ref)
+		if err != nil {
+			return got, err
+		}
+		if kept {
+			return platforms.Collected{Kept: v.name + " has layers, and is off"}, nil
+		}
+		return platforms.Collected{Removed: true}, nil
+	}
+	return got, d.unborn(ctx, s.folder, "bake-"+r.ID)
+}
+
+// unborn returns an error if the server still makes a virtual machine of a name, of which
+// nothing can be said until it is there.
+func (d *driver) unborn(ctx context.Context, folder types.ManagedObjectReference, name string) error {
+	c, err := d.vim(ctx)
+	if err != nil {
+		return err
+	}
+	var list []mo.VirtualMachine
+	if err := retrieve(ctx, c, folder, []string{typeVM}, []string{"name"}, &list); err != nil {
+		return explain(err)
+	}
+	for _, m := range list {
+		if m.Name == name {
+			return fmt.Errorf("%s: the server is still making it", name)
+		}
+	}
+	return nil
+}
+
+// tagged returns what builds have made and neither finished nor removed. A machine with
+// layers that is off is the cache of its chain.
+func (d *driver) tagged(ctx context.Context, _ string) ([]resource.Found, error) {
+	all, err := d.own(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []resource.Found
+	for _, v := range all {
+		if v.marks[markToken] == "" || !v.on && len(v.snapshots) > 0 {
+			continue
+		}
+		begun, _ := time.Parse(remote.Time, v.marks[markBegun]) // none counts as long ago
+		found = append(found, resource.Found{Kind: kindMachine, ID: v.marks[markToken], Build: v.marks[markBuild], Made: begun})
+	}
+	return found, nil
+}
