@@ -7,6 +7,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"bake.build/bake/internal/blocks"
 )
 
 // A codec is a way to compress a stream.
@@ -21,21 +23,21 @@ const (
 // compress gives fill a writer whose data reaches w compressed, on every CPU,
 // as a row of gzip members or zstd frames, which decoders read as one stream.
 func (c codec) compress(ctx context.Context, w io.Writer, fill func(w io.Writer) error) error {
-	var s *splitter
+	var s *blocks.Writer
 	switch c {
 	case codecGzip:
-		s = newSplitter(ctx, w, newGzip)
+		s = blocks.NewWriter(ctx, w, newGzip)
 	case codecZstd:
-		s = newSplitter(ctx, w, newZstd)
+		s = blocks.NewWriter(ctx, w, newZstd)
 	default:
 		return fill(w)
 	}
 	err := fill(s)
 	// The compressor's error is the cause of a writer that was stopped by it.
-	return firstError(s.Close(), err)
+	return blocks.FirstError(s.Close(), err)
 }
 
-func newGzip() (compressor, error) {
+func newGzip() (blocks.Compressor, error) {
 	const level = 5
 	z, err := gzip.NewWriterLevel(io.Discard, level)
 	if err != nil {
@@ -50,7 +52,7 @@ func newGzip() (compressor, error) {
 	}, nil
 }
 
-func newZstd() (compressor, error) {
+func newZstd() (blocks.Compressor, error) {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
 	if err != nil {
 		return nil, err

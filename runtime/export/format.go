@@ -42,7 +42,7 @@ type Table []Format
 // Formats lists the formats that bake is built with.
 func Formats() Table {
 	return Table{
-		raw, qcow2, vmdk, vmdkSparse, vdi, vhd, vhdDynamic,
+		raw, qcow2, vmdkStream, vmdkSparse, vdi, vhd, vhdDynamic,
 		tarPlain, tarZstd, tarGzip, squashfs, oci, docker,
 	}
 }

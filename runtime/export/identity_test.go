@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"bake.build/bake/internal/need"
+	"bake.build/bake/internal/vmdk"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/disk/gpt"
 	"bake.build/bake/runtime/plan"
@@ -58,7 +59,7 @@ func identifiers(t *testing.T, dir string) map[string]string {
 		"VHD, growing":  fmt.Sprintf("%x", read("web-dynamic.vhd", 68, 16)),
 	}
 	for name, file := range map[string]string{"VMDK": "web.vmdk", "VMDK, sparse": "web-sparse.vmdk"} {
-		text, _, _ := bytes.Cut(read(file, vmdkSector, descSectors*vmdkSector), []byte{0})
+		text, _, _ := bytes.Cut(read(file, vmdk.Sector, vmdk.DescSectors*vmdk.Sector), []byte{0})
 		for key, form := range map[string]string{
 			"CID": `\nCID=([0-9a-f]{8})\n`, "long CID": `\nddb\.longContentID = "([0-9a-f]{32})"\n`,
 			"UUID": `\nddb\.uuid\.image = "([0-9a-f-]{36})"\nddb\.uuid\.modification = "0{8}-`,
@@ -114,7 +115,7 @@ func TestIdentityOfConverted(t *testing.T) {
 	at := map[string]struct {
 		offset int64
 		n      int
-	}{"vdi": {0x188, 16}, "vhd": {-vhdFooter + 68, 16}, "vhd-dynamic": {68, 16}, "vmdk": {vmdkSector, descSectors * vmdkSector}}
+	}{"vdi": {0x188, 16}, "vhd": {-vhdFooter + 68, 16}, "vhd-dynamic": {68, 16}, "vmdk": {vmdk.Sector, vmdk.DescSectors * vmdk.Sector}}
 	for _, f := range Formats() {
 		where, ok := at[f.Name]
 		if !ok {

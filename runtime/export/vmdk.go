@@ -3,11 +3,12 @@ package export
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
-	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
+	"bake.build/bake/internal/vmdk"
 	"bake.build/bake/runtime/disk/drivers"
 )
 
@@ -18,50 +19,35 @@ var vmdkSparse = Format{
 		if err := convert(ctx, j, out, "vmdk", "-o", "subformat=monolithicSparse,adapter_type=lsilogic"); err != nil {
 			return err
 		}
-		id := j.vmdkIdentity("vmdk-sparse")
-		return patch(out, vmdkSector, descSectors*vmdkSector, func(b []byte) error { return setIdentity(b, id) })
+		id := vmdk.IdentityOf(j.Derive("vmdk-sparse"))
+		return patch(out, vmdk.Sector, vmdk.DescSectors*vmdk.Sector, func(b []byte) error { return setIdentity(b, id) })
 	},
 }
 
-// A vmdkIdentity is what tells a VMDK from others. Readers of VMware compare content
-// identifiers; VirtualBox refuses to open a disk without a UUID of the image.
-type vmdkIdentity struct {
-	cid  string // eight digits: the end of the long one
-	long string
-	uuid string
+// vmdkStream is VMware's compressed disk, which is written by this process.
+var vmdkStream = Format{
+	Name: "vmdk", Ext: ".vmdk", From: FromDisk, RunsOn: &drivers.VMware,
+	Doc:   "VMware's compressed disk (streamOptimized), for vSphere, OVAs and imports into clouds.",
+	Write: func(ctx context.Context, j *Job, out string) error { return j.streamOptimized(ctx, out) },
 }
 
-// vmdkIdentity derives the identity of a VMDK of a format. The content identifiers
-// 0xffffffff and 0xfffffffe have meanings of their own.
-func (j *Job) vmdkIdentity(format string) vmdkIdentity {
-	d := j.Derive(format)
-	d[12] &= 0x7f
-	long := hex.EncodeToString(d[:16])
-	return vmdkIdentity{cid: long[24:], long: long, uuid: formatUUID(d[16:])}
-}
-
-// formatUUID writes 16 bytes as a random UUID.
-func formatUUID(b []byte) string {
-	u := uuid(bytes.Clone(b))
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:16])
-}
-
-// database returns the lines of the disk data base that hold the identity.
-func (id vmdkIdentity) database() string {
-	const none = "00000000-0000-0000-0000-000000000000"
-	return fmt.Sprintf(`ddb.longContentID = "%s"
-ddb.uuid.image = "%s"
-ddb.uuid.modification = "%s"
-ddb.uuid.parent = "%s"
-ddb.uuid.parentmodification = "%s"
-`, id.long, id.uuid, none, none, none)
+// streamOptimized writes the raw disk as a stream of compressed grains.
+func (j *Job) streamOptimized(ctx context.Context, out string) (err error) {
+	f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return vmdk.WriteStream(ctx, f, filepath.Base(out), j.disk, j.diskSize, vmdk.IdentityOf(j.Derive("vmdk")), func(done int64) {
+		j.Progress("vmdk", done, j.diskSize)
+	})
 }
 
 // setIdentity replaces the content identifier in a description, a text that ends
 // with a zero, and adds the rest. qemu-img makes the identifier at random and
 // without leading zeros, and more than once: the text behind it may move, and leave
 // its old end behind the zero.
-func setIdentity(b []byte, id vmdkIdentity) error {
+func setIdentity(b []byte, id vmdk.Identity) error {
 	mark := []byte("\nCID=")
 	text, _, _ := bytes.Cut(b, []byte{0})
 	head, rest, ok := bytes.Cut(text, mark)
@@ -69,7 +55,7 @@ func setIdentity(b []byte, id vmdkIdentity) error {
 	if !ok || !ok2 {
 		return errors.New("no CID in the description")
 	}
-	text = slices.Concat(head, mark, []byte(id.cid), []byte("\n"), bytes.TrimRight(tail, "\n"), []byte("\n"+id.database()))
+	text = slices.Concat(head, mark, []byte(id.CID), []byte("\n"), bytes.TrimRight(tail, "\n"), []byte("\n"+id.Database()))
 	if len(text) > len(b) {
 		return errors.New("the description is full")
 	}

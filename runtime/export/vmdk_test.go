@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"bake.build/bake/internal/vmdk"
 )
 
 func TestSetIdentity(t *testing.T) {
-	id := vmdkIdentity{cid: "0123abcd", long: "long", uuid: "own"}
-	want := "# Disk\nversion=1\nCID=0123abcd\nparentCID=ffffffff\nend\n" + id.database()
+	id := vmdk.Identity{CID: "0123abcd", Long: "long", UUID: "own"}
+	want := "# Disk\nversion=1\nCID=0123abcd\nparentCID=ffffffff\nend\n" + id.Database()
 	for _, cid := range []string{"4fca8045", "fca8045", "1", ""} {
 		b := make([]byte, 512)
 		n := copy(b, "# Disk\nversion=1\nCID="+cid+"\nparentCID=ffffffff\nend\n")

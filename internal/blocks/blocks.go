@@ -1,4 +1,5 @@
-package export
+// Package blocks compresses data in blocks, on every CPU, in bounded memory.
+package blocks
 
 import (
 	"bytes"
@@ -13,9 +14,9 @@ import (
 	"bake.build/bake/internal/sparse"
 )
 
-// A compressor writes the compressed form of src to dst. It is used by one
+// A Compressor writes the compressed form of src to dst. It is used by one
 // goroutine.
-type compressor func(dst *bytes.Buffer, src []byte) error
+type Compressor func(dst *bytes.Buffer, src []byte) error
 
 // A block is one piece of data on its way through a pipeline.
 type block struct {
@@ -36,7 +37,7 @@ type pipeline struct {
 
 // newPipeline starts a pipeline of blocks of size bytes. Each worker gets a
 // compressor of its own. write is called by one goroutine.
-func newPipeline(ctx context.Context, size int, newCompressor func() (compressor, error), write func(b *block) error) *pipeline {
+func newPipeline(ctx context.Context, size int, newCompressor func() (Compressor, error), write func(b *block) error) *pipeline {
 	workers := runtime.GOMAXPROCS(0)
 	depth := 4 * workers
 	p := &pipeline{free: make(chan *block, depth), todo: make(chan *block, depth), order: make(chan *block, depth)}
@@ -103,17 +104,18 @@ func (p *pipeline) close() error {
 	return p.g.Wait()
 }
 
-// eachBlock sends the blocks of a file through a pipeline that are not all
-// zeros. The last one is filled up with zeros.
-func eachBlock(ctx context.Context, path string, total int64, size int, newCompressor func() (compressor, error), write func(b *block) error) error {
+// Each compresses those blocks of a file that are not all zeros. The last one is filled up
+// with zeros. Each worker gets a compressor of its own. write is called by one goroutine,
+// in the order of the blocks, with the number of each.
+func Each(ctx context.Context, path string, total int64, size int, newCompressor func() (Compressor, error), write func(index int64, compressed []byte) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	p := newPipeline(ctx, size, newCompressor, write)
+	p := newPipeline(ctx, size, newCompressor, func(b *block) error { return write(b.index, b.dst.Bytes()) })
 	err = p.read(f, total, int64(size))
 	// The pipeline's error is the cause of a reader that was stopped by it.
-	return firstError(p.close(), errors.Join(err, f.Close()))
+	return FirstError(p.close(), errors.Join(err, f.Close()))
 }
 
 func (p *pipeline) read(f *os.File, total, size int64) error {
@@ -150,29 +152,32 @@ func (p *pipeline) read(f *os.File, total, size int64) error {
 
 func allZero(b []byte) bool { return b[0] == 0 && bytes.Equal(b[:len(b)-1], b[1:]) }
 
-func firstError(err, other error) error {
+// FirstError returns err, or else other: an error that is the cause of another one hides it.
+func FirstError(err, other error) error {
 	if err != nil {
 		return err
 	}
 	return other
 }
 
-// A splitter is a writer that compresses what it is given piece by piece, for
-// formats whose pieces may follow one another: gzip and zstd.
-type splitter struct {
+// A Writer compresses what it is given piece by piece, for formats whose pieces may follow
+// one another: gzip and zstd.
+type Writer struct {
 	p *pipeline
 	b *block // being filled, or nil
 }
 
-func newSplitter(ctx context.Context, w io.Writer, newCompressor func() (compressor, error)) *splitter {
+// NewWriter returns a Writer to w.
+func NewWriter(ctx context.Context, w io.Writer, newCompressor func() (Compressor, error)) *Writer {
 	const piece = 1 << 20
-	return &splitter{p: newPipeline(ctx, piece, newCompressor, func(b *block) error {
+	return &Writer{p: newPipeline(ctx, piece, newCompressor, func(b *block) error {
 		_, err := w.Write(b.dst.Bytes())
 		return err
 	})}
 }
 
-func (s *splitter) Write(data []byte) (n int, err error) {
+// Write implements io.Writer.
+func (s *Writer) Write(data []byte) (n int, err error) {
 	for n < len(data) {
 		if s.b == nil {
 			if s.b, err = s.p.get(); err != nil {
@@ -192,7 +197,7 @@ func (s *splitter) Write(data []byte) (n int, err error) {
 }
 
 // Close writes what is left. It does not close the writer below.
-func (s *splitter) Close() error {
+func (s *Writer) Close() error {
 	if s.b != nil {
 		s.p.send(s.b)
 		s.b = nil

@@ -1,4 +1,4 @@
-package export
+package vmdk
 
 import (
 	"bufio"
@@ -8,53 +8,41 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/klauspost/compress/zlib"
 
-	"bake.build/bake/runtime/disk/drivers"
+	"bake.build/bake/internal/blocks"
 )
-
-var vmdk = Format{
-	Name: "vmdk", Ext: ".vmdk", From: FromDisk, RunsOn: &drivers.VMware,
-	Doc:   "VMware's compressed disk (streamOptimized), for vSphere, OVAs and imports into clouds.",
-	Write: func(ctx context.Context, j *Job, out string) error { return j.streamOptimized(ctx, out) },
-}
 
 // The layout follows VMware's Virtual Disk Format 5.0, "Stream-Optimized
 // Compressed Sparse Extents". qemu-img writes it too, with one thread and at a
 // tenth of the speed.
 const (
-	vmdkSector    = 512
+	Sector        = 512
 	grainSectors  = 128
-	grainSize     = grainSectors * vmdkSector
+	grainSize     = grainSectors * Sector
 	tableEntries  = 512
-	vmdkOverhead  = 128 // sectors before the first grain
-	descSectors   = 20
+	overhead      = 128 // sectors before the first grain
+	DescSectors   = 20
 	markerEnd     = 0
 	markerTable   = 1
 	markerDir     = 2
 	markerFooter  = 3
 	directoryLast = ^uint64(0) // the directory is where the footer says
-	vmdkLevel     = 2          // of zlib: beyond it, time grows faster than files shrink
+	level         = 2          // of zlib: beyond it, time grows faster than files shrink
 )
 
-// streamOptimized writes the raw disk as a stream of compressed grains.
-func (j *Job) streamOptimized(ctx context.Context, out string) (err error) {
-	f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
+// WriteStream writes a raw disk of size bytes as a stream of compressed grains, which the
+// description calls name. progress is told the bytes of the disk that are done.
+func WriteStream(ctx context.Context, out io.Writer, name, disk string, size int64, id Identity, progress func(done int64)) error {
+	b := bufio.NewWriterSize(out, 1<<20)
+	w := &writer{w: b, capacity: uint64(size / Sector)}
+	if err := w.begin(descriptor(name, id, w.capacity)); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	b := bufio.NewWriterSize(f, 1<<20)
-	w := &vmdkWriter{w: b, capacity: uint64(j.diskSize / vmdkSector)}
-	if err := w.begin(vmdkDescriptor(filepath.Base(out), j.vmdkIdentity("vmdk"), w.capacity)); err != nil {
-		return err
-	}
-	err = eachBlock(ctx, j.disk, j.diskSize, grainSize, deflate, func(b *block) error {
-		j.Progress("vmdk", (b.index+1)*grainSize, j.diskSize)
-		return w.grain(uint64(b.index), b.dst.Bytes())
+	err := blocks.Each(ctx, disk, size, grainSize, deflate, func(index int64, data []byte) error {
+		progress((index + 1) * grainSize)
+		return w.grain(uint64(index), data)
 	})
 	if err != nil {
 		return err
@@ -66,8 +54,8 @@ func (j *Job) streamOptimized(ctx context.Context, out string) (err error) {
 }
 
 // deflate compresses one grain.
-func deflate() (compressor, error) {
-	z, err := zlib.NewWriterLevel(io.Discard, vmdkLevel)
+func deflate() (blocks.Compressor, error) {
+	z, err := zlib.NewWriterLevel(io.Discard, level)
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +68,8 @@ func deflate() (compressor, error) {
 	}, nil
 }
 
-// A vmdkWriter writes grains, in rising order, and the tables that find them.
-type vmdkWriter struct {
+// A writer writes grains, in rising order, and the tables that find them.
+type writer struct {
 	w        io.Writer
 	capacity uint64 // sectors of the disk
 	at       uint64 // sector of the file to be written next
@@ -92,37 +80,37 @@ type vmdkWriter struct {
 	directory []uint32
 }
 
-func (v *vmdkWriter) write(b []byte) error {
-	n := (len(b) + vmdkSector - 1) / vmdkSector
+func (v *writer) write(b []byte) error {
+	n := (len(b) + Sector - 1) / Sector
 	if _, err := v.w.Write(b); err != nil {
 		return err
 	}
-	if _, err := v.w.Write(make([]byte, n*vmdkSector-len(b))); err != nil {
+	if _, err := v.w.Write(make([]byte, n*Sector-len(b))); err != nil {
 		return err
 	}
 	v.at += uint64(n)
 	return nil
 }
 
-func (v *vmdkWriter) tables() uint64 {
+func (v *writer) tables() uint64 {
 	const span = tableEntries * grainSectors
 	return (v.capacity + span - 1) / span
 }
 
-func (v *vmdkWriter) begin(descriptor string) error {
-	if len(descriptor) > descSectors*vmdkSector {
+func (v *writer) begin(descriptor string) error {
+	if len(descriptor) > DescSectors*Sector {
 		return errors.New("the descriptor is too long")
 	}
 	v.directory = make([]uint32, v.tables())
-	b := make([]byte, vmdkOverhead*vmdkSector)
+	b := make([]byte, overhead*Sector)
 	copy(b, v.header(directoryLast))
-	copy(b[vmdkSector:], descriptor)
+	copy(b[Sector:], descriptor)
 	return v.write(b)
 }
 
 // header returns the header, which is the footer too.
-func (v *vmdkWriter) header(directory uint64) []byte {
-	b := make([]byte, vmdkSector)
+func (v *writer) header(directory uint64) []byte {
+	b := make([]byte, Sector)
 	le := binary.LittleEndian
 	copy(b, "KDMV")
 	le.PutUint32(b[4:], 3)             // version
@@ -130,25 +118,25 @@ func (v *vmdkWriter) header(directory uint64) []byte {
 	le.PutUint64(b[12:], v.capacity)   // of the disk
 	le.PutUint64(b[20:], grainSectors) //
 	le.PutUint64(b[28:], 1)            // where the descriptor is
-	le.PutUint64(b[36:], descSectors)  // and its size
+	le.PutUint64(b[36:], DescSectors)  // and its size
 	le.PutUint32(b[44:], tableEntries) //
 	le.PutUint64(b[56:], directory)    // the redundant one at 48 is not there
-	le.PutUint64(b[64:], vmdkOverhead) //
+	le.PutUint64(b[64:], overhead)     //
 	copy(b[73:], "\n \r\n")            // what a transfer as text would break
 	le.PutUint16(b[77:], 1)            // deflate
 	return b
 }
 
 // marker writes the sector before metadata of n sectors.
-func (v *vmdkWriter) marker(kind uint32, n uint64) error {
-	b := make([]byte, vmdkSector)
+func (v *writer) marker(kind uint32, n uint64) error {
+	b := make([]byte, Sector)
 	binary.LittleEndian.PutUint64(b, n)
 	binary.LittleEndian.PutUint32(b[12:], kind)
 	return v.write(b)
 }
 
 // grain writes the compressed grain with the number index.
-func (v *vmdkWriter) grain(index uint64, data []byte) error {
+func (v *writer) grain(index uint64, data []byte) error {
 	for v.tableNo < index/tableEntries {
 		if err := v.endTable(); err != nil {
 			return err
@@ -165,9 +153,9 @@ func (v *vmdkWriter) grain(index uint64, data []byte) error {
 }
 
 // endTable writes the present table unless it is empty.
-func (v *vmdkWriter) endTable() error {
+func (v *writer) endTable() error {
 	if v.used {
-		if err := v.marker(markerTable, tableEntries*4/vmdkSector); err != nil {
+		if err := v.marker(markerTable, tableEntries*4/Sector); err != nil {
 			return err
 		}
 		v.directory[v.tableNo] = uint32(v.at)
@@ -181,12 +169,12 @@ func (v *vmdkWriter) endTable() error {
 	return nil
 }
 
-func (v *vmdkWriter) end() error {
+func (v *writer) end() error {
 	if err := v.endTable(); err != nil {
 		return err
 	}
 	dir := uint32s(v.directory)
-	if err := v.marker(markerDir, uint64(len(dir)+vmdkSector-1)/vmdkSector); err != nil {
+	if err := v.marker(markerDir, uint64(len(dir)+Sector-1)/Sector); err != nil {
 		return err
 	}
 	at := v.at
@@ -210,8 +198,8 @@ func uint32s(list []uint32) []byte {
 	return b
 }
 
-// vmdkDescriptor returns the text that says what the disk is.
-func vmdkDescriptor(file string, id vmdkIdentity, sectors uint64) string {
+// descriptor returns the text that says what the disk is.
+func descriptor(file string, id Identity, sectors uint64) string {
 	const heads, perTrack = 255, 63
 	return fmt.Sprintf(`# Disk DescriptorFile
 version=1
@@ -230,5 +218,5 @@ ddb.geometry.cylinders = "%d"
 ddb.geometry.heads = "%d"
 ddb.geometry.sectors = "%d"
 ddb.virtualHWVersion = "10"
-%s`, id.cid, sectors, file, min(sectors/heads/perTrack, 65535), heads, perTrack, id.database())
+%s`, id.CID, sectors, file, min(sectors/heads/perTrack, 65535), heads, perTrack, id.Database())
 }
