@@ -12,6 +12,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testsshd"
 	"bake.build/bake/platforms/vsphere/vspheretest"
+	"bake.build/bake/runtime/export"
 )
 
 // inVCenter is a definition whose steps run in virtual machines of vCenter.
@@ -24,6 +25,7 @@ m = shell(m, "echo base >/etc/base")
 m = copy(m, "site", "/srv/site")
 m = shell(m, "echo %d >/etc/number" % number, name = "number")
 test(m, "grep -qx %d /etc/number && grep -qx base /etc/base && grep -q hello /srv/site/index.html" % number)
+export(m, "web", image_folder = "images", description = "number %d" % number)
 `
 
 // A vcenter is a project whose machines and images are in a stand-in for vCenter.
@@ -113,6 +115,16 @@ func (v *vcenter) machines() (all, on int) {
 	return all, on
 }
 
+// images returns the images whose names begin so.
+func (v *vcenter) images(prefix string) (list []*simulator.VirtualMachine) {
+	for name, vm := range v.server.VMs() {
+		if strings.HasPrefix(name, prefix) {
+			list = append(list, vm)
+		}
+	}
+	return list
+}
+
 // idle wants no machine to be on and nothing to be in the ledger.
 func (v *vcenter) idle() {
 	v.Helper()
@@ -128,7 +140,11 @@ func (v *vcenter) idle() {
 func TestVSphere(t *testing.T) {
 	v := newVCenter(t, inVCenter)
 	out := v.run("build", "--progress=plain")
-	if n := v.server.Count("CloneVM_Task"); n != 2 { // one for the steps, one for the test
+	images := v.images("web-")
+	if len(images) != 1 || !images[0].Config.Template || images[0].Config.Annotation != "number 0" || !strings.Contains(out, images[0].Self.Value+" in DC0 ("+images[0].Name+")") {
+		t.Fatalf("images %v\n%s", images, out)
+	}
+	if n := v.server.Count("CloneVM_Task"); n != 3 { // one for the steps, one for the test, and the image
 		t.Errorf("%d machines were cloned\n%s", n, out)
 	}
 	if all, _ := v.machines(); all != 1 {
@@ -139,8 +155,12 @@ func TestVSphere(t *testing.T) {
 		t.Errorf("the lock file %s, %v", lock, err)
 	}
 	v.idle()
+	before := v.server.Requests()
 	if out := v.run("build", "--progress=plain"); !strings.Contains(out, "nothing to do") {
 		t.Errorf("the second build:\n%s", out)
+	}
+	if n := v.server.Requests() - before; n > 60 {
+		t.Errorf("%d requests found that nothing has changed", n)
 	}
 
 	// With a policy of every step, a changed last step begins on the one before.
@@ -148,7 +168,7 @@ func TestVSphere(t *testing.T) {
 	v.define(every)
 	v.run("build", "--progress=plain", "-p", "number=2")
 	out = v.run("build", "--progress=plain", "-p", "number=3")
-	if !strings.Contains(out, "3 cached, 2 run") || !strings.Contains(out, "a linked clone of ") {
+	if !strings.Contains(out, "3 cached, 3 run") || !strings.Contains(out, "a linked clone of ") {
 		t.Errorf("a changed last step:\n%s", out)
 	}
 	v.idle()
@@ -158,6 +178,8 @@ func TestVSphere(t *testing.T) {
 		{`"DC0_C0"`, `"DC0_C1"`, `cluster: there is no "DC0_C1" (did you mean "DC0_C0"?)`},
 		{`cluster =`, `clustre =`, `unknown keyword "clustre" (did you mean "cluster"?)`},
 		{`images@`, `nobody@`, "the user, the password or the token is wrong"},
+		{`image_folder`, `image_foldr`, `unknown keyword "image_foldr" (did you mean "image_folder"?)`},
+		{`image_folder = "images"`, `image_name = "a/b"`, "images.star:10:"},
 		{`name = "number"`, `name = "number", valid_exit_codes = [7]`, "number"},
 	} {
 		v.define(strings.Replace(inVCenter, c.old, c.new, 1))
@@ -171,4 +193,43 @@ func TestVSphere(t *testing.T) {
 	if all, _ := v.machines(); all != 0 {
 		t.Errorf("%d machines are left", all)
 	}
+}
+
+// toVCenter is a definition whose image is uploaded, without a machine in vCenter. Nothing
+// boots it: the kernel is a text.
+const toVCenter = `
+number = param("number", default = 0)
+
+m = source(rootfs(), tar = "root.tar")
+m = write(m, "/boot/vmlinuz", "no kernel %d\n" % number)
+m = write(m, "/boot/initrd.img", "no initial RAM disk\n")
+dc = vsphere(cluster = "DC0_C0", datastore = "LocalDS_0", network = "VM Network")
+export(m, "web", to = [dc], size = "256M", keep = 1, image_type = "vm")
+`
+
+// TestUploaded has a layer of this host registered in vCenter.
+func TestUploaded(t *testing.T) {
+	need.File(t, busyboxPath)
+	need.Tool(t, "mke2fs", "grub-mkimage")
+	v := newVCenter(t, toVCenter)
+	if err := writeBusybox(filepath.Join(v.dir, "root.tar")); err != nil {
+		t.Fatal(err)
+	}
+	out := v.run("build", "--progress=plain")
+	images := v.images("web-")
+	if len(images) != 1 || images[0].Config.Template || images[0].Snapshot == nil || v.server.Count("CloneVM_Task") != 0 {
+		t.Fatalf("images %v\n%s", images, out)
+	}
+	m, err := export.ReadManifest(filepath.Join(v.dir, "out", "web"))
+	if err != nil || len(m.Images) != 1 || m.Images[0].ID != images[0].Self.Value || m.Images[0].Place != "DC0" || m.Images[0].Name != images[0].Name {
+		t.Errorf("the manifest says %+v: %v", m, err)
+	}
+	if out := v.run("build", "--progress=plain"); !strings.Contains(out, "nothing to do") {
+		t.Errorf("the second build:\n%s", out)
+	}
+	v.run("build", "--progress=plain", "-p", "number=1")
+	if now := v.images("web-"); len(now) != 1 || now[0].Name == images[0].Name || v.server.Count("ImportVApp") != 2 {
+		t.Errorf("a changed image: %v", now)
+	}
+	v.idle()
 }

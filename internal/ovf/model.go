@@ -16,7 +16,7 @@ type Machine struct {
 // A Disk is a disk of a machine.
 type Disk struct {
 	File     string // name of the member; "" for a disk that is empty at first
-	Size     int64  // bytes of the member
+	Size     int64  // bytes of the member; less than 0 where nobody knows
 	Capacity int64  // bytes; 0 where the descriptor does not say a number
 	UUID     string // "" for none
 }

@@ -122,8 +122,11 @@ func (d *descriptor) references() {
 	for i, disk := range d.m.Disks {
 		if disk.File != "" {
 			// The size is last, and what it leaves of its room is blanks.
-			size := strconv.FormatInt(disk.Size, 10)
-			d.line(`<File ovf:href="` + escape(disk.File) + `" ovf:id="` + fileID(i) + `" ovf:size="` + size + `"` + strings.Repeat(" ", 20-len(size)) + "/>")
+			file := `<File ovf:href="` + escape(disk.File) + `" ovf:id="` + fileID(i) + `"`
+			if size := strconv.FormatInt(disk.Size, 10); disk.Size >= 0 {
+				file += ` ovf:size="` + size + `"` + strings.Repeat(" ", 20-len(size))
+			}
+			d.line(file + "/>")
 		}
 	}
 	d.close()

@@ -23,9 +23,10 @@ import (
 // Spec declares the platform.
 func Spec() platforms.Spec {
 	spec := platforms.Declare[Options, Origin](Name,
-		"Virtual machines of VMware vCenter, whose layers are snapshots there.",
+		"Virtual machines of VMware vCenter, whose layers are snapshots there, and templates. A layer of another platform is registered without a machine: its disk is uploaded while it is compressed.",
 		func(o Options, h platforms.Host) (platforms.Driver, error) { return open(o, h) })
 	spec.Boots = true
+	platforms.DeclarePublication[Publication](&spec, platforms.DiskUse{Format: "raw", Hypervisor: "VMware"})
 	return spec
 }
 
@@ -55,6 +56,8 @@ var (
 	_ platforms.PinNamer         = (*driver)(nil)
 	_ platforms.Limiter          = (*driver)(nil)
 	_ platforms.Sizer            = (*driver)(nil)
+	_ platforms.Publisher        = (*driver)(nil)
+	_ platforms.LayerPublisher   = (*driver)(nil)
 	_ platforms.GarbageCollector = (*driver)(nil)
 	_ platforms.Pruner           = (*driver)(nil)
 	_ platforms.Closer           = (*driver)(nil)
@@ -80,7 +83,7 @@ func open(o Options, h platforms.Host) (*driver, error) {
 	d.Manager = &resource.Manager{
 		Platform: Name, Options: text, Ledger: h.Ledger(), Pause: func() time.Duration { return d.pause },
 		Identify: d.server, Tagged: d.tagged,
-		Kinds: []resource.Kind{{Name: kindMachine, Remove: d.collectMachine}},
+		Kinds: []resource.Kind{{Name: kindMachine, Remove: d.collectMachine}, {Name: kindUpload, Remove: d.collectImage}, {Name: kindImage, Remove: d.collectImage}},
 	}
 	d.layers = &remote.Cache{Layers: layers{d}, KeysAtOnce: keysAtOnce, FirstCost: firstCost}
 	return d, nil

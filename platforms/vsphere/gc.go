@@ -11,13 +11,19 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/wait"
 )
 
-// kindMachine is the kind of machines, which are found by their token.
-const kindMachine = "machine"
+// Kinds of resources. A machine and an upload are found by their token, an image by its
+// name: a record is written before there is anything else.
+const (
+	kindMachine = "machine"
+	kindUpload  = "upload"
+	kindImage   = "image"
+)
 
 // retire ends a machine. One with layers is turned off, and what was done in it since the
 // last one is dropped; any other is removed.
@@ -89,20 +95,66 @@ func (d *driver) unborn(ctx context.Context, folder types.ManagedObjectReference
 	return nil
 }
 
+// collectImage removes an image, or the upload of one, that no build has finished or taken
+// over.
+func (d *driver) collectImage(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	s, err := d.site(ctx)
+	if err != nil {
+		return got, err
+	}
+	all, err := d.vms(ctx, s.datacenter.ref)
+	if err != nil {
+		return got, err
+	}
+	name := r.ID
+	if r.Kind == kindUpload {
+		name = uploadName(r.ID)
+	}
+	for _, v := range all {
+		if v.marks[publish.Identity] == "" || r.Kind == kindUpload && v.marks[markToken] != r.ID || r.Kind == kindImage && v.name != name {
+			continue
+		}
+		if why := (image{vm: v, want: imageVM}).Facts().Kept(r.Build); why != "" {
+			return platforms.Collected{Kept: why}, nil
+		}
+		return platforms.Collected{Removed: true}, d.destroy(ctx, v)
+	}
+	return got, d.unborn(ctx, s.datacenter.ref, name)
+}
+
 // tagged returns what builds have made and neither finished nor removed. A machine with
 // layers that is off is the cache of its chain.
 func (d *driver) tagged(ctx context.Context, _ string) ([]resource.Found, error) {
-	all, err := d.own(ctx)
+	s, err := d.site(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := d.vms(ctx, s.datacenter.ref)
 	if err != nil {
 		return nil, err
 	}
 	var found []resource.Found
 	for _, v := range all {
-		if v.marks[markToken] == "" || !v.on && len(v.snapshots) > 0 {
+		f := resource.Found{Build: v.marks[markBuild], Made: v.created}
+		if begun, err := time.Parse(remote.Time, v.marks[markBegun]); err == nil {
+			f.Made = begun
+		}
+		token := v.marks[markToken]
+		switch {
+		case f.Build == "":
+			continue
+		case v.marks[publish.Identity] != "" && v.marks[publish.Ready] != "":
+			continue
+		case v.marks[publish.Identity] != "" && v.name == uploadName(token):
+			f.Kind, f.ID = kindUpload, token
+		case v.marks[publish.Identity] != "":
+			f.Kind, f.ID = kindImage, v.name
+		case token != "" && (v.on || len(v.snapshots) == 0):
+			f.Kind, f.ID = kindMachine, token
+		default:
 			continue
 		}
-		begun, _ := time.Parse(remote.Time, v.marks[markBegun]) // none counts as long ago
-		found = append(found, resource.Found{Kind: kindMachine, ID: v.marks[markToken], Build: v.marks[markBuild], Made: begun})
+		found = append(found, f)
 	}
 	return found, nil
 }
