@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"bake.build/bake/internal/hardware"
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
 	"go.starlark.net/starlark"
@@ -57,6 +58,13 @@ func decodeValue(ptr any, o platforms.Option, v starlark.Value, take taker) erro
 		*p, err = as[*Artifact](v)
 	case **Platform:
 		*p, err = as[*Platform](v)
+	case **Hardware:
+		*p, err = as[*Hardware](v)
+	case **hardware.Options:
+		var h *Hardware
+		if h, err = as[*Hardware](v); err == nil {
+			*p = &h.options
+		}
 	default:
 		panic(fmt.Sprintf("builtins: option %s has the type %T", o.Name, ptr))
 	}

@@ -18,6 +18,7 @@ func Table() []Builtin {
 		exportBuiltin(),
 		outputBuiltin(),
 		testBuiltin(),
+		hardwareBuiltin(),
 		paramBuiltin(),
 		secretBuiltin(),
 		readFileBuiltin(),

@@ -122,7 +122,16 @@ func ShowPlatform(p *plan.Platform) string {
 	if p.Label != "" {
 		args = append(args, fmt.Sprintf("%s = %q", labelOption, p.Label))
 	}
-	d := json.NewDecoder(bytes.NewReader(p.Options))
+	if options := showOptions(p.Options); options != "" {
+		args = append(args, options)
+	}
+	return p.Name + "(" + strings.Join(args, ", ") + ")"
+}
+
+// showOptions returns options, given as JSON, as the keywords of a call.
+func showOptions(options json.RawMessage) string {
+	var args []string
+	d := json.NewDecoder(bytes.NewReader(options))
 	for {
 		name, err := d.Token()
 		if err != nil {
@@ -136,7 +145,7 @@ func ShowPlatform(p *plan.Platform) string {
 			args = append(args, fmt.Sprintf("%s = %s", key, value))
 		}
 	}
-	return p.Name + "(" + strings.Join(args, ", ") + ")"
+	return strings.Join(args, ", ")
 }
 
 // Hash implements starlark.Value.

@@ -17,18 +17,18 @@ import (
 
 // Options are the arguments of hardware().
 type Options struct {
-	CPUs            int    `bake:"cpus" json:"cpus,omitempty" help:"Number of virtual CPUs." default:"2"`
-	Memory          string `bake:"memory,size" json:"memory,omitempty" help:"Memory, a multiple of 4M." default:"2G in descriptors, the platform's on a platform"`
-	GuestOS         string `bake:"guest_os" json:"guest_os,omitempty" help:"The operating system, by a name of the list above." default:"linux"`
-	Firmware        string `bake:"firmware" json:"firmware,omitempty" help:"What the machine starts with." default:"uefi for an image that boots by UEFI alone, else bios" choices:"bios|uefi"`
-	SecureBoot      bool   `bake:"secure_boot" json:"secure_boot,omitempty" help:"Start signed boot loaders only. Needs the firmware uefi."`
-	TPM             bool   `bake:"tpm" json:"tpm,omitempty" help:"A TPM 2.0."`
-	DiskBus         string `bake:"disk_bus" json:"disk_bus,omitempty" help:"What disks are attached by. scsi is the usual SCSI controller of each hypervisor: virtio's on QEMU, LSI Logic's elsewhere." default:"virtio on QEMU, sata in descriptors" choices:"virtio|scsi|lsilogic|lsisas|pvscsi|sata|ide|nvme"`
-	NIC             string `bake:"nic" json:"nic,omitempty" help:"The network card." default:"virtio on QEMU, e1000 in descriptors" choices:"virtio|e1000|e1000e|vmxnet3|rtl8139|pcnet"`
-	Network         string `bake:"network" json:"network,omitempty" help:"Name of the network that the card is connected to, in descriptors. VirtualBox takes NAT for its own, and any other name for a bridged one." default:"NAT"`
-	HardwareVersion int    `bake:"hardware_version" json:"hardware_version,omitempty" help:"VMware's version of the virtual hardware, such as 19." default:"14; 15 with secure_boot, 18 with tpm"`
-	Serial          bool   `bake:"serial" json:"serial,omitempty" help:"A serial port, for the console. QEMU's machines have one anyway."`
-	Display         string `bake:"display" json:"display,omitempty" help:"The graphics adapter." default:"vga in descriptors, none on QEMU" choices:"vga|none"`
+	CPUs            int    `bake:"cpus,keyword" json:"cpus,omitempty" help:"Number of virtual CPUs." default:"2"`
+	Memory          string `bake:"memory,size,keyword" json:"memory,omitempty" help:"Memory, a multiple of 4M." default:"2G in descriptors, the platform's on a platform"`
+	GuestOS         string `bake:"guest_os,keyword" json:"guest_os,omitempty" help:"The operating system, by a name of the list above." default:"linux"`
+	Firmware        string `bake:"firmware,keyword" json:"firmware,omitempty" help:"What the machine starts with." default:"uefi for an image that boots by UEFI alone, else bios" choices:"bios|uefi"`
+	SecureBoot      bool   `bake:"secure_boot,keyword" json:"secure_boot,omitempty" help:"Start signed boot loaders only. Needs the firmware uefi."`
+	TPM             bool   `bake:"tpm,keyword" json:"tpm,omitempty" help:"A TPM 2.0."`
+	DiskBus         string `bake:"disk_bus,keyword" json:"disk_bus,omitempty" help:"What disks are attached by. scsi is the usual SCSI controller of each hypervisor: virtio's on QEMU, LSI Logic's elsewhere." default:"virtio on QEMU, sata in descriptors" choices:"virtio|scsi|lsilogic|lsisas|pvscsi|sata|ide|nvme"`
+	NIC             string `bake:"nic,keyword" json:"nic,omitempty" help:"The network card." default:"virtio on QEMU, e1000 in descriptors" choices:"virtio|e1000|e1000e|vmxnet3|rtl8139|pcnet"`
+	Network         string `bake:"network,keyword" json:"network,omitempty" help:"Name of the network that the card is connected to, in descriptors. VirtualBox takes NAT for its own, and any other name for a bridged one." default:"NAT"`
+	HardwareVersion int    `bake:"hardware_version,keyword" json:"hardware_version,omitempty" help:"VMware's version of the virtual hardware, such as 19." default:"13, or 14 with tpm"`
+	Serial          bool   `bake:"serial,keyword" json:"serial,omitempty" help:"A serial port, for the console. QEMU's machines have one anyway."`
+	Display         string `bake:"display,keyword" json:"display,omitempty" help:"The graphics adapter." default:"vga in descriptors, none on QEMU" choices:"vga|none"`
 }
 
 // KindName implements platforms.KindNamer, for arguments of this type.
@@ -130,7 +130,7 @@ func (o Options) Described(uefi bool) Options {
 	set(&o.Network, "NAT")
 	set(&o.Display, "vga")
 	if o.HardwareVersion == 0 {
-		o.HardwareVersion = max(14, o.leastVersion())
+		o.HardwareVersion = max(13, o.leastVersion())
 	}
 	return o
 }

@@ -36,7 +36,7 @@ func TestCheck(t *testing.T) {
 
 func TestDescribed(t *testing.T) {
 	got := Options{}.Described(false)
-	want := Options{CPUs: 2, Memory: "2G", GuestOS: "linux", Firmware: "bios", DiskBus: "sata", NIC: "e1000", Network: "NAT", HardwareVersion: 14, Display: "vga"}
+	want := Options{CPUs: 2, Memory: "2G", GuestOS: "linux", Firmware: "bios", DiskBus: "sata", NIC: "e1000", Network: "NAT", HardwareVersion: 13, Display: "vga"}
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}

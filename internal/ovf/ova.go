@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"time"
 )
@@ -24,7 +23,7 @@ const maxName = 99
 // The order is the standard's: descriptor, manifest, disks. The first two say what is
 // known last, so room is kept for them and they are written at the end.
 func WriteOVA(f io.WriteSeeker, m *Machine, disk func(i int, w io.Writer) error) error {
-	o := &ovaWriter{f: f}
+	o := NewArchive(f)
 	descriptor, err := m.Encode()
 	if err != nil {
 		return err
@@ -45,13 +44,14 @@ func WriteOVA(f io.WriteSeeker, m *Machine, disk func(i int, w io.Writer) error)
 		return err
 	}
 	for i := range m.Disks {
-		size, sum, err := o.stream(m.Disks[i].File, sums[i+1].New(), func(w io.Writer) error { return disk(i, w) })
+		h := sums[i+1].New()
+		size, err := o.Stream(m.Disks[i].File, func(w io.Writer) error { return disk(i, io.MultiWriter(w, h)) })
 		if err != nil {
 			return err
 		}
-		m.Disks[i].Size, sums[i+1].Digest = size, NewDigest(m.Digest, sum)
+		m.Disks[i].Size, sums[i+1].Digest = size, NewDigest(m.Digest, h.Sum(nil))
 	}
-	if err := o.write(make([]byte, 2*tarBlock)); err != nil { // the end of an archive
+	if err := o.Close(); err != nil {
 		return err
 	}
 	if descriptor, err = m.Encode(); err != nil {
@@ -63,21 +63,28 @@ func WriteOVA(f io.WriteSeeker, m *Machine, disk func(i int, w io.Writer) error)
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if err := o.member(names[0], descriptor); err != nil {
+	if err := o.Add(names[0], descriptor); err != nil {
 		return err
 	}
-	return o.member(m.Name+".mf", EncodeManifest(sums))
+	return o.Add(m.Name+".mf", EncodeManifest(sums))
 }
 
 const tarBlock = 512
 
-// An ovaWriter writes an archive, with room for what is known later.
-type ovaWriter struct {
+// An Archive writes a tar archive whose members may be of a size that is known only
+// once they are written.
+type Archive struct {
 	f  io.WriteSeeker
 	at int64
 }
 
-func (o *ovaWriter) write(b []byte) error {
+// NewArchive returns a writer of an archive to the beginning of an empty file.
+func NewArchive(f io.WriteSeeker) *Archive { return &Archive{f: f} }
+
+// Close writes the end of the archive. The file is the caller's.
+func (o *Archive) Close() error { return o.write(make([]byte, 2*tarBlock)) }
+
+func (o *Archive) write(b []byte) error {
 	n, err := o.f.Write(b)
 	o.at += int64(n)
 	return err
@@ -87,11 +94,11 @@ func (o *ovaWriter) write(b []byte) error {
 func blocks(n int64) int64 { return (n + tarBlock - 1) / tarBlock * tarBlock }
 
 // reserve keeps room for a member of n bytes.
-func (o *ovaWriter) reserve(n int) error { return o.write(make([]byte, tarBlock+blocks(int64(n)))) }
+func (o *Archive) reserve(n int) error { return o.write(make([]byte, tarBlock+blocks(int64(n)))) }
 
-// member writes a whole member.
-func (o *ovaWriter) member(name string, data []byte) error {
-	header, err := tarHeader(name, int64(len(data)))
+// Add writes a member.
+func (o *Archive) Add(name string, data []byte) error {
+	header, err := TarHeader(name, int64(len(data)))
 	if err != nil {
 		return err
 	}
@@ -101,32 +108,32 @@ func (o *ovaWriter) member(name string, data []byte) error {
 	return o.write(make([]byte, blocks(int64(len(data)))-int64(len(data))))
 }
 
-// stream writes a member whose size is known when it is written, and then its header.
-func (o *ovaWriter) stream(name string, h hash.Hash, fill func(w io.Writer) error) (size int64, sum []byte, err error) {
+// Stream writes a member of which fill writes the data, and returns its size.
+func (o *Archive) Stream(name string, fill func(w io.Writer) error) (size int64, err error) {
 	at := o.at
 	if err := o.write(make([]byte, tarBlock)); err != nil {
-		return 0, nil, err
+		return 0, err
 	}
-	c := &counter{w: io.MultiWriter(o.f, h)}
+	c := &counter{w: o.f}
 	if err := fill(c); err != nil {
-		return 0, nil, err
+		return 0, err
 	}
 	o.at += c.n
 	if err := o.write(make([]byte, blocks(c.n)-c.n)); err != nil {
-		return 0, nil, err
+		return 0, err
 	}
-	header, err := tarHeader(name, c.n)
+	header, err := TarHeader(name, c.n)
 	if err != nil {
-		return 0, nil, err
+		return 0, err
 	}
 	if _, err := o.f.Seek(at, io.SeekStart); err != nil {
-		return 0, nil, err
+		return 0, err
 	}
 	if _, err := o.f.Write(header); err != nil {
-		return 0, nil, err
+		return 0, err
 	}
 	_, err = o.f.Seek(o.at, io.SeekStart)
-	return c.n, h.Sum(nil), err
+	return c.n, err
 }
 
 // A counter counts what is written.
@@ -141,8 +148,8 @@ func (c *counter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// tarHeader returns the block before a file of size bytes.
-func tarHeader(name string, size int64) ([]byte, error) {
+// TarHeader returns the block before a file of size bytes.
+func TarHeader(name string, size int64) ([]byte, error) {
 	if len(name) > maxName {
 		return nil, fmt.Errorf("the name %s is too long: readers of OVA take %d bytes", name, maxName)
 	}

@@ -211,7 +211,7 @@ func TestOVAForOthers(t *testing.T) {
 // A large member has a header of one block, too.
 func TestLargeHeader(t *testing.T) {
 	for _, size := range []int64{0, ustarMost, ustarMost + 1, 1 << 41} {
-		b, err := tarHeader("disk.vmdk", size)
+		b, err := TarHeader("disk.vmdk", size)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +220,7 @@ func TestLargeHeader(t *testing.T) {
 			t.Errorf("%d: %+v, %v", size, h, err)
 		}
 	}
-	if _, err := tarHeader(strings.Repeat("x", 120), 1); err == nil {
+	if _, err := TarHeader(strings.Repeat("x", 120), 1); err == nil {
 		t.Error("no error for a long name")
 	}
 }

@@ -10,6 +10,7 @@ import (
 // with the code and the template of the variable store at these paths.
 type firmware struct {
 	uefi       bool
+	secure     bool   // with Secure Boot, and the keys of Microsoft enrolled
 	code, vars string // "" means that they are to be found
 }
 
@@ -34,6 +35,17 @@ var known = map[string][][2]string{
 	},
 }
 
+// knownSecure are the places of UEFI firmware for machines with Secure Boot, and of a
+// variable store with Microsoft's keys.
+var knownSecure = map[string][][2]string{
+	"amd64": {
+		{"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"},
+		{"/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.ms.fd"},
+		{"/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"},
+		{"/usr/share/qemu/ovmf-x86_64-smm-ms-code.bin", "/usr/share/qemu/ovmf-x86_64-smm-ms-vars.bin"},
+	},
+}
+
 // firmwarePackages are those of Debian.
 var firmwarePackages = map[string]string{"amd64": "ovmf", "arm64": "qemu-efi-aarch64"}
 
@@ -50,9 +62,14 @@ func (f firmware) find(arch string) (firmware, error) {
 		}
 		return f, nil
 	}
-	for _, pair := range known[arch] {
+	places := known
+	if f.secure {
+		places = knownSecure
+	}
+	for _, pair := range places[arch] {
 		if exists(pair[0]) && exists(pair[1]) {
-			return firmware{uefi: true, code: pair[0], vars: pair[1]}, nil
+			f.code, f.vars = pair[0], pair[1]
+			return f, nil
 		}
 	}
 	return f, fmt.Errorf("no UEFI firmware for %s is installed: apt-get install %s, or give firmware and firmware_variables", arch, firmwarePackages[arch])

@@ -146,6 +146,10 @@ func (hw hardware) memoryAndFirmware(a *arguments) error {
 	}
 	if hw.firmware.uefi {
 		machine += ",pflash0=code,pflash1=variables"
+		if hw.firmware.secure {
+			machine += ",smm=on"
+			a.add("-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
+		}
 		for _, n := range []*node{
 			rawNode("code", hw.firmware.code, true),
 			rawNode("variables", hw.dir+"/"+varsName, false),
@@ -164,18 +168,23 @@ func (hw hardware) network(a *arguments) {
 	for _, f := range hw.forward {
 		user += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Guest)
 	}
-	a.add("-netdev", user, "-device", "virtio-net-pci,netdev=net0,romfile=")
+	card := cards[hw.nic]
+	a.add("-netdev", user, "-device", card+",netdev=net0,romfile=")
 	if hw.bridge != "" {
-		a.add("-netdev", "bridge,id=net1,br="+escape(hw.bridge), "-device", "virtio-net-pci,netdev=net1,romfile=")
+		a.add("-netdev", "bridge,id=net1,br="+escape(hw.bridge), "-device", card+",netdev=net1,romfile=")
 	}
 }
 
 func (hw hardware) drives(a *arguments) error {
+	b := buses[hw.diskBus]
+	if b.controller != "" {
+		a.add("-device", b.controller+",id="+diskController)
+	}
 	for i, n := range hw.overlays {
 		if err := a.object("-blockdev", n); err != nil {
 			return err
 		}
-		device := fmt.Sprintf("virtio-blk-pci,id=disk%d,drive=%s", i, n.Name)
+		device := b.disk(i, n.Name) + fmt.Sprintf(",id=disk%d", i)
 		if i == 0 {
 			device += ",bootindex=1"
 		}
@@ -186,7 +195,7 @@ func (hw hardware) drives(a *arguments) error {
 		if err := a.object("-blockdev", n); err != nil {
 			return err
 		}
-		a.add("-device", "virtio-blk-pci,drive=seed")
+		a.add("-device", b.disk(len(hw.overlays), n.Name))
 	}
 	if hw.install != nil {
 		return hw.installer(a)
@@ -225,8 +234,8 @@ func (hw hardware) installer(a *arguments) error {
 // subject names all of a machine that the saved state of one depends on.
 func (hw hardware) subject() string {
 	return strings.Join([]string{
-		"4", probeSubject(hw.binary, hw.accel), hw.arch, hw.machine, hw.cpu, strconv.Itoa(hw.cpus), strconv.FormatInt(hw.memory, 10),
+		"5", probeSubject(hw.binary, hw.accel), hw.arch, hw.machine, hw.cpu, strconv.Itoa(hw.cpus), strconv.FormatInt(hw.memory, 10),
 		fmt.Sprint(hw.firmware), fmt.Sprint(len(hw.overlays)), hw.bridge, fmt.Sprint(hw.tpm), fmt.Sprintf("%q", hw.args),
-		fmt.Sprint(hw.seed != ""),
+		fmt.Sprint(hw.seed != ""), hw.diskBus, hw.nic,
 	}, "\n")
 }

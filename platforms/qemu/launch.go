@@ -48,7 +48,7 @@ func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.
 	}
 	if (i.UEFI || i.Variables != "") && !s.firmware.uefi {
 		s.firmware.uefi = true
-		s.machine = defaultMachine(s.arch, true)
+		s.machine = defaultMachine(s.arch, s.firmware, s.diskBus)
 	}
 	s.resume, s.disks = false, nil
 	if i.User != "" {

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
+	virtual "bake.build/bake/internal/hardware"
 	"bake.build/bake/internal/regular"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/installer"
@@ -33,14 +35,17 @@ type Options struct {
 	DiskSize  string   `bake:"disk_size,size" json:"disk_size,omitempty" help:"The size of the disk. A disk origin that is smaller grows to it; the partitions are the image's own business." default:"the origin's, 8G for an installer"`
 	Disks     []string `bake:"disks" json:"disks,omitempty" help:"The sizes of further disks, which are empty at first. They are part of the layers, and not of artifacts."`
 	Bridge    string   `bake:"bridge" json:"bridge,omitempty" help:"A bridge of the host that a second network card is connected to, by QEMU's bridge helper. Steps always have QEMU's own network, through which bake reaches the machine."`
+	DiskBus   string   `bake:"disk_bus" json:"disk_bus,omitempty" help:"What disks are attached by. The guest's names for them follow from it: /dev/vda with virtio, /dev/nvme0n1 with nvme, /dev/sda with all others. scsi is virtio's controller; lsilogic is LSI Logic's SAS controller, since QEMU has no other of theirs that systems of today know." default:"virtio" choices:"virtio|scsi|lsilogic|lsisas|pvscsi|sata|ide|nvme"`
+	NIC       string   `bake:"nic" json:"nic,omitempty" help:"The network card." default:"virtio" choices:"virtio|e1000|e1000e|vmxnet3|rtl8139|pcnet"`
 	TPM       bool     `bake:"tpm" json:"tpm,omitempty" help:"Give each machine a new TPM 2.0, emulated by swtpm."`
 
 	ssh.Login
 
-	BootCommand []string `bake:"boot_command" json:"boot_command,omitempty" help:"Keys typed at each start of a machine from its disk, such as the passphrase of an encrypted disk, in the form of source()'s boot_command. The text is not treated as a secret. For an installer, source()'s boot_command is typed instead."`
-	BootWait    string   `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"Delay between a start and the typing of boot_command." default:"10s"`
-	Resume      string   `bake:"resume" json:"resume,omitempty" help:"What a machine on a layer starts from: memory resumes the one that made the layer, where its memory was kept, and boot always boots. The memory of a machine that was given a password is not kept." default:"memory" choices:"memory|boot"`
-	Args        []string `bake:"args" json:"args,omitempty" help:"Additional arguments for QEMU."`
+	BootCommand []string         `bake:"boot_command" json:"boot_command,omitempty" help:"Keys typed at each start of a machine from its disk, such as the passphrase of an encrypted disk, in the form of source()'s boot_command. The text is not treated as a secret. For an installer, source()'s boot_command is typed instead."`
+	BootWait    string           `bake:"boot_wait,duration" json:"boot_wait,omitempty" help:"Delay between a start and the typing of boot_command." default:"10s"`
+	Resume      string           `bake:"resume" json:"resume,omitempty" help:"What a machine on a layer starts from: memory resumes the one that made the layer, where its memory was kept, and boot always boots. The memory of a machine that was given a password is not kept." default:"memory" choices:"memory|boot"`
+	Hardware    *virtual.Options `bake:"hardware" json:"hardware,omitempty" help:"What hardware() says of the machines: cpus, memory, firmware, secure_boot, tpm, disk_bus and nic. An option that is given here as well counts more."`
+	Args        []string         `bake:"args" json:"args,omitempty" help:"Additional arguments for QEMU."`
 }
 
 // settings are the options as they hold.
@@ -56,6 +61,8 @@ type settings struct {
 	disks    []int64
 	bridge   string
 	tpm      bool
+	diskBus  string
+	nic      string
 	login    ssh.Login
 	bootKeys []installer.Stroke // typed at each start
 	bootWait time.Duration
@@ -71,11 +78,27 @@ func (s settings) traits() platforms.Traits {
 	return platforms.Traits{Arch: s.arch, Boot: "bios"}
 }
 
+// withHardware returns o with what the hardware says, where o does not say it itself.
+func (o Options) withHardware() Options {
+	h := o.Hardware
+	if h == nil {
+		return o
+	}
+	o.CPUs, o.Memory, o.Firmware = cmp.Or(o.CPUs, h.CPUs), cmp.Or(o.Memory, h.Memory), cmp.Or(o.Firmware, h.Firmware)
+	o.DiskBus, o.NIC, o.TPM = cmp.Or(o.DiskBus, h.DiskBus), cmp.Or(o.NIC, h.NIC), o.TPM || h.TPM
+	if h.SecureBoot {
+		o.Firmware = cmp.Or(o.Firmware, "uefi")
+	}
+	return o
+}
+
 func (o Options) settings() (settings, error) {
+	o = o.withHardware()
 	s := settings{
 		memory: 1 << 30, cpus: o.CPUs, arch: cmp.Or(o.Arch, runtime.GOARCH), accel: cmp.Or(o.Accel, "auto"),
 		cpu: o.CPU, machine: o.Machine, bridge: o.Bridge, tpm: o.TPM, login: o.Login,
-		resume: o.Resume != "boot" && !o.TellsSecret(), args: o.Args,
+		diskBus: cmp.Or(o.DiskBus, "virtio"), nic: cmp.Or(o.NIC, "virtio"),
+		resume: o.Resume != "boot" && !o.TellsSecret() && o.DiskBus != "nvme", args: o.Args,
 	}
 	switch {
 	case s.arch != "amd64" && s.arch != "arm64":
@@ -119,9 +142,26 @@ func (o Options) settings() (settings, error) {
 		return s, err
 	}
 	if s.machine == "" {
-		s.machine = defaultMachine(s.arch, s.firmware.uefi)
+		s.machine = defaultMachine(s.arch, s.firmware, s.diskBus)
 	}
-	return s, nil
+	return s, s.checkHardware()
+}
+
+// checkHardware refuses parts that do not go together.
+func (s settings) checkHardware() error {
+	switch {
+	case s.diskBus == "ide" && s.arch == "arm64":
+		return errors.New("option disk_bus: machines of arm64 have no ide: sata is the next to it")
+	case s.diskBus == "ide" && strings.HasPrefix(s.machine, "q35"):
+		return errors.New("option disk_bus: machines of the type q35 have no ide: sata is the next to it")
+	case s.diskBus == "ide" && len(s.disks) > ideDisks-2: // the seed takes one
+		return fmt.Errorf("option disk_bus: ide has room for %d disks", ideDisks)
+	case s.firmware.uefi && s.firmware.code == "" && slices.Contains(biosOnly, s.diskBus):
+		return fmt.Errorf("option disk_bus: the UEFI firmware that is packaged for QEMU does not boot from %s: scsi, sata and nvme are near to it, or give firmware by its path", s.diskBus)
+	case s.firmware.secure && s.arch == "arm64":
+		return errors.New("option hardware: bake knows no firmware with secure_boot for arm64: give firmware and firmware_variables")
+	}
+	return nil
 }
 
 func (o Options) firmware(arch string) (firmware, error) {
@@ -138,18 +178,24 @@ func (o Options) firmware(arch string) (firmware, error) {
 		if o.Variables != "" {
 			return firmware{}, errors.New("option firmware_variables: belongs to a firmware given by its path")
 		}
-		return firmware{uefi: name == "uefi"}, nil
+		secure := o.Hardware != nil && o.Hardware.SecureBoot
+		if secure && name == "bios" {
+			return firmware{}, errors.New("option firmware: the hardware has secure_boot, and a machine with bios does not")
+		}
+		return firmware{uefi: name == "uefi", secure: secure}, nil
 	case o.Variables == "":
 		return firmware{}, errors.New("option firmware: a firmware given by its path needs firmware_variables beside it")
 	}
 	return firmware{uefi: true, code: name, vars: o.Variables}, nil
 }
 
-func defaultMachine(arch string, uefi bool) string {
+// defaultMachine is the type of the machine that has the other parts. Secure Boot takes
+// the memory of system management, which pc does not have.
+func defaultMachine(arch string, f firmware, bus string) string {
 	switch {
 	case arch == "arm64":
 		return "virt"
-	case uefi:
+	case f.secure, f.uefi && bus != "ide":
 		return "q35"
 	}
 	return "pc"
@@ -179,6 +225,9 @@ func (s settings) fingerprint() (string, error) {
 		fmt.Fprintf(&b, " %s", digest)
 	}
 	fmt.Fprintf(&b, " cpu:%s disk:%d disks:%d bridge:%t tpm:%t args:%q", s.cpu, s.diskSize, s.disks, s.bridge != "", s.tpm, s.args)
+	if s.diskBus != "virtio" || s.nic != "virtio" || s.firmware.secure {
+		fmt.Fprintf(&b, " bus:%s nic:%s secure:%t", s.diskBus, s.nic, s.firmware.secure)
+	}
 	return b.String(), nil
 }
 

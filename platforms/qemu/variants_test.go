@@ -11,17 +11,19 @@ import (
 	"testing"
 	"time"
 
+	virtual "bake.build/bake/internal/hardware"
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
 )
 
-// TestUEFI starts a machine with all that most do without: UEFI, a TPM, a second
-// disk, and a user whom sudo asks for a password.
+// TestUEFI starts a machine with all that most do without: UEFI, a TPM, a SCSI bus, the
+// card of VMware, a second disk, and a user whom sudo asks for a password.
 func TestUEFI(t *testing.T) {
 	need.Tool(t, "swtpm", "mkfs.xfs", "grub-fstest")
 	need.File(t, "/usr/share/OVMF/OVMF_CODE.fd")
 	w := newWorld(t, func(o *Options) {
-		o.Firmware, o.TPM, o.Disks = "uefi", true, []string{"320M"}
+		o.Hardware = &virtual.Options{Firmware: "uefi", TPM: true, DiskBus: "scsi", NIC: "vmxnet3"}
+		o.Disks = []string{"320M"}
 		o.User, o.Password, o.SudoPassword = "bob", "secret", "secret"
 	})
 	formatDisk(t, filepath.Join(w.first.Dir, diskName(1)), "mkfs.xfs", "-q")
@@ -29,8 +31,10 @@ func TestUEFI(t *testing.T) {
 	for what, script := range map[string]string{
 		"no UEFI":        "test -d /sys/firmware/efi",
 		"no TPM":         "test -e /sys/firmware/acpi/tables/TPM2",
+		"no SCSI":        "test -d /sys/class/scsi_host/host0",
+		"no vmxnet3":     "test -d /sys/bus/pci/drivers/vmxnet3/0*",
 		"not root":       "test $(id -u) = 0",
-		"no second disk": "test $(cat /sys/block/vdb/size) = 655360",
+		"no second disk": "test $(cat /sys/block/sdb/size) = 655360",
 	} {
 		if out := sh(t, m, script+" || echo missing"); out != "" {
 			t.Error(what)
@@ -43,7 +47,7 @@ func TestUEFI(t *testing.T) {
 	sh(t, m, `printf '\a\0\0\0of the machine' >/sys/firmware/efi/efivars/Mine-8be4df61-93ca-11d2-aa0d-00e098032b8d`)
 	// A commit without the guest agent leaves an XFS that is in use so that GRUB, which
 	// does not read logs, finds what is in it.
-	sh(t, m, "mkdir -p /data && mount /dev/vdb /data && echo data >/data/new && mv /data/new /data/file")
+	sh(t, m, "mkdir -p /data && mount /dev/sdb /data && echo data >/data/new && mv /data/new /data/file")
 	layer := w.commit(m, "1")
 	sh(t, m, "echo more >/data/more")
 	for _, name := range []string{diskName(0), diskName(1), varsName} {
@@ -110,30 +114,33 @@ func formatDisk(t *testing.T, path string, mkfs ...string) {
 	}
 }
 
-// TestArm64 starts a machine of arm64: its firmware finds nothing on an empty
-// disk, and says so.
-func TestArm64(t *testing.T) {
+// TestFirmware starts machines of arm64, and with Secure Boot: their firmware finds
+// nothing on an empty disk, and says so.
+func TestFirmware(t *testing.T) {
 	need.Slow(t)
-	need.Tool(t, "qemu-system-aarch64", "qemu-img")
+	need.Tool(t, "qemu-system-aarch64", "qemu-system-x86_64", "qemu-img")
 	need.File(t, "/usr/share/AAVMF/AAVMF_CODE.fd")
+	need.File(t, "/usr/share/OVMF/OVMF_VARS_4M.ms.fd")
 	w := &world{t: t, host: host{t.TempDir()}}
-	d := w.open(func(o *Options) { o.Arch = "arm64" })
 	disk := filepath.Join(t.TempDir(), "disk.raw")
 	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m, err := d.Launch(t.Context(), platforms.Image{Path: disk, Format: "raw", Arch: "arm64", NoLogin: true}, testLogger{t})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	c := m.(platforms.Consoler)
-	if err := c.WaitConsole(ctx, regexp.MustCompile(`BdsDxe|UEFI Interactive Shell|PXE`)); err != nil {
-		t.Errorf("%v: %q", err, c.ConsoleTail())
-	}
-	if err := m.Close(); err != nil {
-		t.Error(err)
+	for _, o := range []Options{{Arch: "arm64"}, {Arch: "amd64", Hardware: &virtual.Options{SecureBoot: true}}} {
+		d := w.open(func(all *Options) { all.Arch, all.Hardware = o.Arch, o.Hardware })
+		m, err := d.Launch(t.Context(), platforms.Image{Path: disk, Format: "raw", Arch: o.Arch, NoLogin: true}, testLogger{t})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		c := m.(platforms.Consoler)
+		if err := c.WaitConsole(ctx, regexp.MustCompile(`BdsDxe|UEFI Interactive Shell|PXE`)); err != nil {
+			t.Errorf("%s: %v: %q", o.Arch, err, c.ConsoleTail())
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 	w.host.nothingLeft(t)
 }

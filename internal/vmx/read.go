@@ -1,0 +1,185 @@
+package vmx
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"bake.build/bake/internal/hardware"
+	"bake.build/bake/internal/ovf"
+	"bake.build/bake/platforms"
+)
+
+// Bounds of a file.
+const (
+	maxFile  = 1 << 20 // bytes
+	maxLines = 10_000
+)
+
+// Parse reads a VMX file. The disks that it names are in its folder.
+func Parse(text []byte) (*ovf.Machine, error) {
+	keys, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if keys["config.version"] == "" && keys["virtualhw.version"] == "" {
+		return nil, errors.New("is not a VMX file: it has no config.version")
+	}
+	m := &ovf.Machine{Name: keys["displayname"]}
+	m.Annotation = keys["annotation"]
+	m.UUID = strings.NewReplacer(" ", "", "-", "").Replace(keys["uuid.bios"])
+	o := &m.Hardware
+	if o.CPUs, err = number(keys, "numvcpus", 1); err != nil {
+		return nil, err
+	}
+	memory, err := number(keys, "memsize", 32) // MiB, the least that VMware has
+	if err != nil {
+		return nil, err
+	}
+	o.Memory = platforms.FormatSize(int64(memory) << 20)
+	if o.HardwareVersion, err = number(keys, "virtualhw.version", 0); err != nil {
+		return nil, err
+	}
+	o.GuestOS = hardware.GuestOf(keys["guestos"], "", 0).Name
+	o.Firmware = "bios"
+	if strings.EqualFold(keys["firmware"], "efi") {
+		o.Firmware = "uefi"
+		o.SecureBoot = truth(keys["uefi.secureboot.enabled"])
+	}
+	o.TPM = keys["managedvm.autoaddvtpm"] != "" || truth(keys["vtpm.present"])
+	o.Serial = truth(keys["serial0.present"])
+	network(o, keys)
+	return m, disks(m, keys)
+}
+
+// parse returns the values by their keys in lower case. A second line of a key counts.
+func parse(text []byte) (map[string]string, error) {
+	switch {
+	case len(text) > maxFile:
+		return nil, fmt.Errorf("has %d bytes, and a VMX file at most %d", len(text), maxFile)
+	case !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0:
+		return nil, errors.New("is not a VMX file in UTF-8")
+	}
+	keys := map[string]string{}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, maxFile+1)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff"))
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		key, value, ok := strings.Cut(line, "=")
+		key, value = strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(value)
+		if !ok || key == "" || n > maxLines || len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
+			return nil, fmt.Errorf("line %d is not a setting of a VMX file", n)
+		}
+		keys[key] = unescape(value[1 : len(value)-1])
+	}
+	return keys, lines.Err()
+}
+
+// unescape replaces |xx by the character of that number.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '|' && i+2 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil && n < utf8.RuneSelf {
+				b.WriteByte(byte(n))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func truth(s string) bool { return strings.EqualFold(s, "TRUE") }
+
+func number(keys map[string]string, key string, without int) (int, error) {
+	if keys[key] == "" {
+		return without, nil
+	}
+	n, err := strconv.ParseInt(keys[key], 10, 32)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("%s: %q makes no sense", key, keys[key])
+	}
+	return int(n), nil
+}
+
+func network(o *hardware.Options, keys map[string]string) {
+	if !truth(keys["ethernet0.present"]) {
+		return
+	}
+	device := cmp.Or(strings.ToLower(keys["ethernet0.virtualdev"]), "e1000")
+	for name, called := range cards {
+		if called == device {
+			o.NIC = name
+		}
+	}
+	o.NIC = cmp.Or(o.NIC, "e1000")
+	switch kind := strings.ToLower(cmp.Or(keys["ethernet0.connectiontype"], "bridged")); kind {
+	case "nat":
+		o.Network = "NAT"
+	case "custom":
+		o.Network = keys["ethernet0.vnet"]
+	default:
+		o.Network = kind
+	}
+}
+
+// disks finds the disks: those of the first bus that has any, which is the one that
+// VMware's firmware looks at first.
+func disks(m *ovf.Machine, keys map[string]string) error {
+	for _, prefix := range []string{"scsi", "sata", "nvme", "ide"} {
+		for controller := range 4 {
+			for unit := range 30 {
+				at := fmt.Sprintf("%s%d:%d", prefix, controller, unit)
+				file := keys[at+".filename"]
+				if !truth(keys[at+".present"]) || file == "" || !isDisk(keys[at+".devicetype"], file) {
+					continue
+				}
+				name, err := diskName(file)
+				if err != nil {
+					return fmt.Errorf("%s.fileName: %w", at, err)
+				}
+				m.Disks = append(m.Disks, ovf.Disk{File: name})
+				if len(m.Disks) == 1 {
+					m.Hardware.DiskBus = busOf(prefix, keys[fmt.Sprintf("%s%d.virtualdev", prefix, controller)])
+				}
+			}
+		}
+	}
+	if len(m.Disks) == 0 {
+		return errors.New("the machine has no disk")
+	}
+	return nil
+}
+
+func isDisk(kind, file string) bool {
+	return !strings.Contains(strings.ToLower(kind), "cdrom") && strings.EqualFold(path.Ext(file), ".vmdk")
+}
+
+// diskName checks the name of a disk.
+func diskName(file string) (string, error) {
+	clean := path.Clean(strings.ReplaceAll(file, `\`, "/"))
+	if path.IsAbs(clean) || clean == ".." || strings.HasPrefix(clean, "../") || len(clean) > 1 && clean[1] == ':' || strings.ContainsRune(clean, 0) {
+		return "", fmt.Errorf("%q is outside of the machine's folder", file)
+	}
+	return clean, nil
+}
+
+func busOf(prefix, device string) string {
+	for _, b := range buses() {
+		if b.name != "scsi" && strings.TrimSuffix(b.prefix, "0") == prefix && (b.device == "" || strings.EqualFold(b.device, device)) {
+			return b.name
+		}
+	}
+	return "lsilogic" // of a kind that is not said, or BusLogic
+}
