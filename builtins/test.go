@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bake.build/bake/internal/spell"
+	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/disk"
 	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/op"
@@ -170,7 +171,7 @@ func (a *testArgs) onArtifact(c *Call, n *plan.Node, t *op.Test, artifact *Artif
 func (a *testArgs) checkFormat(c *Call, artifact *Artifact) error {
 	var disks []string
 	for _, f := range c.Formats {
-		if f.From == export.FromDisk && slices.Contains(artifact.formats, f.Name) {
+		if _, launches := platforms.DiskFormatNamed(f.Name); launches && f.From == export.FromDisk && slices.Contains(artifact.formats, f.Name) {
 			disks = append(disks, f.Name)
 		}
 	}

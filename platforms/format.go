@@ -14,6 +14,11 @@ type DiskFormat struct {
 	QEMU     string   // as QEMU and qemu-img do
 	Exts     []string // the ends of files' names, in lower case
 	ReadOnly bool     // it is read, and neither written nor launched
+
+	// Machine says that it describes a machine beside holding the disk. QEMU does not
+	// read it.
+	Machine bool
+	Folder  bool // it is a folder, in which the file with one of Exts says the rest
 }
 
 // DiskFormats is the table of the formats that bake knows, the quickest to read
@@ -25,7 +30,11 @@ func DiskFormats() []DiskFormat {
 		{Name: "vmdk", QEMU: "vmdk", Exts: []string{".vmdk"}},
 		{Name: "vdi", QEMU: "vdi", Exts: []string{".vdi"}},
 		{Name: "vhd", QEMU: "vpc", Exts: []string{".vhd"}},
-		{Name: "vhdx", QEMU: "vhdx", Exts: []string{".vhdx"}, ReadOnly: true},
+		{Name: "vhdx", QEMU: "vhdx", Exts: []string{".vhdx"}},
+		{Name: "ova", Exts: []string{".ova"}, Machine: true},
+		{Name: "ovf", Exts: []string{".ovf"}, Machine: true, Folder: true},
+		{Name: "vmx", Exts: []string{".vmx", ".vmwarevm"}, Machine: true, Folder: true},
+		{Name: "vagrant", Exts: []string{".box"}, Machine: true}, // "vagrant-libvirt" is one for a provider
 	}
 }
 

@@ -199,7 +199,7 @@ func TestDamaged(t *testing.T) {
 		{"text", "is neither an OVA nor an OVF descriptor", []byte(strings.Repeat("hello ", 200))},
 		{"html", "is a html, and not an Envelope", []byte("<html></html>")},
 		{"no descriptor", "has no file with the end .ovf", of(disk)},
-		{"two descriptors", "has two descriptors, web.ovf and b.ovf", of(file{"web.ovf", text}, file{"b.ovf", text}, disk)},
+		{"two descriptors", "has two descriptors, b.ovf and web.ovf", of(file{"web.ovf", text}, file{"b.ovf", text}, disk)},
 		{"two members", `has two members called "web-disk1.vmdk"`, of(file{"web.ovf", text}, disk, disk)},
 		{"cut in the disk", "is cut short", whole[:len(whole)-3*512]},
 		{"cut in a header", "is cut short", whole[:700]},

@@ -60,7 +60,7 @@ func (r *partsReader) next() (err error) {
 	r.name, r.parts = r.parts[0], r.parts[1:]
 	m := r.p.members[r.name]
 	r.left = m.size
-	r.now, err = r.p.open(m)
+	r.now, err = r.p.Files.Open(r.name)
 	if err != nil {
 		return err
 	}

@@ -195,7 +195,7 @@ func (hw hardware) drives(a *arguments) error {
 		if err := a.object("-blockdev", n); err != nil {
 			return err
 		}
-		a.add("-device", b.disk(len(hw.overlays), n.Name))
+		a.add("-device", b.seed(len(hw.overlays), n.Name))
 	}
 	if hw.install != nil {
 		return hw.installer(a)

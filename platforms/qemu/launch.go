@@ -27,11 +27,18 @@ func (d *driver) Launch(ctx context.Context, i platforms.Image, out platforms.Lo
 	if !ok {
 		return nil, fmt.Errorf("launch: QEMU does not start from the format %q", i.Format)
 	}
-	m, err := d.launcher(ctx, i, out)
+	var described *image.Machine
+	if format.Machine {
+		if described, err = openMachine(i); err != nil {
+			return nil, fmt.Errorf("launch %s: %w", filepath.Base(i.Path), err)
+		}
+		defer func() { err = errors.Join(err, described.Close()) }()
+	}
+	m, err := d.launcher(ctx, i, described, out)
 	if err != nil {
 		return nil, fmt.Errorf("launch: %w", err)
 	}
-	if err = m.prepareLaunch(ctx, i, format.QEMU); err == nil {
+	if err = m.prepareLaunch(ctx, i, format.QEMU, described, out); err == nil {
 		err = m.runLaunched(ctx, i, out)
 	}
 	if err != nil {
@@ -40,8 +47,9 @@ func (d *driver) Launch(ctx context.Context, i platforms.Image, out platforms.Lo
 	return m, nil
 }
 
-// launcher returns a machine of the image's kind.
-func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.Logger) (*machine, error) {
+// launcher returns a machine of the image's kind. described, unless it is nil, is what
+// the image says of it.
+func (d *driver) launcher(ctx context.Context, i platforms.Image, described *image.Machine, out platforms.Logger) (*machine, error) {
 	s := d.settings
 	if i.Arch != "" && i.Arch != s.arch {
 		return nil, fmt.Errorf("the image is for %s, and the platform's machines are %s", i.Arch, s.arch)
@@ -49,6 +57,11 @@ func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.
 	if (i.UEFI || i.Variables != "") && !s.firmware.uefi {
 		s.firmware.uefi = true
 		s.machine = defaultMachine(s.arch, s.firmware, s.diskBus)
+	}
+	if described != nil {
+		if err := s.takeHardware(described.Hardware, out); err != nil {
+			return nil, err
+		}
 	}
 	s.resume, s.disks = false, nil
 	if i.User != "" {
@@ -63,7 +76,12 @@ func (d *driver) launcher(ctx context.Context, i platforms.Image, out platforms.
 }
 
 // prepareLaunch makes the overlay and all else that the machine starts with.
-func (m *machine) prepareLaunch(ctx context.Context, i platforms.Image, format string) (err error) {
+func (m *machine) prepareLaunch(ctx context.Context, i platforms.Image, format string, described *image.Machine, out platforms.Logger) (err error) {
+	if described != nil {
+		if i.Path, err = described.Disk(ctx, 0, m.dir, extracting(out)); err != nil {
+			return err
+		}
+	}
 	below, err := image.Open(i.Path, format)
 	if err != nil {
 		return err
@@ -85,6 +103,11 @@ func (m *machine) prepareLaunch(ctx context.Context, i platforms.Image, format s
 	m.hw.overlays = []*node{overlay("disk0-0", path, below)}
 	if i.Changes != "" {
 		m.hw.overlays[0].Cache = nil
+	}
+	if described != nil {
+		if err := m.addFurther(ctx, described, out); err != nil {
+			return err
+		}
 	}
 	m.hw.forward = i.Forward
 	if m.hw.firmware.uefi {

@@ -12,7 +12,8 @@ import (
 // TestLife follows one machine: boot, steps, commits, parking, resuming from
 // memory, and the disk that is made of it.
 func TestLife(t *testing.T) {
-	w := newWorld(t)
+	vmware := func(o *Options) { o.DiskBus, o.NIC = "pvscsi", "vmxnet3" }
+	w := newWorld(t, vmware)
 	m := w.boot(w.driver)
 	boot := sh(t, m, "cat /proc/sys/kernel/random/boot_id")
 	sh(t, m, "echo one >/one")
@@ -29,7 +30,7 @@ func TestLife(t *testing.T) {
 		}
 	})
 	t.Run("resumed", func(t *testing.T) {
-		other := w.open()
+		other := w.open(vmware)
 		m := w.boot(other, one)
 		if got := sh(t, m, "cat /one /two /proc/sys/kernel/random/boot_id 2>/dev/null; true"); got != "one\n"+boot {
 			t.Errorf("got %q", got)
@@ -38,7 +39,7 @@ func TestLife(t *testing.T) {
 		w.commit(m, "branch")
 	})
 	t.Run("frozen by its agent", func(t *testing.T) {
-		m := w.boot(w.open(), one)
+		m := w.boot(w.open(vmware), one)
 		sh(t, m, "systemd-run --quiet --unit=agent /usr/sbin/qemu-ga -p /dev/virtio-ports/org.qemu.guest_agent.0")
 		for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 			open, err := m.vm.portOpen(t.Context(), "agent")
@@ -60,7 +61,7 @@ func TestLife(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The memory that was kept is that of frozen file systems.
-		again := w.boot(w.open(), one, frozen)
+		again := w.boot(w.open(vmware), one, frozen)
 		if got := sh(t, again, "echo thawed >/again; sync; cat /one /again; ls /thawed 2>/dev/null; cat /proc/sys/kernel/random/boot_id"); got != "one\nthawed\n"+boot {
 			t.Errorf("got %q", got)
 		}

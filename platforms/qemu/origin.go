@@ -18,7 +18,7 @@ import (
 
 // Origin are the options of source() on this platform.
 type Origin struct {
-	Disk   string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image, as qcow2, raw, vmdk, vdi or vhd, also compressed with gzip, zstd, xz or bzip2: a path, a URL, oci://HOST/REPOSITORY:TAG for an OCI artifact in a registry, or an artifact of this definition."`
+	Disk   string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image, as qcow2, raw, vmdk, vdi, vhd or vhdx, or a machine with its disks: an OVA, a folder with an OVF or VMX file, a Vagrant box. Also compressed with gzip, zstd, xz or bzip2. It is a path, a URL, oci://HOST/REPOSITORY:TAG for an OCI artifact in a registry, or an artifact of this definition."`
 	ISO    string `bake:"iso,path,origin" json:"iso,omitempty" help:"An installer: the path or the URL of its ISO image. It is started, told what to do by boot_command, and has done its work when it shuts the machine down or restarts it."`
 	SHA256 string `bake:"sha256" json:"sha256,omitempty" help:"The SHA-256 that the file must have, in hex."`
 	SHA512 string `bake:"sha512" json:"sha512,omitempty" help:"The SHA-512 that the file must have, in hex."`
@@ -111,14 +111,20 @@ func (d *driver) Describe(context.Context, platforms.Origin) (platforms.Traits, 
 	return d.settings.traits(), nil
 }
 
-// importFile is importDisk for a file that may be compressed.
+// importFile is importAny for a file that may be compressed.
 func (d *driver) importFile(ctx context.Context, path, dir string, out platforms.Logger) (err error) {
-	compressed, err := decompress.Compressed(path)
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
+	compressed := false
+	if !info.IsDir() {
+		if compressed, err = decompress.Compressed(path); err != nil {
+			return err
+		}
+	}
 	if !compressed {
-		return d.importDisk(ctx, path, dir, out)
+		return d.importAny(ctx, path, dir, out)
 	}
 	scratch, remove, err := d.host.TempDir("disk")
 	if err != nil {
@@ -129,16 +135,45 @@ func (d *driver) importFile(ctx context.Context, path, dir string, out platforms
 	if err := decompressTo(ctx, disk, path, out); err != nil {
 		return err
 	}
-	return d.importDisk(ctx, disk, dir, out)
+	return d.importAny(ctx, disk, dir, out)
 }
 
-// importDisk makes the images of a first layer.
+// importAny makes the images of a first layer from the image of a disk, or from what
+// describes a machine.
+func (d *driver) importAny(ctx context.Context, path, dir string, out platforms.Logger) (err error) {
+	m, err := image.OpenMachine(path)
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		return d.importDisk(ctx, path, dir, out)
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() && (m.Kind == "OVF" || m.Kind == "VMX") {
+		return fmt.Errorf("the %s file names others, which are not part of the layer's key: give their folder", m.Kind)
+	}
+	return d.importMachine(ctx, m, dir, out)
+}
+
+// importDisk makes the images of a first layer from the image of its first disk.
 func (d *driver) importDisk(ctx context.Context, path, dir string, out platforms.Logger) error {
+	if err := d.importImage(ctx, path, dir, 0, out); err != nil {
+		return err
+	}
+	return d.addDisks(ctx, dir)
+}
+
+// importImage makes disk i of a first layer.
+func (d *driver) importImage(ctx context.Context, path, dir string, i int, out platforms.Logger) error {
 	source, err := image.Open(path, "")
 	if err != nil {
 		return err
 	}
-	if source.Driver == "raw" {
+	if source.Driver == "raw" && i == 0 {
 		if err := looksLikeDisk(path); err != nil {
 			return err
 		}
@@ -147,10 +182,13 @@ func (d *driver) importDisk(ctx context.Context, path, dir string, out platforms
 		return err
 	}
 	size := d.settings.diskSize
+	if i > 0 {
+		size = 0
+	}
 	if size != 0 && size < source.Size {
 		return fmt.Errorf("the disk has %s, which does not fit in disk_size = %q", platforms.FormatSize(source.Size), platforms.FormatSize(size))
 	}
-	dst := filepath.Join(dir, diskName(0))
+	dst := filepath.Join(dir, diskName(i))
 	out.Progress("copy the disk", 0, source.Size)
 	if source.Driver == "qcow2" {
 		err = copyWhole(ctx, dst, path)
@@ -161,11 +199,9 @@ func (d *driver) importDisk(ctx context.Context, path, dir string, out platforms
 		return err
 	}
 	if size > source.Size {
-		if err := resize(ctx, dst, size); err != nil {
-			return err
-		}
+		return resize(ctx, dst, size)
 	}
-	return d.addDisks(ctx, dir)
+	return nil
 }
 
 // addDisks makes the further, empty disks of a first layer, and its variable
@@ -176,6 +212,11 @@ func (d *driver) addDisks(ctx context.Context, dir string) error {
 			return err
 		}
 	}
+	return d.addVariables(dir)
+}
+
+// addVariables makes the variable store of a first layer.
+func (d *driver) addVariables(dir string) error {
 	if !d.settings.firmware.uefi || exists(filepath.Join(dir, varsName)) {
 		return nil
 	}

@@ -16,13 +16,13 @@ import (
 	"bake.build/bake/platforms"
 )
 
-// TestUEFI starts a machine with all that most do without: UEFI, a TPM, a SCSI bus, the
-// card of VMware, a second disk, and a user whom sudo asks for a password.
+// TestUEFI starts a machine with all that most do without: UEFI, a TPM, a second
+// disk, and a user whom sudo asks for a password.
 func TestUEFI(t *testing.T) {
 	need.Tool(t, "swtpm", "mkfs.xfs", "grub-fstest")
 	need.File(t, "/usr/share/OVMF/OVMF_CODE.fd")
 	w := newWorld(t, func(o *Options) {
-		o.Hardware = &virtual.Options{Firmware: "uefi", TPM: true, DiskBus: "scsi", NIC: "vmxnet3"}
+		o.Hardware = &virtual.Options{Firmware: "uefi", TPM: true}
 		o.Disks = []string{"320M"}
 		o.User, o.Password, o.SudoPassword = "bob", "secret", "secret"
 	})
@@ -31,10 +31,8 @@ func TestUEFI(t *testing.T) {
 	for what, script := range map[string]string{
 		"no UEFI":        "test -d /sys/firmware/efi",
 		"no TPM":         "test -e /sys/firmware/acpi/tables/TPM2",
-		"no SCSI":        "test -d /sys/class/scsi_host/host0",
-		"no vmxnet3":     "test -d /sys/bus/pci/drivers/vmxnet3/0*",
 		"not root":       "test $(id -u) = 0",
-		"no second disk": "test $(cat /sys/block/sdb/size) = 655360",
+		"no second disk": "test $(cat /sys/block/vdb/size) = 655360",
 	} {
 		if out := sh(t, m, script+" || echo missing"); out != "" {
 			t.Error(what)
@@ -47,7 +45,7 @@ func TestUEFI(t *testing.T) {
 	sh(t, m, `printf '\a\0\0\0of the machine' >/sys/firmware/efi/efivars/Mine-8be4df61-93ca-11d2-aa0d-00e098032b8d`)
 	// A commit without the guest agent leaves an XFS that is in use so that GRUB, which
 	// does not read logs, finds what is in it.
-	sh(t, m, "mkdir -p /data && mount /dev/sdb /data && echo data >/data/new && mv /data/new /data/file")
+	sh(t, m, "mkdir -p /data && mount /dev/vdb /data && echo data >/data/new && mv /data/new /data/file")
 	layer := w.commit(m, "1")
 	sh(t, m, "echo more >/data/more")
 	for _, name := range []string{diskName(0), diskName(1), varsName} {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"bake.build/bake/builtins"
@@ -42,6 +43,9 @@ func (b *Build) Image(ctx context.Context, name string, image *platforms.Image, 
 	}
 	format, _ := platforms.DiskFormatNamed(files[i].Format)
 	image.Path, image.Format = b.abs(files[i].Path), format.Name
+	if format.Folder {
+		image.Path = filepath.Dir(image.Path)
+	}
 	if i := slices.IndexFunc(files, func(f solve.File) bool { return f.Format == platforms.VariablesFormat }); i >= 0 {
 		image.Variables = b.abs(files[i].Path)
 	}

@@ -193,6 +193,9 @@ func (r *run) artifactFile(l link) (path, format string, err error) {
 		for _, f := range files {
 			if f.Format == want || strings.HasSuffix(want, "-") && strings.HasPrefix(f.Format, want) {
 				path, err := filepath.Abs(f.Path)
+				if named, ok := platforms.DiskFormatNamed(f.Format); ok && named.Folder {
+					path = filepath.Dir(path)
+				}
 				return path, f.Format, err
 			}
 		}
