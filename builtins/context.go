@@ -39,6 +39,7 @@ type Context struct {
 	params    []*Param
 	secrets   []SecretUse
 	named     map[string]*plan.Node // artifacts and tests by the name that users type
+	disks     map[diskOf]*plan.Node
 
 	reads    []*plan.Node // sources whose pins were read
 	hasRead  map[*plan.Node]bool
@@ -47,7 +48,7 @@ type Context struct {
 
 // New returns a Context in which nothing was called yet.
 func New(cfg Config) *Context {
-	return &Context{Config: cfg, named: map[string]*plan.Node{}, hasRead: map[*plan.Node]bool{}}
+	return &Context{Config: cfg, named: map[string]*plan.Node{}, disks: map[diskOf]*plan.Node{}, hasRead: map[*plan.Node]bool{}}
 }
 
 // A Definition is what an evaluated definition says.

@@ -92,27 +92,42 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	if err := c.checkArtifact(artifact); err != nil {
 		return nil, err
 	}
-	auto := "export: " + a.Name
+	op := &export.Op{
+		Name:        a.Name,
+		Formats:     formats,
+		Size:        int64(a.Size),
+		Boot:        boot,
+		KernelArgs:  strings.Join(a.KernelArgs, " "),
+		Disk:        a.Disk,
+		Compression: compression,
+		Writer:      export.Writer,
+		Config:      json.RawMessage(a.Config),
+	}
+	uses, err := c.diskFor(a, op)
+	if err != nil {
+		return nil, err
+	}
 	artifact.node = c.Add(&plan.Node{
-		Op: &export.Op{
-			Name:        a.Name,
-			Formats:     formats,
-			Size:        int64(a.Size),
-			Boot:        boot,
-			KernelArgs:  strings.Join(a.KernelArgs, " "),
-			Disk:        a.Disk,
-			Compression: compression,
-			Writer:      export.Writer,
-			Config:      json.RawMessage(a.Config),
-		},
+		Op:       op,
 		Platform: a.Layer.node.Platform,
 		Deps:     []*plan.Node{a.Layer.node},
-		Name:     a.title(auto),
+		Uses:     uses,
+		Name:     a.title("export: " + a.Name),
 		Run:      a.run(),
 	})
 	c.artifacts = append(c.artifacts, artifact)
 	c.named[a.Name] = artifact.node
 	return artifact, nil
+}
+
+// diskFor returns the nodes that the files of op are written from beside the layer.
+// What leaves of a machine's layer leaves of its disk.
+func (c *Call) diskFor(a *exportArgs, op *export.Op) ([]*plan.Node, error) {
+	spec, err := c.spec(a.Layer.platform.plan.Name)
+	if err != nil || !spec.Boots && !c.Formats.FromDisk(op.Formats) {
+		return nil, err
+	}
+	return c.disk(a.Layer, op.From(), a.run(), a.Name), nil
 }
 
 // oneOf returns s, which is one of choices; "" leaves the choice open.

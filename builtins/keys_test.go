@@ -20,7 +20,7 @@ import (
 )
 
 // ops are all ops of the project.
-var ops = []plan.Op{&op.Source{}, &op.Shell{}, &op.Copy{}, &op.Write{}, &op.Reboot{}, &op.Test{}, &export.Op{}, &export.Publish{}, &export.Output{}}
+var ops = []plan.Op{&op.Source{}, &op.Shell{}, &op.Copy{}, &op.Write{}, &op.Reboot{}, &op.Test{}, &export.Op{}, &export.Disk{}, &export.Publish{}, &export.Output{}}
 
 // TestOpsAreListed finds ops in the source that ops lacks.
 func TestOpsAreListed(t *testing.T) {
@@ -208,6 +208,7 @@ func TestEveryFieldOfNode(t *testing.T) {
 		"Platform": {true, func(n *plan.Node) { n.Platform = &plan.Platform{Name: "toy"} }},
 		"Deps":     {true, func(n *plan.Node) { n.Deps = []*plan.Node{other} }},
 		"Pin":      {true, func(n *plan.Node) { n.Pin = &platforms.Pin{ID: "sha256:2"} }},
+		"Uses":     {false, func(n *plan.Node) { n.Uses = []*plan.Node{other} }},
 		"After":    {false, func(n *plan.Node) { n.After = []*plan.Node{other} }},
 		"Name":     {false, func(n *plan.Node) { n.Name = "else" }},
 		"Pos":      {false, func(n *plan.Node) { n.Pos = []plan.Pos{{File: "b.star", Line: 9}} }},

@@ -46,7 +46,7 @@ func output(c *Call, a *outputArgs) (starlark.Value, error) {
 		return nil, err
 	}
 	artifact.node = c.Add(&plan.Node{
-		Op:       &export.Output{Name: name, Path: src, Writer: export.Writer},
+		Op:       &export.Output{Name: name, Path: src, Writer: export.OutputWriter},
 		Platform: a.Layer.node.Platform,
 		Deps:     []*plan.Node{a.Layer.node},
 		Name:     a.title("output: " + name),

@@ -69,18 +69,24 @@ func publishOn(c *Call, a *exportArgs, p *Platform, boot string) (*Artifact, err
 	if err := c.checkArtifact(artifact); err != nil {
 		return nil, err
 	}
+	op := &export.Publish{
+		Name:       a.Name,
+		Target:     p.plan.ID(),
+		Options:    options,
+		Size:       int64(a.Size),
+		Boot:       boot,
+		KernelArgs: strings.Join(a.KernelArgs, " "),
+		Writer:     export.DiskWriter,
+	}
+	var uses []*plan.Node
+	if p.plan.ID() != a.Layer.platform.plan.ID() { // or the platform has it
+		uses = c.disk(a.Layer, op.Disk(), a.run(), a.Name)
+	}
 	artifact.node = c.Add(&plan.Node{
-		Op: &export.Publish{
-			Name:       a.Name,
-			Target:     p.plan.ID(),
-			Options:    options,
-			Size:       int64(a.Size),
-			Boot:       boot,
-			KernelArgs: strings.Join(a.KernelArgs, " "),
-			Writer:     export.Writer,
-		},
+		Op:       op,
 		Platform: p.plan,
 		Deps:     []*plan.Node{a.Layer.node},
+		Uses:     uses,
 		Name:     a.title("publish: " + a.Name),
 		Run:      a.run(),
 	})

@@ -11,6 +11,7 @@ import (
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image"
 	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/event"
 	"bake.build/bake/runtime/export"
@@ -64,12 +65,22 @@ func (a *app) isFile(path string) bool {
 	return err == nil
 }
 
+// locate implements export.Locator.
+func locate(path, format string) (string, error) {
+	node, err := image.Open(path, format)
+	if err != nil {
+		return "", err
+	}
+	return node.Locator()
+}
+
 // config returns what builds are wired from and given. f may be nil.
 func (a *app) config(f *definitionFlags) build.Config {
 	c := build.Config{
 		Platforms: a.specs,
 		Builtins:  a.builtins,
 		Formats:   a.formats,
+		Locate:    locate,
 		Version:   version,
 		Dir:       a.dir,
 		Environ:   a.environ(),

@@ -132,7 +132,7 @@ func (s *session) writePlan(targets []builtins.Target, schedule *solve.Schedule,
 // chain prints n and below it, indented once more at each branch, what it is
 // made of.
 func (p *planWriter) chain(n *plan.Node, indent string) {
-	for m := n; ; m = m.Deps[0] {
+	for m := n; ; m = p.below(m) {
 		if p.shown[m.Key] {
 			p.table.rows = append(p.table.rows, []string{indent + printable.OneLine(m.Name), "(see above)"})
 			return
@@ -149,6 +149,17 @@ func (p *planWriter) chain(n *plan.Node, indent string) {
 			indent += "  "
 		}
 	}
+}
+
+// below returns what n is made of first: the layer, or the disk of that where it is
+// made in this run.
+func (p *planWriter) below(n *plan.Node) *plan.Node {
+	for _, u := range n.Uses {
+		if p.schedule.Of(u).State == solve.ToRun {
+			return u
+		}
+	}
+	return n.Deps[0]
 }
 
 func (p *planWriter) line(n *plan.Node, indent string) {

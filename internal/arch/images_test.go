@@ -40,7 +40,8 @@ func TestWhoGivesImagesToQEMU(t *testing.T) {
 		"platforms/qemu.resize: qemuImg":                   "a node",
 		"platforms/qemu.(*machine).prepareLaunch: qemuImg": "nothing: it makes an image and leaves the one below closed",
 		"platforms/rootfs/origin.rawDisk: qemu-img":        "a node",
-		"runtime/export.convert: qemu-img":                 "the raw disk that the export has made, as raw",
+		"runtime/export.qemuConvert: qemu-img":             "the disk that the plan has made, as raw, or a node",
+		"cmd/bake.locate: image.Open":                      "an artifact",
 
 		"platforms/qemu.hardware.memoryAndFirmware: -blockdev": "bake's own firmware and variables, as raw",
 		"platforms/qemu.hardware.drives: -blockdev":            "nodes",

@@ -14,14 +14,18 @@ import (
 
 // An exporter writes artifacts below a directory, each in its own.
 type exporter struct {
-	b   *Build
-	out string // absolute
+	b     *Build
+	out   string // absolute
+	disks heldDisks
 }
 
 // Current implements solve.Exports.
 func (e *exporter) Current(ctx context.Context, n *plan.Node, key plan.Key) ([]solve.File, string, error) {
-	if op, ok := n.Op.(*export.Publish); ok {
+	switch op := n.Op.(type) {
+	case *export.Publish:
 		return e.b.published(ctx, n, op, key)
+	case *export.Disk:
+		return nil, "no disk is kept between builds", nil
 	}
 	dir, err := e.dir(n)
 	if err != nil {
@@ -81,6 +85,8 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 		return e.publish(ctx, op, j)
 	case *export.Output:
 		return e.output(ctx, op, j)
+	case *export.Disk:
+		return e.disk(ctx, op, j)
 	}
 	op, err := exportOp(j.Node)
 	if err != nil {
@@ -120,67 +126,69 @@ func (e *exporter) output(ctx context.Context, op *export.Output, j solve.Job) (
 
 // request returns how an artifact of j's layer is written.
 func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
-	cache, err := e.b.Store.CacheDir("grub")
-	if err != nil {
-		return export.Request{}, err
-	}
 	request := export.Request{
 		Op:      op,
 		Key:     j.Key,
 		Formats: e.b.Formats,
-		Tree: func(ctx context.Context, use func(string) error) error {
-			treer, ok := j.Driver.(platforms.Treer)
-			if !ok {
-				return fmt.Errorf("the platform %s cannot show the files of a layer", j.Node.Deps[0].Platform.Name)
-			}
-			return treer.Tree(ctx, j.Chain, use)
-		},
-		Layers:   j.Chain,
-		Arch:     j.Traits.Arch,
-		CacheDir: cache,
-		About:    e.b.about(j.Node),
-		Logger:   j.Out,
-		Warn:     func(text string) { e.b.warn(j.Node.Name + ": " + text) },
+		Tree:    treeOf(j),
+		Layers:  j.Chain,
+		Arch:    j.Traits.Arch,
+		About:   e.b.about(j.Node),
+		Logger:  j.Out,
+		Warn:    e.b.warnOf(j.Node),
+		CanLook: true,
 	}
-	if disker, ok := j.Driver.(platforms.Disker); ok {
-		request.Disk = func(ctx context.Context, dst string) error {
-			return disker.Disk(ctx, j.Chain, dst, j.Out)
-		}
-		treer, ok := j.Driver.(platforms.DiskTreer)
-		request.CanLook = ok && len(treer.CheckDiskTree()) == 0
-		request.DiskTree = func(ctx context.Context, disk string, use func(string) error) error {
-			if !ok {
-				return fmt.Errorf("the platform %s cannot show the files of a disk", j.Node.Deps[0].Platform.Name)
-			}
-			return treer.DiskTree(ctx, disk, use)
-		}
-		if v, ok := j.Driver.(platforms.VariableStorer); ok && op.Disk <= 1 {
-			request.Variables = func() (string, error) { return v.Variables(j.Chain) }
-			request.MissingLoader = v.MissingLoader
-		}
-		e.furtherDisks(&request, j, op)
+	if len(j.Used) > 0 {
+		request.Disk, request.DiskKey = j.Used[0].Files[0].Path, j.Used[0].Key
 	}
+	if _, ok := j.Driver.(platforms.Disker); !ok {
+		return request, nil
+	}
+	request.OwnDisk = true
+	if request.Disk == "" {
+		return request, fmt.Errorf("the platform %s does not say that its machines have disks", j.Node.Deps[0].Platform.Name)
+	}
+	treer, ok := j.Driver.(platforms.DiskTreer)
+	request.CanLook = ok && len(treer.CheckDiskTree()) == 0 && op.Disk <= 1 // others have no system
+	request.Tree = func(ctx context.Context, use func(string) error) error {
+		if !ok {
+			return fmt.Errorf("the platform %s cannot show the files of a disk", j.Node.Deps[0].Platform.Name)
+		}
+		return treer.DiskTree(ctx, request.Disk, use)
+	}
+	if v, ok := j.Driver.(platforms.VariableStorer); ok && op.Disk <= 1 {
+		request.Variables = func() (string, error) { return v.Variables(j.Chain) }
+	}
+	e.warnOfDisks(j, op)
 	return request, nil
 }
 
-// furtherDisks has a disk written that the machine does not boot from where op says
-// so, and warns of those that the artifact leaves out.
-func (e *exporter) furtherDisks(request *export.Request, j solve.Job, op *export.Op) {
-	d, ok := j.Driver.(platforms.FurtherDisker)
-	if !ok || d.FurtherDisks() == 0 {
-		return
-	}
-	if op.Disk > 1 {
-		request.CanLook = false // it has no system
-		request.Disk = func(ctx context.Context, dst string) error {
-			return d.FurtherDisk(ctx, j.Chain, op.Disk-1, dst, j.Out)
+// treeOf shows the files of j's layer.
+func treeOf(j solve.Job) func(ctx context.Context, use func(string) error) error {
+	return func(ctx context.Context, use func(string) error) error {
+		treer, ok := j.Driver.(platforms.Treer)
+		if !ok {
+			return fmt.Errorf("the platform %s cannot show the files of a layer", j.Node.Deps[0].Platform.Name)
 		}
+		return treer.Tree(ctx, j.Chain, use)
+	}
+}
+
+// warnOf returns what warns of the artifact n.
+func (b *Build) warnOf(n *plan.Node) func(text string) {
+	return func(text string) { b.warn(n.Name + ": " + text) }
+}
+
+// warnOfDisks warns of the disks of the machine that its artifacts leave out.
+func (e *exporter) warnOfDisks(j solve.Job, op *export.Op) {
+	d, ok := j.Driver.(platforms.FurtherDisker)
+	if !ok || op.Disk > 1 {
 		return
 	}
-	layer := j.Node.Deps[0]
+	layer, warn := j.Node.Deps[0], e.b.warnOf(j.Node)
 	for n := 2; n <= 1+d.FurtherDisks(); n++ {
 		if !e.b.exportsDisk(layer, n) {
-			request.Warn(fmt.Sprintf("the machine's disk %d is not in it: export(…, disk = %d) writes that", n, n))
+			warn(fmt.Sprintf("the machine's disk %d is not in it: export(…, disk = %d) writes that", n, n))
 		}
 	}
 }

@@ -46,8 +46,8 @@ func (b *Build) lacking(ctx context.Context, nodes []*plan.Node) ([]platforms.Pr
 	var all problemSet
 	checked := make(map[string][]platforms.Problem) // by the ID of the platform
 	for _, n := range nodes {
-		if artifact := diskArtifact(n); artifact != nil {
-			problems, err := b.lackingExport(n, artifact)
+		if isWritten(n) {
+			problems, err := b.lackingExport(n)
 			if err != nil {
 				return nil, err
 			}
@@ -86,31 +86,39 @@ func (b *Build) lacking(ctx context.Context, nodes []*plan.Node) ([]platforms.Pr
 	return all.list, nil
 }
 
-// diskArtifact returns what n writes of its layer, or nil when it is no export of it.
-func diskArtifact(n *plan.Node) *export.Op {
-	switch o := n.Op.(type) {
-	case *export.Op:
-		return o
-	case *export.Publish:
-		return o.Disk()
+// isWritten reports whether n is written of a layer by this host.
+func isWritten(n *plan.Node) bool {
+	switch n.Op.(type) {
+	case *export.Op, *export.Publish, *export.Disk:
+		return true
 	}
-	return nil
+	return false
 }
 
-// lackingExport returns what this host lacks to write the artifact n.
-func (b *Build) lackingExport(n *plan.Node, artifact *export.Op) ([]platforms.Problem, error) {
+// lackingExport returns what this host lacks to write n.
+func (b *Build) lackingExport(n *plan.Node) ([]platforms.Problem, error) {
 	d, err := b.Driver(workPlatform(n))
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := d.(platforms.Disker); !ok {
-		return b.Formats.Problems(artifact.Formats, artifact.Boot), nil
+	_, own := d.(platforms.Disker)
+	switch o := n.Op.(type) {
+	case *export.Disk:
+		if !own {
+			return export.DiskProblems(o.Boot), nil
+		}
+	case *export.Publish:
+		if !ownLayer(n) {
+			return b.Formats.Problems([]string{b.Spec(n.Platform.Name).Takes.Format}), nil
+		}
+	case *export.Op:
+		problems := b.Formats.Problems(o.Formats)
+		if t, ok := d.(platforms.DiskTreer); ok && own && b.Formats.FromFiles(o.Formats) {
+			problems = append(problems, t.CheckDiskTree()...)
+		}
+		return problems, nil
 	}
-	problems := b.Formats.ProblemsFromDisk(artifact.Formats)
-	if t, ok := d.(platforms.DiskTreer); ok && b.Formats.FromFiles(artifact.Formats) {
-		problems = append(problems, t.CheckDiskTree()...)
-	}
-	return problems, nil
+	return nil, nil
 }
 
 // lackingArch returns what this host lacks to run programs of the architecture of

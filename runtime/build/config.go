@@ -23,6 +23,10 @@ type Config struct {
 	Formats   export.Table
 	Version   string // of the program, for the manifests of artifacts
 
+	// Locate tells qemu-img of images that artifacts have. Where it is nil, a disk is made
+	// anew for what is added to an artifact.
+	Locate export.Locator
+
 	Dir      string   // absolute; relative paths are seen from it
 	Out      string   // the directory of artifacts; "" means "out"
 	StoreDir string   // the layer store's directory; "" means the user's

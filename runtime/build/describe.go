@@ -41,15 +41,16 @@ type FileDescription struct {
 	Size   int64  `json:"size,omitempty"`   // bytes
 }
 
-// A NodeDescription is a source, a step, an artifact or a test.
+// A NodeDescription is a source, a step, a disk, an artifact or a test.
 type NodeDescription struct {
 	ID        int                   `json:"id"`
 	Key       string                `json:"key"`  // hex; of its result in this run
 	Name      string                `json:"name"` // as shown to users
-	Kind      string                `json:"kind"` // such as "source", "shell", "export" or "test"
+	Kind      string                `json:"kind"` // such as "source", "shell", "disk", "export" or "test"
 	Platform  string                `json:"platform,omitempty"`
 	Pos       []PositionDescription `json:"pos"`                // the call stack in the definition, innermost first
 	DependsOn []int                 `json:"depends_on"`         // ids; the first is that of the parent layer
+	Uses      []int                 `json:"uses,omitempty"`     // ids of what it is written from beside, such as a disk; no part of its key
 	After     []int                 `json:"after,omitempty"`    // ids of the tests that must have passed first
 	State     string                `json:"state"`              // "cached" or "run"
 	Reason    string                `json:"reason,omitempty"`   // why it would run
@@ -120,6 +121,9 @@ func addNeeded(set map[*plan.Node]bool, n *plan.Node) {
 	for _, d := range n.Deps {
 		addNeeded(set, d)
 	}
+	for _, u := range n.Uses {
+		addNeeded(set, u)
+	}
 	for _, a := range n.After {
 		addNeeded(set, a)
 	}
@@ -149,6 +153,9 @@ func describeNode(n *plan.Node, decision solve.Decision, past *Past) NodeDescrip
 		DependsOn: ids(n.Deps),
 		State:     string(solve.Cached), // what nothing needs to run for
 		Pin:       n.Pin,
+	}
+	if len(n.Uses) > 0 {
+		d.Uses = ids(n.Uses)
 	}
 	if len(n.After) > 0 {
 		d.After = ids(n.After)

@@ -29,13 +29,13 @@ func (b *Build) Foresee(ctx context.Context, schedule *solve.Schedule) []error {
 		errs = append(errs, err)
 	}
 	for _, n := range b.Definition.Plan.Nodes {
-		e, ok := n.Op.(*export.Op)
+		d, ok := n.Op.(*export.Disk)
 		if !ok || schedule.Of(n).State != solve.ToRun {
 			continue
 		}
-		err := b.foreseeExport(ctx, schedule, n)
+		err := b.foreseeDisk(ctx, schedule, n, d)
 		if err == nil {
-			err = b.foreseeKernel(n, e)
+			err = b.foreseeKernel(n, d)
 		}
 		if err != nil {
 			errs = append(errs, exportError(n, err))
@@ -53,8 +53,8 @@ func exportError(n *plan.Node, err error) error {
 func (b *Build) checkKernels(nodes []*plan.Node) error {
 	var errs []error
 	for _, n := range nodes {
-		if e, ok := n.Op.(*export.Op); ok {
-			if err := b.foreseeKernel(n, e); err != nil {
+		if d, ok := n.Op.(*export.Disk); ok {
+			if err := b.foreseeKernel(n, d); err != nil {
 				errs = append(errs, exportError(n, err))
 			}
 		}
@@ -79,8 +79,8 @@ func (b *Build) checkOut(nodes []*plan.Node) error {
 	return nil
 }
 
-// foreseeExport looks into the layer of the artifact n, where that is there.
-func (b *Build) foreseeExport(ctx context.Context, schedule *solve.Schedule, n *plan.Node) error {
+// foreseeDisk looks into the layer of the disk n, where that is there.
+func (b *Build) foreseeDisk(ctx context.Context, schedule *solve.Schedule, n *plan.Node, d *export.Disk) error {
 	layer, err := layerOf(n)
 	if err != nil || schedule.Of(layer).State != solve.Cached {
 		return err
@@ -102,20 +102,17 @@ func (b *Build) foreseeExport(ctx context.Context, schedule *solve.Schedule, n *
 	}
 	traits = chain[len(chain)-1].Traits.Or(traits)
 	exporter := &exporter{b: b, out: b.out()}
-	request, err := exporter.request(solve.Job{Node: n, Driver: driver, Chain: chain, Traits: traits}, n.Op.(*export.Op))
+	request, err := exporter.diskRequest(solve.Job{Node: n, Driver: driver, Chain: chain, Traits: traits}, d)
 	if err != nil {
 		return err
 	}
 	return export.Check(ctx, request)
 }
 
-// foreseeKernel says that an artifact will have no kernel where nothing but the
-// origin installs packages, and the definition names none.
-func (b *Build) foreseeKernel(n *plan.Node, e *export.Op) error {
-	disks := slices.ContainsFunc(b.Formats, func(f export.Format) bool {
-		return f.From == export.FromDisk && slices.Contains(e.Formats, f.Name)
-	})
-	if !disks || e.Boot == disk.BootNone {
+// foreseeKernel says that a disk will have no kernel where nothing but the origin
+// installs packages, and the definition names none.
+func (b *Build) foreseeKernel(n *plan.Node, d *export.Disk) error {
+	if d.Boot == disk.BootNone {
 		return nil
 	}
 	m := n.Deps[0]

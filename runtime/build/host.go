@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/runtime/export"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/runtime/store"
 )
@@ -89,7 +90,8 @@ func (h *Host) Problems() []platforms.Problem {
 			all.add(checker.Check()...)
 		}
 	}
-	all.add(h.Formats.Problems(h.Formats.Names(), "")...)
+	all.add(export.DiskProblems("")...)
+	all.add(h.Formats.Problems(h.Formats.Names())...)
 	return all.list
 }
 

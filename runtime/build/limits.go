@@ -28,6 +28,9 @@ func (o *Options) memoryLimit() (int64, error) {
 // claims returns what machines take of the host beside their number.
 func (b *Build) claims(o Options) func(n *plan.Node) []solve.Claim {
 	return func(n *plan.Node) []solve.Claim {
+		if len(n.Uses) > 0 {
+			return nil // made of files: what it uses has started the machine
+		}
 		size, ok := b.machineSize(n)
 		limit, err := o.memoryLimit()
 		if !ok || err != nil || limit == 0 {

@@ -57,7 +57,7 @@ func (b *Build) publication(n *plan.Node, op *export.Publish, layer, key plan.Ke
 	}
 	p.Arch = cmp.Or(traits.Arch, runtime.GOARCH)
 	if !b.Spec(n.Deps[0].Platform.Name).Boots {
-		p.Boot = export.BootOf(op.Disk(), p.Arch)
+		p.Boot = op.Disk().BootsBy(p.Arch)
 	} else if traits.Boot != disk.BootBIOS {
 		// A disk that BIOS has started may start by UEFI as well, and platforms start
 		// by BIOS what nobody says otherwise of.
@@ -137,17 +137,8 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	request, err := e.request(j, op.Disk())
+	file, err := e.taken(ctx, op, j, dir)
 	if err != nil {
-		return nil, err
-	}
-	spec := e.b.Spec(j.Node.Platform.Name)
-	request.Uses = []disk.Use{}
-	if h, ok := drivers.Named(spec.Takes.Hypervisor); ok {
-		request.Uses = append(request.Uses, disk.Use{Format: spec.Name, Hypervisor: h})
-	}
-	file := filepath.Join(dir, "disk")
-	if err := export.WriteDisk(ctx, request, spec.Takes.Format, file); err != nil {
 		return nil, err
 	}
 	found, err := d.Publish(ctx, p, file, j.Out)
@@ -155,4 +146,24 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 		return nil, err
 	}
 	return e.b.register(j.Node, j.Key, found), nil
+}
+
+// taken returns the disk of j in the format that its platform takes, which is written
+// into dir unless it is raw.
+func (e *exporter) taken(ctx context.Context, op *export.Publish, j solve.Job, dir string) (string, error) {
+	spec := e.b.Spec(j.Node.Platform.Name)
+	request, err := e.request(j, &export.Op{Name: op.Name, Formats: []string{spec.Takes.Format}, Boot: op.Boot})
+	if err != nil {
+		return "", err
+	}
+	if h, ok := drivers.Named(spec.Takes.Hypervisor); ok {
+		if err := export.CheckDrivers(ctx, request, disk.Use{Format: spec.Name, Hypervisor: h}); err != nil {
+			return "", err
+		}
+	}
+	if spec.Takes.Format == "raw" {
+		return request.Disk, nil
+	}
+	file := filepath.Join(dir, "disk")
+	return file, export.WriteFormat(ctx, request, spec.Takes.Format, file)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"bake.build/bake/platforms"
@@ -18,6 +19,7 @@ import (
 // machines.
 type glance struct {
 	fake.VM
+	fails  error  // of Publish
 	disk   []byte // what it was given
 	images []platforms.Registered
 }
@@ -46,6 +48,9 @@ func (g *glance) Publish(_ context.Context, p platforms.Publication, disk string
 	beside, err := os.ReadDir(filepath.Dir(disk))
 	if err == nil && len(beside) != 1 {
 		err = errors.New("more than the disk is there")
+	}
+	if g.fails != nil {
+		return nil, g.fails
 	}
 	g.images = []platforms.Registered{{ID: "i-1", Name: p.Name}}
 	return g.images, err
@@ -88,4 +93,85 @@ export(m, "web", to = [glance(cloud = "a")])
 			t.Errorf("%s: sums of no files: %v", format, err)
 		}
 	}
+}
+
+// TestDiskIsMadeOnce writes a machine's disk in several formats, in several artifacts
+// and as an image of a platform: the machine is asked once, all get the same bits, and
+// nothing of the disk stays. A format that is added later has the bits of the first ones.
+func TestDiskIsMadeOnce(t *testing.T) {
+	var asked atomic.Int32
+	machines := &fake.VM{Driver: fake.Driver{Fault: func(_ context.Context, c fake.Call, _ int, _ string) error {
+		if c == fake.Disk {
+			asked.Add(1)
+		}
+		return nil
+	}}}
+	vm := platforms.Declare[fake.Options, fake.Origin]("vm", "Machines.", func(fake.Options, platforms.Host) (platforms.Driver, error) { return machines, nil })
+	vm.Boots = true
+	g := &glance{}
+	cloud := platforms.Declare[glanceOptions, fake.Origin]("glance", "A cloud.", func(glanceOptions, platforms.Host) (platforms.Driver, error) { return g, nil })
+	platforms.DeclarePublication[glancePublication](&cloud, platforms.DiskUse{Format: "raw"})
+	const layer = "m = write(source(vm(), text = \"origin\"), \"/etc/word\", \"hello\")\n"
+	c := config(t, layer+`
+export(m, "web", formats = ["raw", "vhd"])
+export(m, "other", formats = ["raw"])
+export(m, "larger", formats = ["raw"], size = "1M")
+export(m, "cloud", to = [glance()])
+`)
+	c.Platforms = []platforms.Spec{vm, cloud}
+	run := func() error {
+		return build.Use(t.Context(), c, "images.star", func(b *build.Build) error {
+			_, err := b.Run(t.Context(), b.Definition.Artifacts, build.Options{})
+			return err
+		})
+	}
+	disk := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join(c.Dir, "out", name, name+".raw"))
+		if err != nil {
+			t.Error(err)
+		}
+		return b
+	}
+	empty := func() {
+		t.Helper()
+		if left, err := os.ReadDir(filepath.Join(c.StoreDir, "staging")); err != nil || len(left) > 0 {
+			t.Errorf("in the store's staging directory: %v, %v", left, err)
+		}
+	}
+	if err := run(); err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.Load(); n != 2 {
+		t.Errorf("the machines wrote %d disks, want one of each size", n)
+	}
+	if web := disk("web"); len(web) == 0 || !bytes.Equal(web, disk("other")) || !bytes.Equal(web, g.disk) {
+		t.Error("the artifacts of one disk differ")
+	}
+	empty()
+
+	before := disk("web")
+	if err := os.WriteFile(filepath.Join(c.Dir, "images.star"), []byte(layer+`
+export(m, "web", formats = ["vhd", "raw", "tar"])
+export(m, "added", formats = ["raw"])
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(); err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.Load(); n != 2 || !bytes.Equal(before, disk("added")) {
+		t.Errorf("%d disks were written, and the artifact that was added differs: %v", n, !bytes.Equal(before, disk("added")))
+	}
+
+	// A failure of what uses the disk leaves nothing of it either.
+	if err := os.WriteFile(filepath.Join(c.Dir, "images.star"), []byte(layer+`
+export(m, "cloud", to = [glance(cloud = "b")])
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	g.images, g.fails = nil, errors.New("no such cloud")
+	if err := run(); !errors.Is(err, g.fails) {
+		t.Errorf("the build: %v", err)
+	}
+	empty()
 }

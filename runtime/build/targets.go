@@ -118,6 +118,9 @@ func FindAll(d *builtins.Definition, address string) ([]*plan.Node, error) {
 		return found, nil
 	}
 	for _, n := range d.Plan.Nodes {
+		if _, ok := n.Op.(plan.Intermediate); ok {
+			continue // shares the place of what uses it
+		}
 		if addresses(n, address) && !slices.ContainsFunc(found, func(m *plan.Node) bool { return m.Key == n.Key }) {
 			found = append(found, n)
 		}
@@ -176,7 +179,9 @@ func isPlace(p plan.Pos, address string) bool {
 func Addressable(d *builtins.Definition) []string {
 	names := append(TargetNames(d.Artifacts), TargetNames(d.Tests)...)
 	for _, n := range d.Plan.Nodes {
-		names = append(names, n.Name)
+		if _, ok := n.Op.(plan.Intermediate); !ok {
+			names = append(names, n.Name)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

@@ -46,12 +46,16 @@ func TestBoot(t *testing.T) {
 	if err := os.Symlink("../hello.service", filepath.Join(wants, "hello.service")); err != nil {
 		t.Fatal(err)
 	}
-	var warned []string
+	var warned, told []string
 	disk, err := makeDisk(t, tree, Options{
 		Seed: [32]byte{9}, KernelArgs: "quiet",
-		Uses: []Use{{"qcow2", drivers.KVM}, {"vhd", drivers.HyperV}, {"vdi", drivers.VirtualBox}}, Warn: func(s string) { warned = append(warned, s) },
+		Warn: func(s string) { told = append(told, s) },
 	})
-	if err != nil {
+	if err != nil || len(told) > 0 {
+		t.Fatal(err, told)
+	}
+	uses := []Use{{"qcow2", drivers.KVM}, {"vhd", drivers.HyperV}, {"vdi", drivers.VirtualBox}}
+	if err := CheckTree(tree, uses, func(s string) { warned = append(warned, s) }); err != nil {
 		t.Fatal(err)
 	}
 	// The cloud kernel has neither SATA nor an Intel card.

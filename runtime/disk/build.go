@@ -20,14 +20,7 @@ import (
 // Build makes the raw disk out, a new sparse file, from the tree in dir. It
 // reads dir on the calling goroutine only, since the directory may be there for
 // that one alone. On an error, out is removed.
-func Build(ctx context.Context, dir string, o Options, out string) error {
-	if err := build(ctx, dir, o, out); err != nil {
-		return fmt.Errorf("make disk: %w", err)
-	}
-	return nil
-}
-
-func build(ctx context.Context, dir string, o Options, out string) (err error) {
+func Build(ctx context.Context, dir string, o Options, out string) (err error) {
 	if err := o.complete(); err != nil {
 		return err
 	}
@@ -45,11 +38,6 @@ func build(ctx context.Context, dir string, o Options, out string) (err error) {
 	if err := prepare(t, &o); err != nil {
 		return err
 	}
-	check, err := o.checkDrivers(t)
-	if err != nil {
-		return err
-	}
-	defer func() { check(err == nil) }()
 	// Inodes count too, and a disk of a given size has some to spare.
 	use = t.Usage()
 	need := ext4.Need(t) + int64(use.Inodes)*256

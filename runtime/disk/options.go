@@ -41,9 +41,6 @@ type Options struct {
 	// placed as one layer.
 	Layers []string
 
-	// Uses are what the disk is for: Warn is told what the kernel lacks for them.
-	Uses []Use
-
 	// Note, if not nil, is told what of the tree the disk does not take as it is, and
 	// Warn what will not work.
 	Note, Warn func(message string)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 
 	"bake.build/bake/internal/sparse"
@@ -12,32 +13,43 @@ import (
 )
 
 // Convert writes the raw image disk as the new file out in a format that is made
-// from disks, and is not raw itself. The identifiers in it follow from the content.
+// from disks. The identifiers in it follow from the content.
 func Convert(ctx context.Context, f Format, disk, out string, logger platforms.Logger) error {
-	key, size, err := contentKey(ctx, disk)
+	key, err := contentKey(ctx, disk)
 	if err != nil {
 		return err
 	}
-	j := newJob(&Request{Op: &Op{}, Key: key, Logger: logger}, "", nil)
-	j.disk, j.diskSize = disk, size
-	return f.Write(ctx, j, out)
+	return WriteFormat(ctx, Request{Op: &Op{}, Key: key, Formats: Table{f}, Disk: disk, Logger: logger}, f.Name, out)
 }
 
-// contentKey returns the digest of a file's content, and its size.
-func contentKey(ctx context.Context, name string) (key plan.Key, size int64, err error) {
+// WriteFormat writes the disk of r as the new file out in a format that is made from
+// disks. r needs no OutDir.
+func WriteFormat(ctx context.Context, r Request, format, out string) error {
+	f, err := r.Formats.format(format)
+	if err != nil {
+		return err
+	}
+	j, err := newJob(&r, "", nil)
+	if err != nil {
+		return err
+	}
+	if err := f.Write(ctx, j, out); err != nil {
+		return fmt.Errorf("%s: %w", f.Name, err)
+	}
+	return nil
+}
+
+// contentKey returns the digest of a file's content.
+func contentKey(ctx context.Context, name string) (key plan.Key, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return key, 0, err
+		return key, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return key, 0, err
-	}
 	h := sha256.New()
 	if err := sparse.CopyAll(ctx, h, f); err != nil {
-		return key, 0, err
+		return key, err
 	}
 	h.Sum(key[:0])
-	return key, info.Size(), nil
+	return key, nil
 }

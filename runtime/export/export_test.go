@@ -28,7 +28,7 @@ func sampleTree(t *testing.T) string {
 	if runtime.GOOS != "linux" {
 		t.Skip("needs Linux: file trees are read there only")
 	}
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "fs")
 	noise := make([]byte, 3<<20+123)
 	rnd := rand.NewChaCha8([32]byte{1})
 	if _, err := rnd.Read(noise); err != nil {
@@ -64,7 +64,7 @@ func sampleTree(t *testing.T) string {
 
 func request(t *testing.T, dir string, names ...string) Request {
 	t.Helper()
-	if probs := Formats().Problems(names, "none"); len(probs) > 0 {
+	if probs := Formats().Problems(names); len(probs) > 0 {
 		for _, p := range probs {
 			need.Tool(t, strings.Fields(p.What)[0])
 		}
@@ -80,8 +80,31 @@ func request(t *testing.T, dir string, names ...string) Request {
 	}
 }
 
+// makeDisk gives r the disk that its formats are written from.
+func makeDisk(t *testing.T, r *Request) {
+	t.Helper()
+	need.Tool(t, "mke2fs")
+	d := DiskRequest{Op: r.Op.From(), Tree: r.Tree, Layers: r.Layers, Arch: r.Arch}
+	if len(d.Layers) == 0 {
+		err := r.Tree(t.Context(), func(dir string) error { // of sampleTree
+			d.Layers = []platforms.Layer{{Key: plan.Key{9}.String(), Dir: filepath.Dir(dir)}}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Disk = filepath.Join(t.TempDir(), "disk.raw")
+	if err := MakeDisk(t.Context(), d, r.Disk); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func mustRun(t *testing.T, r Request) *Manifest {
 	t.Helper()
+	if r.Disk == "" && r.Formats.FromDisk(r.Op.Formats) {
+		makeDisk(t, &r)
+	}
 	res, err := Run(context.Background(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -336,7 +359,7 @@ func TestKilled(t *testing.T) {
 func TestProblems(t *testing.T) {
 	all := append(Formats().Names(), "floppy")
 	t.Setenv("PATH", t.TempDir())
-	list := Formats().Problems(all, "bios+uefi")
+	list := append(Formats().Problems(all), DiskProblems("bios+uefi")...)
 	text := fmt.Sprint(list)
 	for _, want := range []string{"qemu-img is not installed", "qemu-utils", "squashfs-tools", "unknown format \"floppy\"", "grub-common"} {
 		if !strings.Contains(text, want) {
@@ -346,7 +369,7 @@ func TestProblems(t *testing.T) {
 	if _, err := ext4.Tool("mke2fs"); err != nil && !strings.Contains(text, "e2fsprogs") {
 		t.Errorf("no e2fsprogs in %s", text)
 	}
-	if got := Formats().Problems([]string{"tar", "oci", "docker"}, "bios+uefi"); len(got) != 0 {
+	if got := Formats().Problems([]string{"tar", "oci", "docker"}); len(got) != 0 {
 		t.Errorf("archives need %v", got)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"bake.build/bake/runtime/disk"
 	"bake.build/bake/runtime/disk/drivers"
 	"bake.build/bake/runtime/plan"
 )
@@ -82,12 +81,9 @@ func (t Table) formats(names []string) ([]Format, error) {
 type Job struct {
 	op       *Op
 	req      *Request
-	id       [32]byte // what identifiers of images, and those in the disk, follow from
-	diskSeed [32]byte // what the disk's checksums follow from
-
-	disk     string // the raw disk, for formats from it
-	diskSize int64
-	uses     []disk.Use
+	id       [32]byte // what identifiers of images follow from
+	disk     string   // the raw disk, for formats from it
+	diskSize int64    // bytes
 	layout   *layoutOnce
 	logger   *sharedLogger
 }
@@ -101,13 +97,10 @@ func (j *Job) Disk() (path string, size int64) { return j.disk, j.diskSize }
 
 // Tree calls use with the merged file tree, as platforms.Treer does.
 func (j *Job) Tree(ctx context.Context, use func(dir string) error) error {
-	if j.req.Disk != nil {
-		return j.req.DiskTree(ctx, j.disk, use)
-	}
 	return j.req.Tree(ctx, use)
 }
 
-// Derive returns bytes that follow from the export and a name. A format that has
+// Derive returns bytes that follow from the key of the export and a name. A format that has
 // identifiers derives them by its own name, so that no two files share one.
 func (j *Job) Derive(name string) [32]byte {
 	return plan.Preimage{{Name: "seed", Value: string(j.id[:])}, {Name: "use", Value: name}}.Key()

@@ -2,7 +2,6 @@ package export
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -78,21 +77,32 @@ func identifiers(t *testing.T, dir string) map[string]string {
 }
 
 // TestIdentifiers compares the identifiers of all formats of two equal exports with
-// those of another one: none is there twice.
+// those of an export of another layer: none is there twice. Another export of the same
+// disk has that disk's, and others in its formats.
 func TestIdentifiers(t *testing.T) {
 	need.Tool(t, "qemu-img")
-	layer := platforms.Layer{Key: plan.Key{9}.String(), Dir: t.TempDir()}
-	dir := filepath.Join(layer.Dir, "fs")
+	base := platforms.Layer{Key: plan.Key{9}.String(), Dir: t.TempDir()}
+	dir := filepath.Join(base.Dir, "fs")
 	if err := os.Rename(sampleTree(t), dir); err != nil {
 		t.Fatal(err)
 	}
-	export := func(key plan.Key) map[string]string {
+	empty := t.TempDir()
+	if err := os.Mkdir(filepath.Join(empty, "fs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	export := func(key, layer plan.Key) map[string]string {
 		r := request(t, dir, "raw", "vdi", "vhd", "vhd-dynamic", "vmdk", "vmdk-sparse")
-		r.Key, r.Layers = key, []platforms.Layer{layer}
+		r.Key, r.Layers = key, []platforms.Layer{base, {Key: layer.String(), Dir: empty}}
 		mustRun(t, r)
 		return identifiers(t, r.OutDir)
 	}
-	one, again, other := export(plan.Key{1}), export(plan.Key{1}), export(plan.Key{2})
+	one, again, other := export(plan.Key{1}, plan.Key{8}), export(plan.Key{1}, plan.Key{8}), export(plan.Key{2}, plan.Key{7})
+	for what, id := range export(plan.Key{3}, plan.Key{8}) {
+		ofDisk := strings.HasPrefix(what, "GPT") || what == "file system"
+		if same := id == one[what]; same != ofDisk {
+			t.Errorf("%s of another export of one disk: %s, and %s", what, id, one[what])
+		}
+	}
 	seen := map[string]string{}
 	for what, id := range one {
 		if again[what] != id {
@@ -152,9 +162,9 @@ func TestOddDisk(t *testing.T) {
 	need.Tool(t, "qemu-img")
 	const size, whole = 7<<20 + 3*512, 8 << 20
 	r := request(t, sampleTree(t), "raw", "vhd", "vhd-dynamic", "vmdk", "vdi", "qcow2")
-	r.Op.Size = 0
-	r.Disk = func(_ context.Context, dst string) error {
-		return os.WriteFile(dst, bytes.Repeat([]byte("disk"), size/4), 0o644)
+	r.Disk, r.OwnDisk = filepath.Join(t.TempDir(), "disk.raw"), true
+	if err := os.WriteFile(r.Disk, bytes.Repeat([]byte("disk"), size/4), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	mustRun(t, r)
 	raw := filepath.Join(r.OutDir, "web.raw")

@@ -36,8 +36,9 @@ type About struct {
 type Manifest struct {
 	Schema string   `json:"schema"`
 	Name   string   `json:"name"`
-	Key    string   `json:"key"`    // of the export, hex
-	Layers []string `json:"layers"` // keys of the layers, from the oldest
+	Key    string   `json:"key"`            // of the export, hex
+	Layers []string `json:"layers"`         // keys of the layers, from the oldest
+	Disk   string   `json:"disk,omitempty"` // key of the disk that files were written from
 	About
 	Arch       string    `json:"arch,omitempty"`
 	Boot       string    `json:"boot,omitempty"`

@@ -121,7 +121,7 @@ func layerCodec(compression string) (codec, types.MediaType, error) {
 // eachLayer calls add with every layer from the oldest on, without what later
 // ones hide, or with the merged tree where the layers are not known.
 func (j *Job) eachLayer(ctx context.Context, add func(t *tree.Tree, by string) error) error {
-	if len(j.req.Layers) == 0 || j.req.Disk != nil {
+	if len(j.req.Layers) == 0 || j.req.OwnDisk {
 		return j.Tree(ctx, func(dir string) error { return scanInto(dir, j.req.Key.Short(), add) })
 	}
 	trees, above := make([]*tree.Tree, len(j.req.Layers)), newHidden()

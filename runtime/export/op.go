@@ -2,10 +2,10 @@ package export
 
 import "encoding/json"
 
-// Writer is the version of what writes disks and formats. It is part of an
-// artifact's key, so that artifacts are written again when it rises: whenever
-// the same layer gives other bytes than before.
-const Writer = 2
+// Writer is the version of what writes formats. It is part of an artifact's key, so
+// that artifacts are written again when it rises: whenever the same layer gives other
+// bytes than before.
+const Writer = 3
 
 // An Op writes a layer as an artifact.
 type Op struct {
@@ -24,3 +24,8 @@ type Op struct {
 
 // Kind implements plan.Op.
 func (*Op) Kind() string { return "export" }
+
+// From returns the Op that makes the disk which o's files are written from.
+func (o *Op) From() *Disk {
+	return &Disk{Size: o.Size, Boot: o.Boot, KernelArgs: o.KernelArgs, Disk: o.Disk, Writer: DiskWriter}
+}

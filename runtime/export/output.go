@@ -16,6 +16,9 @@ import (
 	"bake.build/bake/runtime/plan"
 )
 
+// OutputWriter is the version of what takes files out of a machine; see Writer.
+const OutputWriter = 2
+
 // OutputFormat is what the files of an Output have as their format.
 const OutputFormat = "file"
 
@@ -23,7 +26,7 @@ const OutputFormat = "file"
 type Output struct {
 	Name   string `key:"name"`
 	Path   string `key:"path"`   // absolute, in the machine; never "/"
-	Writer int    `key:"writer"` // Writer
+	Writer int    `key:"writer"` // OutputWriter
 }
 
 // Kind implements plan.Op.

@@ -18,57 +18,62 @@ var (
 	mksquashfs = Tool{"mksquashfs", "squashfs-tools"}
 )
 
-// Problems returns what the host lacks to write the formats with the boot mode
-// of an Op. It starts nothing and is cheap.
-func (t Table) Problems(names []string, boot string) []platforms.Problem {
-	return t.problems(names, boot, true)
-}
-
-// ProblemsFromDisk is Problems for a layer that has a disk of its own.
-func (t Table) ProblemsFromDisk(names []string) []platforms.Problem {
-	return t.problems(names, "", false)
-}
-
-// FromFiles reports whether one of the formats is made from files, and not from
-// a disk.
-func (t Table) FromFiles(names []string) bool {
-	return slices.ContainsFunc(names, func(name string) bool {
-		f, err := t.format(name)
-		return err == nil && f.From != FromDisk
-	})
-}
-
-// problems lists what is missing. make says that disks are made from trees.
-func (t Table) problems(names []string, boot string, make bool) []platforms.Problem {
-	var list []platforms.Problem
-	add := func(what, pkg, need string) {
-		p := platforms.Problem{What: what, Fix: "apt-get install --no-install-recommends " + pkg, Need: need}
-		if !slices.Contains(list, p) {
-			list = append(list, p)
-		}
-	}
-	fromDisk := false
+// Problems returns what the host lacks to write the formats. It starts nothing and is
+// cheap.
+func (t Table) Problems(names []string) []platforms.Problem {
+	var list problems
 	for _, name := range names {
 		f, err := t.format(name)
 		if err != nil {
 			list = append(list, platforms.Problem{What: err.Error(), Fix: "use one of " + strings.Join(t.Names(), ", "), Need: "export"})
 			continue
 		}
-		fromDisk = fromDisk || f.From == FromDisk
 		for _, tool := range f.Tools {
 			if _, err := exec.LookPath(tool.Program); err != nil {
-				add(tool.Program+" is not installed", tool.Package, "the format "+name)
+				list.add(tool.Program+" is not installed", tool.Package, "the format "+name)
 			}
 		}
 	}
-	if !fromDisk || !make {
-		return list
-	}
+	return list
+}
+
+// DiskProblems returns what the host lacks to make disks of file trees with the boot
+// mode of a Disk.
+func DiskProblems(boot string) []platforms.Problem {
+	var list problems
 	if _, err := ext4.Tool("mke2fs"); err != nil {
-		add("mke2fs is not installed", "e2fsprogs", "disks")
+		list.add("mke2fs is not installed", "e2fsprogs", "disks")
 	}
 	for _, t := range disk.Missing(boot) {
-		add("GRUB for "+t.Format+" is not installed", "grub-common "+t.Package, "disks that boot")
+		list.add("GRUB for "+t.Format+" is not installed", "grub-common "+t.Package, "disks that boot")
 	}
 	return list
+}
+
+// FromFiles reports whether one of the formats is made from files, and not from
+// a disk.
+func (t Table) FromFiles(names []string) bool {
+	return t.from(names, func(f From) bool { return f != FromDisk })
+}
+
+// FromDisk reports whether one of the formats is made from a disk.
+func (t Table) FromDisk(names []string) bool {
+	return t.from(names, func(f From) bool { return f == FromDisk })
+}
+
+func (t Table) from(names []string, is func(From) bool) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		f, err := t.format(name)
+		return err == nil && is(f.From)
+	})
+}
+
+// problems names each once.
+type problems []platforms.Problem
+
+func (l *problems) add(what, pkg, need string) {
+	p := platforms.Problem{What: what, Fix: "apt-get install --no-install-recommends " + pkg, Need: need}
+	if !slices.Contains(*l, p) {
+		*l = append(*l, p)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,14 +25,20 @@ func convert(ctx context.Context, j *Job, out, format string, args ...string) er
 	if !ok {
 		panic(fmt.Sprintf("export: %q is not in the table of disk formats", format))
 	}
-	args = append([]string{"convert", "-p", "-m", "16", "-f", "raw", "-O", kind.QEMU}, args...)
-	cmd := exec.CommandContext(ctx, "qemu-img", append(args, j.disk, out)...)
+	args = append([]string{"-f", "raw", "-O", kind.QEMU}, args...)
+	return qemuConvert(ctx, out, func(done float64) {
+		j.Progress(format, int64(done/100*float64(j.diskSize)), j.diskSize)
+	}, append(args, j.disk)...)
+}
+
+// qemuConvert lets qemu-img make out from the image that args name, and tells how much
+// is done, in hundredths.
+func qemuConvert(ctx context.Context, out string, tell func(done float64), args ...string) error {
+	cmd := exec.CommandContext(ctx, "qemu-img", slices.Concat([]string{"convert", "-p", "-m", "16"}, args, []string{out})...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	cmd.Stdout = &percent{tell: func(done float64) {
-		j.Progress(format, int64(done/100*float64(j.diskSize)), j.diskSize)
-	}}
+	cmd.Stdout = &percent{tell: tell}
 	if err := tool.Run(cmd); err != nil {
 		said := strings.TrimSpace(stderr.String())
 		if strings.Contains(said, "No space left on device") {

@@ -24,48 +24,39 @@ type Request struct {
 	Key     plan.Key // of the export
 	Formats Table    // what Op's formats are looked up in
 
+	// DiskKey is the key of the Disk; zero where nobody knows it.
+	DiskKey plan.Key
+
+	// Disk is the path of the layer's raw disk as Op.From makes it, for formats that are
+	// written from that. Nothing changes it. It may be "" where there are none.
+	Disk string
+
 	// Tree shows the merged file tree, as platforms.Treer does. It may be called
 	// several times at once.
 	Tree func(ctx context.Context, use func(dir string) error) error
 
-	// Disk, unless it is nil, writes the layer's disk to a new raw image with
-	// holes. All formats are made from that, and Tree is not asked.
-	Disk func(ctx context.Context, dst string) error
+	// OwnDisk says that the layer has a disk of its own, which Tree shows the files of.
+	OwnDisk bool
 
-	// DiskTree shows the file tree of a disk that Disk wrote. It may be called
-	// several times at once.
-	DiskTree func(ctx context.Context, disk string, use func(dir string) error) error
-
-	// Variables, unless it is nil, returns the path of a file with the UEFI variables that
-	// go with Disk's disk, or "" for none.
-	Variables func() (path string, err error)
-
-	// MissingLoader, unless it is nil, returns where a disk that Disk wrote lacks a boot
-	// loader for machines without these variables, or "".
-	MissingLoader func(disk string) (path string, err error)
-
-	// CanLook says that DiskTree works on this host.
+	// CanLook says that Tree works on this host.
 	CanLook bool
 
-	// Uses, unless it is nil, are what the disk is for, in place of what the formats
-	// are for.
-	Uses []disk.Use
+	// Variables, unless it is nil, returns the path of a file with the UEFI variables that
+	// go with the disk, or "" for none.
+	Variables func() (path string, err error)
 
 	// Layers are the layers of the tree, from the oldest to the newest; unless there
-	// is a Disk, each has an overlay's upper directory "fs". Formats from layers make
-	// one layer of the tree when there are none. The key of the oldest is what the
-	// checksums in the disk follow from, since images that differ little should
-	// differ in few blocks; all identifiers follow from Key.
+	// is an OwnDisk, each has an overlay's upper directory "fs". Formats from layers make
+	// one layer of the tree when there are none.
 	Layers []platforms.Layer
 
 	// OutDir is the artifact's own directory. It is made when missing, and its
 	// parent gets a staging directory for the time of the run.
 	OutDir string
 
-	Arch     string // "amd64" or "arm64"; "" means the host's
-	CacheDir string // where GRUB's images are kept; "" keeps none
-	About    About
-	Logger   platforms.Logger // told of progress, and what to know of the image; may be nil
+	Arch   string // "amd64" or "arm64"; "" means the host's
+	About  About
+	Logger platforms.Logger // told of progress, and what to know of the image; may be nil
 
 	// Warn, unless it is nil, is told what will not work with the image.
 	Warn func(message string)
@@ -79,7 +70,7 @@ type Result struct {
 
 // Run writes an artifact. Either all of its files appear in r.OutDir, or, on an
 // error, none of them does and an artifact that was there stands. Formats are
-// written in parallel, those from a disk as soon as the disk is made, once.
+// written in parallel.
 func Run(ctx context.Context, r Request) (*Result, error) {
 	list, err := r.Formats.formats(r.Op.Formats)
 	if err != nil {
@@ -88,7 +79,7 @@ func Run(ctx context.Context, r Request) (*Result, error) {
 	if r.Arch == "" {
 		r.Arch = runtime.GOARCH
 	}
-	for _, p := range r.Formats.problems(r.Op.Formats, bootMode(r.Op.Boot, r.Arch), r.Disk == nil) {
+	for _, p := range r.Formats.Problems(r.Op.Formats) {
 		err = errors.Join(err, fmt.Errorf("%s: %s", p.What, p.Fix))
 	}
 	if err != nil {
@@ -97,19 +88,13 @@ func Run(ctx context.Context, r Request) (*Result, error) {
 	return run(ctx, &r, list)
 }
 
-// bootMode is the boot mode of a definition where it is run: the default,
-// both, means UEFI alone on machines that have no BIOS.
-func bootMode(boot, arch string) string {
-	if arch != "amd64" && (boot == "" || boot == disk.BootBoth) {
-		return disk.BootUEFI
-	}
-	return boot
-}
-
 func run(ctx context.Context, r *Request, list []Format) (*Result, error) {
 	m := &Manifest{
 		Schema: Schema, Name: r.Op.Name, Key: r.Key.String(), About: r.About, Arch: r.Arch, Layers: []string{},
 		Boot: r.Op.Boot, KernelArgs: r.Op.KernelArgs, Started: time.Now().UTC(),
+	}
+	if !r.DiskKey.IsZero() {
+		m.Disk = r.DiskKey.String()
 	}
 	for _, l := range r.Layers {
 		m.Layers = append(m.Layers, l.Key)
@@ -119,7 +104,10 @@ func run(ctx context.Context, r *Request, list []Format) (*Result, error) {
 		return nil, fmt.Errorf("read configuration of the imported image: %w", err)
 	}
 	return inStaging(ctx, r.OutDir, m, r.Logger, func(dir string) (err error) {
-		j := newJob(r, dir, list)
+		j, err := newJob(r, dir, list)
+		if err != nil {
+			return err
+		}
 		if m.Files, err = j.writeAll(ctx, dir, list); err != nil || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
@@ -165,56 +153,34 @@ func inStaging(ctx context.Context, outDir string, m *Manifest, logger platforms
 	return &Result{Dir: dir, Manifest: m}, nil
 }
 
-func newJob(r *Request, dir string, list []Format) *Job {
-	j := &Job{op: r.Op, req: r, id: r.Key, diskSeed: r.Key, logger: &sharedLogger{logger: r.Logger}}
-	if len(r.Layers) > 0 {
-		if k, err := plan.ParseKey(r.Layers[0].Key); err == nil {
-			j.diskSeed = k
-		}
-	}
-	if j.uses = r.Uses; j.uses == nil {
-		for _, f := range list {
-			if f.RunsOn != nil {
-				j.uses = append(j.uses, disk.Use{Format: f.Name, Hypervisor: *f.RunsOn})
-			}
-		}
-	}
+func newJob(r *Request, dir string, list []Format) (*Job, error) {
+	j := &Job{op: r.Op, req: r, id: r.Key, disk: r.Disk, logger: &sharedLogger{logger: r.Logger}}
 	has := func(name string) bool {
 		return slices.ContainsFunc(list, func(f Format) bool { return f.Name == name })
-	}
-	j.disk = filepath.Join(dir, ".disk")
-	if has(raw.Name) {
-		j.disk = filepath.Join(dir, j.fileName(raw))
 	}
 	j.layout = &layoutOnce{dir: filepath.Join(dir, ".layout")}
 	if has(oci.Name) {
 		j.layout.dir = filepath.Join(dir, j.fileName(oci))
 	}
-	return j
+	if r.Disk == "" {
+		return j, nil
+	}
+	info, err := os.Stat(r.Disk)
+	if err != nil {
+		return nil, err
+	}
+	j.diskSize = info.Size()
+	return j, nil
 }
 
 // writeAll writes every format into the staging directory and returns the
 // files in the order of list.
 func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, error) {
 	g, ctx := errgroup.WithContext(ctx)
-	diskReady := make(chan struct{})
-	var diskErr error // set before diskReady is closed
-	if slices.ContainsFunc(list, j.needsDisk) {
-		g.Go(func() error {
-			defer close(diskReady)
-			diskErr = j.makeDisk(ctx)
-			return diskErr
-		})
-	}
+	g.Go(func() error { return checkDrivers(ctx, j.req, j.logger, uses(list)) })
 	results := make([][]File, len(list))
 	for i, f := range list {
 		g.Go(func() error {
-			if j.needsDisk(f) {
-				<-diskReady
-				if diskErr != nil {
-					return nil // told already
-				}
-			}
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -238,87 +204,30 @@ func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, 
 	return slices.Concat(results...), nil
 }
 
-// needsDisk reports whether a format waits for the raw disk.
-func (j *Job) needsDisk(f Format) bool { return f.From == FromDisk || j.req.Disk != nil }
-
-// makeDisk makes the raw disk that formats are made from.
-func (j *Job) makeDisk(ctx context.Context) error {
-	if j.req.Disk != nil {
-		return j.takeDisk(ctx)
-	}
-	var layers []string
-	for _, l := range j.req.Layers {
-		layers = append(layers, filepath.Join(l.Dir, "fs"))
-	}
-	return j.Tree(ctx, func(dir string) error {
-		err := disk.Build(ctx, dir, disk.Options{
-			Layers: layers,
-			Size:   j.op.Size, Boot: bootMode(j.op.Boot, j.req.Arch), KernelArgs: j.op.KernelArgs,
-			Seed: j.diskSeed, ID: j.id, Arch: j.req.Arch, CacheDir: j.req.CacheDir,
-			Uses: j.uses, Note: j.logger.note, Warn: j.req.Warn,
-			Progress: func(done, total int64) { j.Progress("disk", done, total) },
-		}, j.disk)
-		if err != nil {
-			return err
+// uses returns what the formats are for.
+func uses(list []Format) []disk.Use {
+	var uses []disk.Use
+	for _, f := range list {
+		if f.RunsOn != nil {
+			uses = append(uses, disk.Use{Format: f.Name, Hypervisor: *f.RunsOn})
 		}
-		info, err := os.Stat(j.disk)
-		if err != nil {
-			return err
-		}
-		j.diskSize = info.Size()
-		return nil
-	})
+	}
+	return uses
 }
 
-// takeDisk has the layer's own disk written, and grows it to the size that is
-// asked for. The partitions are the machine's own business.
-func (j *Job) takeDisk(ctx context.Context) error {
-	if err := j.req.Disk(ctx, j.disk); err != nil {
-		return err
-	}
-	info, err := os.Stat(j.disk)
-	if err != nil {
-		return err
-	}
-	j.diskSize = info.Size()
-	j.checkLoader()
-	if err := j.checkDisk(ctx); err != nil {
-		return err
-	}
-	switch {
-	case j.op.Size == 0 || j.op.Size == j.diskSize:
-		return nil
-	case j.op.Size < j.diskSize:
-		return fmt.Errorf("size: %s are less than the machine's disk, which has %s", platforms.FormatSize(j.op.Size), platforms.FormatSize(j.diskSize))
-	}
-	j.diskSize = j.op.Size
-	return os.Truncate(j.disk, j.op.Size)
+// CheckDrivers warns of drivers that the system of r's layer lacks for uses, where its
+// files can be seen.
+func CheckDrivers(ctx context.Context, r Request, uses ...disk.Use) error {
+	return checkDrivers(ctx, &r, &sharedLogger{logger: r.Logger}, uses)
 }
 
-// checkLoader warns of a disk that boots with the UEFI variables of its own machine alone.
-func (j *Job) checkLoader() {
-	if j.req.Warn == nil || j.req.MissingLoader == nil {
-		return
-	}
-	missing, err := j.req.MissingLoader(j.disk)
-	if err != nil {
-		j.logger.note("the boot loader is not looked for: " + err.Error())
-	} else if missing != "" {
-		j.req.Warn("its EFI system partition has no " + missing + ", where firmware looks that has not this machine's variables, as in a cloud: \"grub-install --removable\" in a step puts GRUB there")
-	}
-}
-
-// checkDisk warns of drivers that the system on the layer's own disk lacks, where
-// its files can be seen.
-func (j *Job) checkDisk(ctx context.Context) error {
-	if !j.req.CanLook || len(j.uses) == 0 || j.req.Warn == nil {
+func checkDrivers(ctx context.Context, r *Request, logger *sharedLogger, uses []disk.Use) error {
+	if !r.CanLook || len(uses) == 0 || r.Warn == nil || r.Op.Boot == disk.BootNone {
 		return nil
 	}
-	err := j.req.DiskTree(ctx, j.disk, func(dir string) error {
-		return disk.CheckTree(dir, j.uses, j.req.Warn)
-	})
+	err := r.Tree(ctx, func(dir string) error { return disk.CheckTree(dir, uses, r.Warn) })
 	if err != nil && ctx.Err() == nil {
-		j.logger.note("the drivers are not checked: " + err.Error()) // such as a disk with LVM
+		logger.note("the drivers are not checked: " + err.Error()) // such as a disk with LVM
 		return nil
 	}
 	return err

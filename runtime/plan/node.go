@@ -26,6 +26,11 @@ type Node struct {
 	// Preimage is what Key is the hash of; nil until Seal.
 	Preimage Preimage
 
+	// Uses are nodes that n is made with beside its Deps, and that its own key says all
+	// of already, such as the disk that a format is written from. They run where n runs,
+	// and are not hashed.
+	Uses []*Node
+
 	// After are nodes that must have succeeded first: the tests of the layers
 	// that this node builds on. They gate and are not hashed.
 	After []*Node
@@ -40,6 +45,16 @@ type RunOptions struct {
 	Timeout time.Duration // 0 means none
 	Retries int           // how often a failed step is tried again
 	Always  bool          // never taken from the store
+}
+
+// Or returns what a node is run with that two others stand for: the time that suits
+// both, and the retries of either.
+func (o RunOptions) Or(other RunOptions) RunOptions {
+	longest := max(o.Timeout, other.Timeout)
+	if o.Timeout == 0 || other.Timeout == 0 {
+		longest = 0
+	}
+	return RunOptions{Timeout: longest, Retries: max(o.Retries, other.Retries), Always: o.Always}
 }
 
 // A Pos is one frame of a definition's call stack.
@@ -120,6 +135,13 @@ type Launcher interface {
 type Publication interface {
 	Op
 	Publishes()
+}
+
+// An Intermediate is an Op whose result is for the nodes that use it, is made where one
+// of them runs, and goes when they have ended.
+type Intermediate interface {
+	Op
+	Intermediate()
 }
 
 // A MachineExport is an Op that makes an artifact of files that it reads in a

@@ -55,7 +55,7 @@ func (r *run) export(t *task) error {
 	if err != nil {
 		return err
 	}
-	job := Job{Node: n, Key: t.u.id.key, Driver: d, Out: t.out}
+	job := Job{Node: n, Key: t.u.id.key, Driver: d, Used: r.used(t.u), Out: t.out}
 	write := func(ctx context.Context) error {
 		files, err := r.c.Exports.Export(ctx, job)
 		r.mu.Lock()
@@ -86,10 +86,51 @@ func (r *run) export(t *task) error {
 	}, write)
 }
 
+// used returns what u is made with.
+func (r *run) used(u *unit) []Used {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []Used
+	for _, n := range u.node().Uses {
+		d := r.sched.nodes[n]
+		used := Used{d.Key, d.Files}
+		if made := r.units[d.Key]; made != nil {
+			used.Files = made.files
+		}
+		list = append(list, used)
+	}
+	return list
+}
+
+// release lets go of what u was made with where u was the last to use it, and of u
+// itself where nothing will use it. It is called once, when u has ended.
+func (r *run) release(u *unit) {
+	releaser, ok := r.c.Exports.(Releaser)
+	if !ok {
+		return
+	}
+	var last []*unit
+	r.mu.Lock()
+	for _, d := range u.uses {
+		d.users--
+	}
+	for _, d := range append(u.uses[:len(u.uses):len(u.uses)], u) {
+		if d.users == 0 && d.state == Done && d.role == roleExport && isIntermediate(d.node()) {
+			last = append(last, d)
+		}
+	}
+	r.mu.Unlock()
+	for _, d := range last {
+		if err := releaser.Release(d.node(), d.id.key); err != nil {
+			r.warn(d.node(), "remove %s: %v", d.node().Name, err)
+		}
+	}
+}
+
 // sendFiles tells the files of u's artifact.
 // Those of an artifact under test are told when its tests have passed.
 func (r *run) sendFiles(u *unit) {
-	if r.underTest(u.id.key) != nil {
+	if r.underTest(u.id.key) != nil || isIntermediate(u.node()) {
 		return
 	}
 	for _, n := range u.nodes {

@@ -62,6 +62,12 @@ type Exports interface {
 	Export(ctx context.Context, j Job) ([]File, error)
 }
 
+// A Releaser is an Exports that makes results of a plan.Intermediate.
+type Releaser interface {
+	// Release is told once of each that Export has made, when nothing will use it any more.
+	Release(n *plan.Node, key plan.Key) error
+}
+
 // A Settler is an Exports that keeps artifacts apart until their tests have
 // passed.
 type Settler interface {
@@ -91,10 +97,17 @@ type Job struct {
 	Driver platforms.Driver  // of the layer
 	Chain  []platforms.Layer // the layer, from the oldest to the newest
 	Traits platforms.Traits  // what the layer is
+	Used   []Used            // Node.Uses
 	Out    platforms.Logger
 
 	// Machine is open on the layer, for a plan.MachineExport; nil for others.
 	Machine platforms.Machine
+}
+
+// A Used is the result of a plan.Intermediate.
+type Used struct {
+	Key   plan.Key // its identity in this run
+	Files []File
 }
 
 // A File is one file of a finished artifact, or one image on a platform.
@@ -235,7 +248,13 @@ func layerOf(n *plan.Node) (*plan.Node, error) {
 }
 
 // needs returns the nodes whose results n uses.
-func needs(n *plan.Node) []*plan.Node { return slices.Clone(n.Deps) }
+func needs(n *plan.Node) []*plan.Node { return slices.Concat(n.Deps, n.Uses) }
+
+// isIntermediate reports whether the result of n is for other nodes alone.
+func isIntermediate(n *plan.Node) bool {
+	_, ok := n.Op.(plan.Intermediate)
+	return ok
+}
 
 // A NodeError is the failure of one node. Its text and Tail hold no secret.
 type NodeError struct {

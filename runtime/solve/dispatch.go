@@ -87,6 +87,9 @@ func (r *run) finish(u *unit, s State, inChain bool) (next *unit) {
 		next.taken = true
 	}
 	r.mu.Unlock()
+	for _, ended := range append(skipped, u) {
+		r.release(ended)
+	}
 	why := r.whyStopped()
 	if s == Failed {
 		why = fmt.Sprintf("needs %s, which failed", u.node().Name)

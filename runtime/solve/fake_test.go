@@ -301,12 +301,22 @@ type exportOp struct {
 
 func (*exportOp) Kind() string { return "export" }
 
+// A diskOp is what exports are made with.
+type diskOp struct {
+	Name string `key:"name"`
+}
+
+func (*diskOp) Kind() string  { return "disk" }
+func (*diskOp) Intermediate() {}
+
 // exports keeps artifacts in memory, or in dir when that is set.
 type exports struct {
 	mu   sync.Mutex
 	dir  string
 	made map[string]string // name → key and content
 
+	fail    map[string]error // of exports by name
+	life    []string         // of the disks, and who used them
 	settled []string         // "name passed" or "name failed"
 	traits  platforms.Traits // of the layer that was exported last
 }
@@ -336,6 +346,9 @@ func (x *exports) ImageConfig(n *plan.Node, key plan.Key) ([]byte, error) {
 func (x *exports) Current(ctx context.Context, n *plan.Node, k plan.Key) ([]File, string, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if _, ok := n.Op.(*diskOp); ok {
+		return nil, "not kept", nil
+	}
 	name := n.Op.(*exportOp).Name
 	if !strings.HasPrefix(x.made[name], k.String()) {
 		return nil, "no file yet", nil
@@ -350,8 +363,18 @@ func (x *exports) files(name string) []File {
 func (x *exports) Export(ctx context.Context, j Job) ([]File, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if d, ok := j.Node.Op.(*diskOp); ok {
+		x.life = append(x.life, "make "+d.Name)
+		return []File{{Path: d.Name}}, ctx.Err()
+	}
 	op := j.Node.Op.(*exportOp)
 	op.Ran.Add(1)
+	for _, u := range j.Used {
+		x.life = append(x.life, op.Name+" uses "+u.Files[0].Path)
+	}
+	if err := x.fail[op.Name]; err != nil {
+		return nil, err
+	}
 	x.traits = j.Traits
 	content := j.Chain[len(j.Chain)-1].Ref
 	x.made[op.Name] = j.Key.String() + " " + content
@@ -361,4 +384,11 @@ func (x *exports) Export(ctx context.Context, j Job) ([]File, error) {
 		}
 	}
 	return x.files(op.Name), ctx.Err()
+}
+
+func (x *exports) Release(n *plan.Node, _ plan.Key) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.life = append(x.life, "release "+n.Op.(*diskOp).Name)
+	return nil
 }

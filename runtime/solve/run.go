@@ -250,6 +250,7 @@ func (r *run) skipRest() {
 		if u.state = Skipped; r.ctx.Err() == nil {
 			r.errs = append(r.errs, &NodeError{Node: u.nodes[0], Err: errors.New(why)})
 		}
+		r.release(u)
 		r.sendAll(u, event.Event{Type: event.Skipped, Text: why})
 	}
 }

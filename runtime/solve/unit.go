@@ -24,12 +24,14 @@ type unit struct {
 	dependents []*unit // what waits for it
 	rest       int     // units on the longest way from here, itself included
 	claims     []Claim // of a machine that opens with it
+	uses       []*unit // of Node.Uses
 
 	waits   int   // units that it waits for
 	state   State // ToRun until it ended
 	files   []File
 	taken   bool // it runs or ran
 	dropped bool // it made a layer that was not worth keeping
+	users   int  // units that will use its result, of a plan.Intermediate
 
 	// These belong to the goroutine that runs the unit until finish.
 	end       State
@@ -97,6 +99,12 @@ func (r *run) linkUnit(u *unit) error {
 	if u.role == roleUpToDate {
 		return nil
 	}
+	for _, n := range u.node().Uses {
+		if d := r.units[r.sched.ids[n].key]; d != nil {
+			d.users++
+			u.uses = append(u.uses, d)
+		}
+	}
 	var err error
 	u.claims, err = r.claimsOf(u)
 	return err
@@ -152,7 +160,7 @@ func (r *run) nameTargets() {
 			name = "" // of several targets
 		}
 		seen[n], r.names[n] = true, name
-		for _, d := range n.Deps {
+		for _, d := range needs(n) {
 			mark(d, name)
 		}
 	}
