@@ -5,7 +5,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"bake.build/bake/runtime/plan"
 )
@@ -73,32 +72,18 @@ func BenchmarkPlan10000(b *testing.B) {
 	}
 }
 
-// TestPlan10000 holds the limits that a plan of 10,000 nodes has: one second
-// and 200 MiB. All that is allocated is counted, garbage too. The best of three
-// tries counts, since other tests share the machine.
+// TestPlan10000 holds how much a plan of 10,000 nodes may allocate, garbage included.
+// make bench says how long it takes.
 func TestPlan10000(t *testing.T) {
 	dir := t.TempDir()
 	writeFiles(t, dir, projectFiles)
-	limit := time.Second
-	if raceEnabled {
-		limit *= 10
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	p := evaluateAndSeal(t, dir, bigDefinition(10_000))
+	runtime.ReadMemStats(&after)
+	allocated := after.TotalAlloc - before.TotalAlloc
+	t.Logf("%d nodes: %d MiB allocated", len(p.Nodes), allocated>>20)
+	if allocated > 80<<20 {
+		t.Errorf("%d MiB allocated, want at most 80", allocated>>20)
 	}
-	var took time.Duration
-	for range 3 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		start := time.Now()
-		p := evaluateAndSeal(t, dir, bigDefinition(10_000))
-		took = time.Since(start)
-		runtime.ReadMemStats(&after)
-		allocated := after.TotalAlloc - before.TotalAlloc
-		t.Logf("%d nodes: %v, %d MiB allocated", len(p.Nodes), took, allocated>>20)
-		if allocated > 200<<20 {
-			t.Errorf("%d MiB allocated, want at most 200", allocated>>20)
-		}
-		if took <= limit {
-			return
-		}
-	}
-	t.Errorf("it took %v, want at most %v", took, limit)
 }
