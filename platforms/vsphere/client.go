@@ -27,6 +27,7 @@ import (
 // A connection is the session with vCenter or ESXi. It is safe for concurrent use.
 type connection struct {
 	options *Options
+	pause   time.Duration // before a request is sent again
 	secret  func(platforms.Secret) ([]byte, error)
 
 	mu     sync.Mutex
@@ -68,7 +69,7 @@ func (c *connection) vim(ctx context.Context) (*vim25.Client, error) {
 		return nil, err
 	}
 	client := &vim25.Client{Client: s, ServiceContent: raw.ServiceContent}
-	client.RoundTripper = &tripper{next: s, login: enter}
+	client.RoundTripper = &tripper{next: s, login: enter, pause: c.pause}
 	c.client, c.logout = client, manager.Logout
 	return client, nil
 }

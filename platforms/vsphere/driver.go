@@ -79,7 +79,7 @@ func open(o Options, h platforms.Host) (*driver, error) {
 		return nil, err
 	}
 	d := &driver{host: h, options: o, key: sync.OnceValues(ssh.NewKey), pause: firstPause}
-	d.connection = &connection{options: &d.options, secret: h.Secret}
+	d.connection = &connection{options: &d.options, pause: d.pause, secret: h.Secret}
 	d.Manager = &resource.Manager{
 		Platform: Name, Options: text, Ledger: h.Ledger(), Pause: func() time.Duration { return d.pause },
 		Identify: d.server, Tagged: d.tagged,

@@ -114,7 +114,7 @@ func (d *driver) collectImage(ctx context.Context, r platforms.Resource) (got pl
 		if v.marks[publish.Identity] == "" || r.Kind == kindUpload && v.marks[markToken] != r.ID || r.Kind == kindImage && v.name != name {
 			continue
 		}
-		if why := (image{vm: v, want: imageVM}).Facts().Kept(r.Build); why != "" {
+		if why := (image{vm: v, want: v.marks[markType]}).Facts().Kept(r.Build); why != "" {
 			return platforms.Collected{Kept: why}, nil
 		}
 		return platforms.Collected{Removed: true}, d.destroy(ctx, v)

@@ -80,6 +80,7 @@ func (j *job) marks(from map[string]string) map[string]string {
 		marks[mark] = ""
 	}
 	maps.Copy(marks, j.life().Marks())
+	marks[markType] = cmp.Or(j.o.ImageType, "template")
 	return marks
 }
 

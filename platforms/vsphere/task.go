@@ -16,6 +16,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/wait"
 )
 
@@ -30,10 +31,11 @@ func (d *driver) do(ctx context.Context, what string, out platforms.Logger, star
 	if err == nil {
 		return result, nil
 	}
-	if ctx.Err() != nil || errors.Is(err, wait.ErrTimeout) {
-		d.cancel(ctx, t)
+	if errors.As(err, new(task.Error)) { // the server's own words
+		return nil, explain(err)
 	}
-	return nil, judge(explain(err))
+	d.cancel(ctx, t)
+	return nil, resource.Unclear(explain(err))
 }
 
 // await returns the result of a task.

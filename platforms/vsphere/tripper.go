@@ -22,6 +22,7 @@ import (
 type tripper struct {
 	next  soap.RoundTripper
 	login func(ctx context.Context) error
+	pause time.Duration // before a request is sent again
 
 	mu     sync.Mutex
 	logins int
@@ -33,7 +34,7 @@ func (t *tripper) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	had := t.logins
 	t.mu.Unlock()
 	err := t.send(ctx, req, res)
-	if err == nil || !is[*types.NotAuthenticated](err) {
+	if err == nil && !hidden(res) || err != nil && !is[*types.NotAuthenticated](err) {
 		return err
 	}
 	if loginErr := t.renew(ctx, had); loginErr != nil {
@@ -41,6 +42,29 @@ func (t *tripper) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	}
 	empty(res)
 	return t.send(ctx, req, res)
+}
+
+// hidden reports whether an answer leaves out properties because the session has ended.
+func hidden(res soap.HasFault) bool {
+	var list []types.ObjectContent
+	switch body := res.(type) {
+	case *methods.RetrievePropertiesBody:
+		if body.Res != nil {
+			list = body.Res.Returnval
+		}
+	case *methods.RetrievePropertiesExBody:
+		if body.Res != nil && body.Res.Returnval != nil {
+			list = body.Res.Returnval.Objects
+		}
+	}
+	for _, o := range list {
+		for _, p := range o.MissingSet {
+			if _, ok := p.Fault.Fault.(*types.NotAuthenticated); ok {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // renew logs in, unless another request has done so since there were had logins.
@@ -57,14 +81,11 @@ func (t *tripper) renew(ctx context.Context, had int) error {
 	return nil
 }
 
-// Sending a request that only reads is tried again where the network fails.
-const (
-	tries    = 4
-	tryPause = 500 * time.Millisecond
-)
+// tries is how often a request that only reads is sent where the network fails.
+const tries = 4
 
 func (t *tripper) send(ctx context.Context, req, res soap.HasFault) error {
-	pause := wait.Backoff{Next: tryPause, Double: true, Jitter: true}
+	pause := wait.Backoff{Next: 2 * t.pause, Double: true, Jitter: true}
 	for n := 1; ; n++ {
 		err := t.next.RoundTrip(ctx, req, res)
 		if err == nil || n == tries || !reads(req) || !lost(err) || ctx.Err() != nil {

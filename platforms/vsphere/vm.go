@@ -58,6 +58,7 @@ const (
 	markToken = "bake:token" // names it in the ledger
 	markBegun = "bake:begun" // when it was made
 	markOurs  = "bake:project"
+	markType  = "bake:type"  // of an image, what it has to be
 	markBase  = "bake:base"  // the snapshot that it is a linked clone of
 	markUsed  = "bake:used:" // begins the marks of when layers were last used
 )

@@ -133,6 +133,7 @@ func (w *world) open(change ...func(*Options)) *driver {
 		w.Fatal(err)
 	}
 	d.pause = 2 * time.Millisecond
+	d.connection.pause = d.pause
 	w.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			w.Error(err)

@@ -5,8 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -284,4 +287,15 @@ func (s *Server) EndSessions() {
 		s.Map().SessionManager().TerminateSession(ctx, &types.TerminateSession{SessionId: []string{key}})
 	}
 	s.sessions = map[string]bool{}
+}
+
+// Authority returns the path of a new file in a directory: the certificate that the
+// server's is verified by.
+func (s *Server) Authority(dir string) (path string) {
+	path = filepath.Join(dir, "authority.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.server.Certificate().Raw})
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		panic(err) // a test's own directory
+	}
+	return path
 }
