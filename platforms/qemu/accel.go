@@ -1,7 +1,6 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -157,8 +156,8 @@ func timeProbe(ctx context.Context, binary, arch, accel, dir string) (time.Durat
 		return 0, err
 	}
 	cmd := exec.CommandContext(ctx, binary, args...)
-	var said bytes.Buffer
-	cmd.Stderr = &said
+	said := newOutput()
+	cmd.Stderr = said
 	begin := time.Now()
 	err := tool.Run(cmd)
 	if ctx.Err() != nil {
@@ -168,14 +167,9 @@ func timeProbe(ctx context.Context, binary, arch, accel, dir string) (time.Durat
 		return 0, err
 	}
 	if got := cmd.ProcessState.ExitCode(); got != want {
-		return 0, fmt.Errorf("it ended with the status %d: %s", got, lastLine(said.String()))
+		return 0, fmt.Errorf("it ended with the status %d: %s", got, said.Why(err))
 	}
 	return time.Since(begin), nil
-}
-
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
 }
 
 // escape writes a value of a comma-separated argument of QEMU.

@@ -10,7 +10,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
-	"bake.build/bake/platforms/qemu/seed"
+	"bake.build/bake/platforms/seed"
 )
 
 // shutdownTimeout is how long a machine may take to shut down.
@@ -75,12 +75,12 @@ func (d *driver) FurtherDisk(ctx context.Context, chain []platforms.Layer, n int
 
 // shutDown removes what the build has left in the machine, and shuts it down.
 func (m *machine) shutDown(ctx context.Context) error {
-	var said said
+	said := newOutput()
 	err := m.ssh.Run(ctx, platforms.Cmd{
-		Args: []string{"sh"}, Stdin: strings.NewReader(seed.Clean()), Stdout: &said, Stderr: &said,
+		Args: []string{"sh"}, Stdin: strings.NewReader(seed.Clean()), Stdout: said, Stderr: said,
 	})
 	if err != nil {
-		return fmt.Errorf("remove the traces of the build: %w: %s", err, said.why(err))
+		return fmt.Errorf("remove the traces of the build: %w: %s", err, said.Why(err))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, shutdownTimeout, fmt.Errorf("the machine does not shut down within %v", shutdownTimeout))
 	defer cancel()

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 
-	"bake.build/bake/platforms/qemu/seed"
+	"bake.build/bake/platforms/seed"
 )
 
 // doorLink is QEMU's character device of the door; see the package seed.
@@ -33,7 +33,7 @@ var errNoDoor = errors.New("nothing in the machine serves the virtio port " + se
 
 // door connects to the sshd behind the virtio port.
 func (v *vm) dialDoor(ctx context.Context) (net.Conn, error) {
-	if err := v.alive(); err != nil {
+	if err := v.Alive(); err != nil {
 		return nil, err
 	}
 	open, err := v.portOpen(ctx, doorLink)
@@ -43,5 +43,5 @@ func (v *vm) dialDoor(ctx context.Context) (net.Conn, error) {
 	if !open {
 		return nil, errNoDoor
 	}
-	return v.dial(ctx, v.door)
+	return v.Dial(ctx, v.door)
 }

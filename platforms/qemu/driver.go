@@ -16,7 +16,7 @@ import (
 	"bake.build/bake/internal/tool"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
-	"bake.build/bake/platforms/qemu/seed"
+	"bake.build/bake/platforms/seed"
 	"bake.build/bake/platforms/ssh"
 )
 
@@ -257,7 +257,7 @@ func (m *machine) addLogin(stage seed.Stage) (err error) {
 	if err != nil {
 		return err
 	}
-	login := seed.Login{User: m.hw.login.User, Key: key.Authorized(), Stage: stage}
+	login := seed.Login{User: m.hw.login.User, Key: key.Authorized(), Stage: stage, Door: true}
 	m.hw.credential = login.Credential()
 	m.hw.seed = filepath.Join(m.dir, "seed.iso")
 	f, err := os.OpenFile(m.hw.seed, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -309,7 +309,7 @@ func resize(ctx context.Context, path string, size int64) error {
 // qemuImg runs qemu-img, on images that image.Open has seen. out gets its output; it may be nil.
 func qemuImg(ctx context.Context, out io.Writer, args ...string) error {
 	cmd := exec.CommandContext(ctx, "qemu-img", args...)
-	said := &said{}
+	said := newOutput()
 	cmd.Stderr, cmd.Stdout = said, said
 	if out != nil {
 		cmd.Stdout = out
@@ -318,7 +318,7 @@ func qemuImg(ctx context.Context, out io.Writer, args ...string) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return fmt.Errorf("qemu-img %s: %s", args[0], said.why(err))
+		return fmt.Errorf("qemu-img %s: %s", args[0], said.Why(err))
 	}
 	return nil
 }

@@ -10,7 +10,8 @@ import (
 	"strings"
 
 	"bake.build/bake/platforms"
-	"bake.build/bake/platforms/qemu/seed"
+	"bake.build/bake/platforms/hypervisor"
+	"bake.build/bake/platforms/seed"
 )
 
 // hardware is what a virtual machine is made of.
@@ -98,7 +99,7 @@ func (hw hardware) arguments(a *arguments) ([]string, error) {
 		"-device", "virtio-serial-pci",
 		"-device", "virtserialport,chardev=helper,name="+helperPort,
 		"-device", "virtserialport,chardev=data,name="+dataPort,
-		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+		"-device", "virtserialport,chardev=agent,name="+hypervisor.AgentPort,
 		"-device", fmt.Sprintf("virtserialport,chardev=%s,name=%s,nr=%d", doorLink, seed.DoorPort, seed.DoorNumber),
 		"-device", "virtio-rng-pci")
 	if hw.arch == "amd64" {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/hypervisor"
 )
 
 // helperPort is the virtio port by which a resumed machine learns what a boot
@@ -79,7 +80,7 @@ func (v *vm) tell(ctx context.Context, line, token string) error {
 		return fmt.Errorf("tell the guest: %w", err)
 	}
 	var said bytes.Buffer
-	lines := bufio.NewScanner(io.LimitReader(v.helper, maxAgentAnswer))
+	lines := bufio.NewScanner(io.LimitReader(v.helper, hypervisor.MaxAnswer))
 	for lines.Scan() {
 		if strings.TrimSpace(lines.Text()) == token {
 			return nil

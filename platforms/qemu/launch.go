@@ -13,8 +13,9 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/hypervisor"
 	"bake.build/bake/platforms/image"
-	"bake.build/bake/platforms/qemu/seed"
+	"bake.build/bake/platforms/seed"
 	"bake.build/bake/platforms/wait"
 )
 
@@ -109,6 +110,9 @@ func (m *machine) prepareLaunch(ctx context.Context, i platforms.Image, format s
 			return err
 		}
 	}
+	if err := hypervisor.CheckPorts(i.Forward); err != nil {
+		return err
+	}
 	m.hw.forward = i.Forward
 	if m.hw.firmware.uefi {
 		if err := m.hw.firmware.copyTo(m.dir, i.Variables); err != nil {
@@ -160,7 +164,7 @@ func (m *machine) WaitPort(ctx context.Context, port int) (err error) {
 		return fmt.Errorf("port %d: %w", port, err)
 	}
 	defer func() {
-		if m.vm.alive() == nil {
+		if m.vm.Alive() == nil {
 			_, removeErr := m.vm.qmp.Human(context.WithoutCancel(ctx), "hostfwd_remove net0 tcp:127.0.0.1:"+host)
 			err = errors.Join(err, removeErr)
 		}
@@ -170,7 +174,7 @@ func (m *machine) WaitPort(ctx context.Context, port int) (err error) {
 		if err == nil && open {
 			return nil
 		}
-		if alive := m.vm.alive(); alive != nil {
+		if alive := m.vm.Alive(); alive != nil {
 			return fmt.Errorf("port %d: %w", port, alive)
 		}
 		if err := wait.Pause(ctx, portPause); err != nil {
@@ -206,7 +210,7 @@ func (v *vm) forwardTo(ctx context.Context, guest string) (host string, err erro
 // accepts reports whether the guest accepts a connection by way of a port of the
 // host, within two seconds.
 func (v *vm) accepts(ctx context.Context, host string) (open bool, err error) {
-	conn, err := v.dial(ctx, net.JoinHostPort("127.0.0.1", host))
+	conn, err := v.Dial(ctx, net.JoinHostPort("127.0.0.1", host))
 	if err != nil {
 		return false, err
 	}

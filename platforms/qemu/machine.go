@@ -104,7 +104,7 @@ func (m *machine) resume(ctx context.Context, kept *keptMemory) (err error) {
 		return err
 	}
 	if kept.meta.Frozen {
-		if _, err := agentCall(m.vm.agent, "guest-fsfreeze-thaw"); err != nil {
+		if err := m.vm.agent.Thaw(); err != nil {
 			return err
 		}
 	}
@@ -149,10 +149,10 @@ func (m *machine) login(ctx context.Context, out platforms.Logger) error {
 		return err
 	}
 	c.Address = address
-	c.Dial = func(ctx context.Context) (net.Conn, error) { return m.vm.dial(ctx, address) }
+	c.Dial = func(ctx context.Context) (net.Conn, error) { return m.vm.Dial(ctx, address) }
 	c.Door, c.OwnRoute = m.vm.dialDoor, true
 	c.Plain, c.Caches, c.CloudInit = m.plain, caches, true
-	c.Console, c.Alive, c.Restarts = m.vm.console.Tail, m.vm.alive, m.vm.resets
+	c.Console, c.Alive, c.Restarts = m.vm.console.Tail, m.vm.Alive, m.vm.Restarts
 	m.ssh, err = ssh.Connect(ctx, c, out)
 	return err
 }
@@ -360,7 +360,7 @@ func (m *machine) Close() error {
 	m.closed = true
 	at := m.at
 	m.mu.Unlock()
-	if at != "" && !m.launched && m.vm.alive() == nil {
+	if at != "" && !m.launched && m.vm.Alive() == nil {
 		return m.d.parked.put(at, m.successor())
 	}
 	return m.end()

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"bake.build/bake/platforms/wait"
 )
 
 // Files of a kept memory.
@@ -45,30 +47,26 @@ func (hw hardware) keptSubject() string { return hw.subject() + "\n" + bootID() 
 // cause of not resuming that is not worth a word.
 var errNotKept = errors.New("no memory is kept of this layer")
 
+// migratePause is how often is looked whether the state of the devices was moved, which
+// takes some milliseconds in which the machine stands still.
+const migratePause = 5 * time.Millisecond
+
 // migrated waits until QEMU has sent or received the state of the devices.
 func (v *vm) migrated(ctx context.Context) error {
-	for {
+	loop := wait.Loop{What: "migrate", Backoff: wait.Backoff{Next: migratePause, Most: migratePause}}
+	return loop.Until(ctx, func(ctx context.Context) (bool, error) {
 		var m struct {
 			Status string `json:"status"`
 			Desc   string `json:"error-desc"`
 		}
 		if err := v.qmp.Run(ctx, "query-migrate", nil, &m); err != nil {
-			return errors.Join(err, v.alive())
+			return false, errors.Join(err, v.Alive())
 		}
-		switch m.Status {
-		case "completed":
-			return nil
-		case "failed", "cancelled":
-			return fmt.Errorf("migrate: %s", cmp.Or(m.Desc, m.Status))
+		if m.Status == "failed" || m.Status == "cancelled" {
+			return false, errors.New(cmp.Or(m.Desc, m.Status))
 		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-v.ended:
-			return v.alive()
-		}
-	}
+		return m.Status == "completed", v.Alive()
+	})
 }
 
 // migrate moves the state of the devices to or from f. The memory is not part of

@@ -66,7 +66,7 @@ func (p *parking) take(ref string) (*machine, error) {
 		p.remove(ref)
 	}
 	p.mu.Unlock()
-	if m != nil && m.vm.alive() != nil {
+	if m != nil && m.vm.Alive() != nil {
 		return nil, m.end()
 	}
 	return m, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms/installer"
+	"bake.build/bake/platforms/wait"
 )
 
 var _ installer.Keyboard = (*vm)(nil)
@@ -35,21 +36,17 @@ func (v *vm) Send(ctx context.Context, s installer.Stroke) error {
 		command, args["events"] = "input-send-event", events
 	}
 	if err := v.qmp.Run(ctx, command, args, nil); err != nil {
-		return errors.Join(err, v.alive())
+		return errors.Join(err, v.Alive())
 	}
 	return nil
 }
 
 // Rest implements installer.Keyboard.
 func (v *vm) Rest(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-v.ended:
-		return v.alive()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := wait.PauseOr(ctx, d, v.ended); err != nil {
+		return err
 	}
+	return v.Alive()
 }
 
 // typeBoot types what each start of the machine waits for. A start that comes before
@@ -71,8 +68,8 @@ func (v *vm) typeBoot() {
 		if err == nil {
 			err = installer.Type(ctx, v, v.hw.bootKeys)
 		}
-		if err != nil && ctx.Err() == nil && v.alive() == nil {
-			v.fail(fmt.Errorf("boot_command: %w", err))
+		if err != nil && ctx.Err() == nil && v.Alive() == nil {
+			v.Fail(fmt.Errorf("boot_command: %w", err))
 		}
 	}()
 }

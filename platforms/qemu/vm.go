@@ -1,8 +1,6 @@
 package qemu
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,23 +12,25 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"bake.build/bake/internal/tool"
 	"bake.build/bake/platforms/console"
+	"bake.build/bake/platforms/hypervisor"
 	"bake.build/bake/platforms/qemu/qmp"
 	"bake.build/bake/platforms/ssh"
 )
 
 // A vm is one running QEMU.
 type vm struct {
+	hypervisor.State
+
 	hw      hardware
 	qmp     *qmp.Client
 	console *console.Console
 	helper  *net.UnixConn // see helper.go
 	data    *ssh.Port     // for files; see dataPort
-	agent   *net.UnixConn // of the guest agent
+	agent   hypervisor.Agent
 	door    string        // address of this host; see door.go
 	ended   chan struct{} // closed when the process has ended
 	tpm     *tpm          // may be nil
@@ -39,10 +39,7 @@ type vm struct {
 
 	mu         sync.Mutex
 	closed     bool
-	failure    error // why the machine is of no more use
-	conns      map[net.Conn]bool
 	stopTyping context.CancelFunc // of boot_command; may be nil
-	resetN     int                // how often the guest has started anew
 	process    *exec.Cmd
 }
 
@@ -52,7 +49,7 @@ const startTimeout = 60 * time.Second
 // startVM starts QEMU with the virtual CPUs stopped. It takes over hw.ram and
 // hw.consoleLog, also when it fails.
 func startVM(ctx context.Context, hw hardware) (_ *vm, err error) {
-	v := &vm{hw: hw, ended: make(chan struct{}), conns: map[net.Conn]bool{}}
+	v := &vm{hw: hw, ended: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, v.close())
@@ -68,14 +65,17 @@ func startVM(ctx context.Context, hw hardware) (_ *vm, err error) {
 	if err != nil {
 		return nil, errors.Join(err, monitor.Close())
 	}
-	v.console = console.New(serial, hw.consoleLog, v.fail)
+	v.console = console.New(serial, hw.consoleLog, v.Fail)
 	v.hw.consoleLog = nil
+	var agent, data *net.UnixConn
 	if v.helper, err = a.link("helper"); err == nil {
-		v.agent, err = a.link("agent")
+		if agent, err = a.link("agent"); err == nil {
+			v.agent.Conn = agent
+			data, err = a.link("data")
+		}
 	}
 	if err == nil {
-		v.data = &ssh.Port{Device: "/dev/virtio-ports/" + dataPort}
-		v.data.Conn, err = a.link("data")
+		v.data = &ssh.Port{Device: "/dev/virtio-ports/" + dataPort, Conn: data}
 	}
 	if err == nil {
 		v.door, err = a.listen(doorLink)
@@ -92,7 +92,7 @@ func startVM(ctx context.Context, hw hardware) (_ *vm, err error) {
 	}
 	cmd := exec.Command(hw.binary, args...)
 	cmd.ExtraFiles = a.files
-	said := &said{}
+	said := newOutput()
 	cmd.Stderr = said
 	ended, err := tool.Start(cmd)
 	if err != nil {
@@ -109,7 +109,7 @@ func startVM(ctx context.Context, hw hardware) (_ *vm, err error) {
 		// The socket ends a little before the process does.
 		select {
 		case <-v.ended:
-			return nil, v.alive()
+			return nil, v.Alive()
 		case <-time.After(time.Second):
 			return nil, errors.Join(fmt.Errorf("start QEMU: %w", err), monitor.Close())
 		}
@@ -128,99 +128,27 @@ func kill(cmd *exec.Cmd) error {
 // errShutDown is what becomes of a machine whose guest has ended it in order.
 var errShutDown = errors.New("the machine was shut down")
 
-// await notes how QEMU ends, and ends it when the machine is closed.
-func (v *vm) await(cmd *exec.Cmd, ended <-chan error, said *said) {
+// newOutput returns what keeps the messages of a program of QEMU's.
+func newOutput() *hypervisor.Output { return &hypervisor.Output{Program: "qemu-"} }
+
+// await notes how QEMU ends.
+func (v *vm) await(cmd *exec.Cmd, ended <-chan error, said *hypervisor.Output) {
 	err := <-ended
-	switch signal := signalOf(cmd.ProcessState); {
-	case signal != "":
-		v.fail(fmt.Errorf("QEMU was ended by a signal: %s", signal))
-	case err != nil:
-		v.fail(fmt.Errorf("QEMU: %s", said.why(err)))
-	default:
-		v.fail(errShutDown)
+	if err = said.Ended("QEMU", cmd.ProcessState, err); err == nil {
+		err = errShutDown
 	}
+	v.Fail(err)
 	close(v.ended)
-}
-
-func signalOf(state *os.ProcessState) string {
-	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return status.Signal().String()
-	}
-	return ""
-}
-
-// A said keeps the last of what a program writes.
-type said struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.b = append(s.b, p...)
-	s.b = s.b[max(0, len(s.b)-8<<10):]
-	return len(p), nil
-}
-
-// why returns the last line in which a program of QEMU speaks of itself, else the
-// last line, or err when there is none.
-func (s *said) why(err error) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	text := string(bytes.ToValidUTF8(s.b, nil))
-	why := cmp.Or(lastLine(text), err.Error())
-	for line := range strings.Lines(text) {
-		if program, said, ok := strings.Cut(line, ": "); ok && strings.HasPrefix(program, "qemu-") {
-			why = strings.TrimSpace(said)
-		}
-	}
-	return why
-}
-
-// fail notes why the machine is of no more use, and ends the connections to it.
-func (v *vm) fail(err error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.failure == nil {
-		v.failure = err
-	}
-	v.dropConns()
-}
-
-func (v *vm) dropConns() {
-	for c := range v.conns {
-		_ = c.Close() // who uses it finds out
-	}
-	clear(v.conns)
-}
-
-// alive returns why the machine is of no more use, or nil.
-func (v *vm) alive() error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.failure
-}
-
-// resets counts how often the guest has started anew.
-func (v *vm) resets() int {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.resetN
 }
 
 // event takes QEMU's events.
 func (v *vm) event(e qmp.Event) {
 	switch e.Name {
 	case "RESET":
-		// The guest's own connections end with its reset, and nobody tells.
-		v.mu.Lock()
-		v.resetN++
-		v.dropConns()
-		v.mu.Unlock()
+		v.Restarted()
 		v.typeBoot()
 	case "GUEST_PANICKED":
-		v.fail(errors.New("the guest panicked"))
+		v.Fail(errors.New("the guest panicked"))
 	case "BLOCK_IO_ERROR":
 		var data struct {
 			Action  string `json:"action"`
@@ -231,50 +159,18 @@ func (v *vm) event(e qmp.Event) {
 			data.Reason = err.Error()
 		}
 		if data.NoSpace {
-			v.fail(fmt.Errorf("the host's disk is full: no space is left below %s for what the machine writes", v.hw.dir))
+			v.Fail(fmt.Errorf("the host's disk is full: no space is left below %s for what the machine writes", v.hw.dir))
 		} else if data.Action == "stop" {
-			v.fail(fmt.Errorf("a disk of the machine failed: %s", data.Reason))
+			v.Fail(fmt.Errorf("a disk of the machine failed: %s", data.Reason))
 		}
 	}
-}
-
-// dial connects to a TCP port of the host that leads into the machine. The
-// connection ends with the machine.
-func (v *vm) dial(ctx context.Context, address string) (net.Conn, error) {
-	if err := v.alive(); err != nil {
-		return nil, err
-	}
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.failure != nil {
-		return nil, errors.Join(v.failure, c.Close())
-	}
-	v.conns[c] = true
-	return &ownedConn{Conn: c, vm: v}, nil
-}
-
-// An ownedConn is forgotten by the machine when it is closed.
-type ownedConn struct {
-	net.Conn
-	vm *vm
-}
-
-func (c *ownedConn) Close() error {
-	c.vm.mu.Lock()
-	delete(c.vm.conns, c.Conn)
-	c.vm.mu.Unlock()
-	return c.Conn.Close()
 }
 
 // awaitEnd waits until the machine has shut itself down.
 func (v *vm) awaitEnd(ctx context.Context) error {
 	select {
 	case <-v.ended:
-		if err := v.alive(); !errors.Is(err, errShutDown) {
+		if err := v.Alive(); !errors.Is(err, errShutDown) {
 			return err
 		}
 		return nil
@@ -300,12 +196,13 @@ func (v *vm) close() error {
 	if v.console != nil {
 		errs = append(errs, v.console.Close())
 	}
-	for _, c := range []*net.UnixConn{v.helper, v.agent} {
-		if c != nil {
-			errs = append(errs, c.Close())
-		}
+	if v.helper != nil {
+		errs = append(errs, v.helper.Close())
 	}
-	if v.data != nil && v.data.Conn != nil {
+	if v.agent.Conn != nil {
+		errs = append(errs, v.agent.Close())
+	}
+	if v.data != nil {
 		errs = append(errs, v.data.Conn.Close())
 	}
 	for _, f := range []*os.File{v.hw.ram, v.hw.consoleLog} {

@@ -1,5 +1,5 @@
-// Package seed lets bake into a machine that boots, and takes away what is left
-// of that before the machine becomes an image.
+// Package seed lets bake into a machine that boots, for every hypervisor, and takes away
+// what is left of that before the machine becomes an image.
 //
 // The public key comes in two ways, each of which is enough: a credential of
 // systemd in the SMBIOS tables, which systemd-tmpfiles follows early in the

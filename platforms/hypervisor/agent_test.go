@@ -1,4 +1,4 @@
-package qemu
+package hypervisor
 
 import (
 	"errors"
@@ -44,10 +44,10 @@ func TestAgentAnswers(t *testing.T) {
 	for name, c := range map[string]struct{ answer, want string }{
 		"nothing":         {"", "EOF"},
 		"not JSON":        {"login: \n", "invalid character"},
-		"an endless line": {strings.Repeat("x", 2*maxAgentAnswer), "more than"},
+		"an endless line": {strings.Repeat("x", 2*MaxAnswer), "more than"},
 		"only stale ones": {strings.Repeat("{\"return\":1}\n", 100), "EOF"},
 	} {
-		_, err := agentCall(answering(t, []byte(c.answer)), "guest-ping")
+		_, err := Agent{answering(t, []byte(c.answer))}.Call("guest-ping")
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
@@ -61,8 +61,8 @@ func FuzzAgent(f *testing.F) {
 	f.Add([]byte("{\"error\":{\"desc\":\"no\"}}\n"))
 	f.Add([]byte("\xff{\"return\":"))
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		got, err := agentCall(answering(t, answer), "guest-ping")
-		var told *agentError
+		got, err := Agent{answering(t, answer)}.Call("guest-ping")
+		var told *AgentError
 		if err == nil || errors.As(err, &told) {
 			t.Errorf("%q was taken for the answer %s, %v", answer, got, err)
 		}

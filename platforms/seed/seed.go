@@ -24,6 +24,7 @@ type Login struct {
 	User  string // "root", or one that the image has
 	Key   string // a line of authorized_keys
 	Stage Stage
+	Door  bool // the machine has the virtio port DoorPort, through which root is let in
 }
 
 // Places in the machine. Debian's and Ubuntu's SSH servers read the second file
@@ -50,15 +51,17 @@ func (l Login) Credential() string {
 	lines := "d /run/bake 0755 root root -\n" +
 		fmt.Sprintf("f+~ %s 0644 root root - %s\n", keyPath, base64.StdEncoding.EncodeToString([]byte(l.Key+"\n"))) +
 		fmt.Sprintf("d %s 0700 %s -\n", ssh, owner) +
-		fmt.Sprintf("L+ %s/authorized_keys2 - - - - %s\n", ssh, keyPath) +
-		doorLines()
+		fmt.Sprintf("L+ %s/authorized_keys2 - - - - %s\n", ssh, keyPath)
+	if l.Door {
+		lines += doorLines()
+	}
 	return "io.systemd.credential.binary:tmpfiles.extra=" + base64.StdEncoding.EncodeToString([]byte(lines))
 }
 
 // script puts the key in its place, as root. An SSH server that reads no second
 // file gets a marked line in the first.
 func (l Login) script() string {
-	return fmt.Sprintf(`umask 022
+	script := fmt.Sprintf(`umask 022
 mkdir -p /run/bake
 echo '%[1]s' >%[2]s
 u='%[3]s'
@@ -72,7 +75,11 @@ if sshd -T 2>/dev/null | grep -i '^authorizedkeysfile ' | grep -qv authorized_ke
   sed -i '\|%[5]s$|d' "$f"
   printf '%%s %%s\n' '%[1]s' '%[5]s' >>"$f"
 fi
-`, l.Key, keyPath, l.User, l.home(), mark) + doorCommands()
+`, l.Key, keyPath, l.User, l.home(), mark)
+	if l.Door {
+		script += doorCommands()
+	}
+	return script
 }
 
 // NoCloud writes the seed as an ISO image. See "NoCloud" in the documentation of

@@ -27,6 +27,9 @@ func TestCredential(t *testing.T) {
 		if !strings.Contains(string(lines), "L+ "+home+"/.ssh/authorized_keys2 - - - - /run/bake/authorized_keys\n") {
 			t.Errorf("%s: no link in %q", user, lines)
 		}
+		if strings.Contains(string(lines), DoorPort) {
+			t.Errorf("%s: a machine without the port gets its service", user)
+		}
 		for line := range strings.Lines(string(lines)) {
 			f := strings.Fields(line)
 			if f[0] == "f+~" && f[1] == keyPath {
@@ -41,7 +44,7 @@ func TestCredential(t *testing.T) {
 // TestScripts lets the shells that guests have parse the scripts.
 func TestScripts(t *testing.T) {
 	need.Tool(t, "dash", "busybox")
-	for _, script := range []string{Clean(), openDoor, Login{User: "root", Key: key}.script(), Login{User: "debian", Key: key}.script()} {
+	for _, script := range []string{Clean(), openDoor, Login{User: "root", Key: key, Door: true}.script(), Login{User: "debian", Key: key}.script()} {
 		for _, shell := range [][]string{{"dash", "-n"}, {"busybox", "sh", "-n"}} {
 			cmd := exec.Command(shell[0], shell[1:]...)
 			cmd.Stdin = strings.NewReader(script)
@@ -70,7 +73,7 @@ func TestNoTrace(t *testing.T) {
 			}
 			// A server that reads no second file of keys.
 			shell(t, root, `printf '#!/bin/sh\necho authorizedkeysfile .ssh/authorized_keys\n' >bin/sshd; chmod 755 bin/sshd`)
-			inside(t, root, Login{User: "root", Key: key}.script())
+			inside(t, root, Login{User: "root", Key: key, Door: true}.script())
 			if data, err := os.ReadFile(keys); err != nil || !strings.Contains(string(data), key) || !strings.HasPrefix(string(data), before) {
 				t.Fatalf("after the login: %q, %v", data, err)
 			}
