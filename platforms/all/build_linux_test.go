@@ -1,6 +1,8 @@
 package all_test
 
 import (
+	"bufio"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +19,7 @@ import (
 
 // TestPlatformIsItsFolderAndALine builds with the program's platforms and one more,
 // which nothing else knows of: its options, the installer, steps, a layer from the
-// cache, a test and an artifact.
+// cache, a disk that is launched, and a file.
 func TestPlatformIsItsFolderAndALine(t *testing.T) {
 	needHyper(t)
 	dir := t.TempDir()
@@ -25,7 +27,8 @@ func TestPlatformIsItsFolderAndALine(t *testing.T) {
 image = source(hyper(hostname = "toy", user = "root"), iso = "installer.iso", boot_command = ["<http>answers.cfg<enter>"],
     http = {"answers.cfg": "web"})
 image = shell(image, 'echo "$(cat /etc/installed) on $(hostname)" >/etc/site')
-test(image, "grep -q web /etc/site")
+disk = export(image, "disk", formats = ["raw"])
+test(disk, "grep -q web /etc/site")
 output(image, "/etc/site", "site")
 `} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -54,8 +57,8 @@ output(image, "/etc/site", "site")
 		}
 		return ran
 	}
-	if n := run(); n != 4 {
-		t.Errorf("%d nodes ran, want 4", n)
+	if n := run(); n != 6 {
+		t.Errorf("%d nodes ran, want 6", n)
 	}
 	if got, err := os.ReadFile(filepath.Join(dir, "out/site/site")); err != nil || string(got) != "web on toy\n" {
 		t.Errorf("the site is %q, %v", got, err)
@@ -110,3 +113,50 @@ func TestHypervisorConformance(t *testing.T) {
 		Dir: func(t *testing.T) string { return t.TempDir() },
 	})
 }
+
+// TestHypervisorForwards launches a disk with a port of this host that leads into it.
+func TestHypervisorForwards(t *testing.T) {
+	needHyper(t)
+	d, err := hyperSpec().New(nil, directory{dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer, disk := t.TempDir(), filepath.Join(t.TempDir(), "disk.raw")
+	if _, err := d.Import(t.Context(), platforms.Origin{Kind: "scratch"}, layer, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.(platforms.Disker).Disk(t.Context(), []platforms.Layer{{Dir: layer}}, disk, nil); err != nil {
+		t.Fatal(err)
+	}
+	m, err := d.(platforms.Launcher).Launch(t.Context(), platforms.Image{Path: disk, Format: "raw", Forward: []platforms.Forward{{Guest: 22}}}, quiet{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, err := m.(platforms.Forwarder).Forwarded(t.Context(), 22)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(line, "SSH-2.0-OpenSSH") {
+		t.Errorf("the port answers %q, %v", line, err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := conn.Read(make([]byte, 1<<10)); err == nil {
+		_, err = conn.Read(make([]byte, 1<<10)) // after what the server had sent
+		if err == nil {
+			t.Error("the connection outlives the machine")
+		}
+	}
+}
+
+// quiet is a logger of what nobody reads.
+type quiet struct{}
+
+func (quiet) Write(p []byte) (int, error)   { return len(p), nil }
+func (quiet) Progress(string, int64, int64) {}

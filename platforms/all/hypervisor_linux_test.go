@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testsshd"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/hypervisor"
 	"bake.build/bake/platforms/installer"
 	"bake.build/bake/platforms/ssh"
 )
@@ -94,7 +97,31 @@ func (d *hyper) Import(ctx context.Context, o platforms.Origin, dir string, out 
 var hyperAddresses atomic.Int32
 
 // Boot implements platforms.Driver.
-func (d *hyper) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (_ platforms.Machine, err error) {
+func (d *hyper) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (platforms.Machine, error) {
+	return d.start(ctx, out, filepath.Join(chain[len(chain)-1].Dir, "disk"))
+}
+
+// Launch implements platforms.Launcher.
+func (d *hyper) Launch(ctx context.Context, i platforms.Image, out platforms.Logger) (platforms.Machine, error) {
+	dir, remove, err := d.host.TempDir("launched")
+	if err != nil {
+		return nil, err
+	}
+	if said, err := exec.Command("tar", "-xf", i.Path, "-C", dir).CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %s", err, said), remove())
+	}
+	m, err := d.start(ctx, out, dir)
+	if err = errors.Join(err, remove()); err != nil {
+		return nil, err
+	}
+	if m.forwards, err = hypervisor.Forward(i.Forward, m.dialPort); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+// start starts a machine whose disk begins as a directory.
+func (d *hyper) start(ctx context.Context, out platforms.Logger, disk string) (_ *virtual, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -104,7 +131,7 @@ func (d *hyper) Boot(ctx context.Context, chain []platforms.Layer, out platforms
 	}
 	vm := &virtual{remove: remove}
 	vm.Server = testsshd.Server{
-		Dir: dir, Upper: filepath.Join(chain[len(chain)-1].Dir, "disk"), AuthorizedKeys: d.key.Authorized(),
+		Dir: dir, Upper: disk, AuthorizedKeys: d.key.Authorized(),
 		Address: fmt.Sprintf("127.86.%d.%d:22", os.Getpid()%250+1, hyperAddresses.Add(1)%250+1),
 		Setup:   "hostname '" + cmp.Or(d.options.Hostname, "machine") + "'",
 	}
@@ -124,6 +151,8 @@ func (d *hyper) Boot(ctx context.Context, chain []platforms.Layer, out platforms
 		return nil, err
 	}
 	c.Address, c.OwnRoute = vm.Address, true
+	c.Dial = func(ctx context.Context) (net.Conn, error) { return vm.Dial(ctx, vm.Address) }
+	c.Alive, c.Restarts = vm.Alive, vm.Restarts
 	if vm.onLink, err = ssh.Connect(ctx, c, out); err != nil {
 		return nil, err
 	}
@@ -142,9 +171,25 @@ func (d *hyper) Disk(_ context.Context, chain []platforms.Layer, dst string, _ p
 // A virtual machine.
 type virtual struct {
 	testsshd.Server
+	hypervisor.State
 	onLink
-	remove func() error
-	ended  bool
+	forwards *hypervisor.Forwards // nil for a machine of a layer
+	remove   func() error
+	ended    bool
+}
+
+// dialPort connects to a port of the machine.
+func (m *virtual) dialPort(ctx context.Context, port int) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(m.Address)
+	if err != nil {
+		return nil, err
+	}
+	return m.Dial(ctx, net.JoinHostPort(host, strconv.Itoa(port)))
+}
+
+// Forwarded implements platforms.Forwarder.
+func (m *virtual) Forwarded(_ context.Context, port int) (string, error) {
+	return m.forwards.Address(port)
 }
 
 // onLink is what the SSH machine does for every hypervisor.
@@ -173,6 +218,12 @@ func (m *virtual) Close() error {
 
 func (m *virtual) end() error {
 	m.ended = true
+	m.Fail(errors.New("the machine is closed"))
+	if m.forwards != nil {
+		if err := m.forwards.Close(); err != nil {
+			return err
+		}
+	}
 	return errors.Join(m.Stop(), m.remove())
 }
 
