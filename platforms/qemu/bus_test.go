@@ -19,7 +19,7 @@ func TestBuses(t *testing.T) {
 	if err := os.WriteFile(path, echoDisk(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	for _, c := range []struct{ bus, card string }{
 		{"scsi", "e1000"}, {"lsilogic", "e1000e"}, {"pvscsi", "vmxnet3"}, {"sata", "rtl8139"}, {"ide", "pcnet"}, {"nvme", "virtio"},
 	} {

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"os"
 	"testing"
 
@@ -9,18 +10,25 @@ import (
 	"bake.build/bake/platforms/platformtest"
 )
 
-// TestConformance runs the whole suite. Its first layer was committed by a
-// machine, so that all others are resumed from there.
-func TestConformance(t *testing.T) {
+// TestMachines boots once. All tests go on from the layer that was committed then,
+// and so from its memory, which is to survive all of them.
+func TestMachines(t *testing.T) {
 	w := newWorld(t)
 	m := w.boot(w.driver)
-	first := w.commit(m, "first")
-	if err := m.Close(); err != nil {
+	sh(t, m, "echo whole >/state; printf %s enough >/root/of-it")
+	base := w.commit(m, "base")
+	if err := errors.Join(m.Close(), w.driver.Close()); err != nil {
 		t.Fatal(err)
 	}
+	t.Run("conformance", func(t *testing.T) { testConformance(t, w.on(t, base), base) })
+	t.Run("mishaps", func(t *testing.T) { testMishaps(t, w.on(t, base)) })
+}
+
+// testConformance runs the whole suite.
+func testConformance(t *testing.T, w *world, base platforms.Layer) {
 	platformtest.Run(t, platformtest.Harness{
 		Driver: onTop{w.driver, w.first},
-		First:  first,
+		First:  base,
 		Dir: func(t *testing.T) string {
 			dir, err := os.MkdirTemp(w.host.dir, "layer")
 			if err != nil {

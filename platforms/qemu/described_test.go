@@ -49,7 +49,7 @@ func writeOVA(t *testing.T, o virtual.Options) string {
 // platform's own machines have.
 func TestLaunchOVA(t *testing.T) {
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	d := w.open(func(o *Options) { o.Memory, o.CPUs = "512M", 2 })
 	for _, o := range []virtual.Options{
 		{CPUs: 1, Memory: "128M", DiskBus: "pvscsi", NIC: "vmxnet3"}, {CPUs: 3, Memory: "64M", DiskBus: "sata", NIC: "e1000e"},
@@ -97,7 +97,7 @@ func TestTakeHardware(t *testing.T) {
 // TestImportOVA begins layers on machines that others have described.
 func TestImportOVA(t *testing.T) {
 	need.Tool(t, "qemu-img")
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	w.driver = w.open(func(o *Options) { o.Disks = []string{"1M"} })
 	layer := w.imported(writeOVA(t, virtual.Options{}))
 	for i := range 2 {

@@ -53,16 +53,9 @@ func (h host) nothingLeft(t *testing.T) {
 	}
 }
 
-// TestMishaps has things go wrong in a machine in the middle of a step. Every
-// machine is resumed from the same layer, which is to survive all of them.
-func TestMishaps(t *testing.T) {
-	w := newWorld(t)
-	m := w.boot(w.driver)
-	sh(t, m, "echo whole >/state; printf %s enough >/root/of-it")
-	base := w.commit(m, "base")
-	if err := m.Close(); err != nil {
-		t.Fatal(err)
-	}
+// testMishaps has things go wrong in a machine in the middle of a step. Every
+// machine is resumed from the same layer.
+func testMishaps(t *testing.T, w *world) {
 	for _, c := range []struct {
 		name string
 		run  func(t *testing.T, m *machine)
@@ -98,7 +91,7 @@ func TestMishaps(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := w.boot(w.driver, base)
+			m := w.boot(w.driver)
 			c.run(t, m)
 			if err := m.Close(); err != nil {
 				t.Error(err)
@@ -124,16 +117,16 @@ func TestMishaps(t *testing.T) {
 			}
 		}()
 		d := w.open()
-		d.host = tight{w.host, host{small}}
-		m := w.boot(d, base)
+		d.host = tight{w.host, host{dir: small}}
+		m := w.boot(d)
 		fails(t, m, "dd if=/dev/urandom of=/big bs=1M count=64; sync; sleep 60", "the host's disk is full", small)
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
-		host{small}.nothingLeft(t)
+		host{dir: small}.nothingLeft(t)
 	})
 	t.Run("the layer is whole", func(t *testing.T) {
-		m := w.boot(w.driver, base)
+		m := w.boot(w.driver)
 		if got := sh(t, m, "cat /state /root/of-it"); got != "whole\nenough" {
 			t.Errorf("got %q", got)
 		}
@@ -152,7 +145,7 @@ func (h tight) TempDir(prefix string) (string, func() error, error) { return h.t
 func TestUnreachable(t *testing.T) {
 	need.Slow(t)
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	for _, c := range []struct {
 		name, code string
 		options    func(*Options)
@@ -214,7 +207,7 @@ const helloSector = "\xba\xf8\x03" + // mov dx, 0x3f8
 
 // TestLacks has nothing that machines need.
 func TestLacks(t *testing.T) {
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	layer := platforms.Layer{Key: "k", Dir: t.TempDir(), Ref: "r"}
 	t.Run("QEMU", func(t *testing.T) {
 		t.Setenv("PATH", t.TempDir())
@@ -251,7 +244,7 @@ func TestLacks(t *testing.T) {
 // TestBadDisks imports what is no disk.
 func TestBadDisks(t *testing.T) {
 	need.Tool(t, "qemu-img")
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	w.driver = w.open()
 	dir := t.TempDir()
 	qcow2 := filepath.Join(dir, "good.qcow2")

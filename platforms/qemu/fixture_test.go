@@ -1,10 +1,12 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +19,10 @@ import (
 )
 
 // A host lends a driver directories below dir.
-type host struct{ dir string }
+type host struct {
+	dir    string
+	caches string // "" for dir/cache
+}
 
 func (h host) TempDir(prefix string) (string, func() error, error) {
 	if err := os.MkdirAll(filepath.Join(h.dir, "tmp"), 0o700); err != nil {
@@ -28,7 +33,7 @@ func (h host) TempDir(prefix string) (string, func() error, error) {
 }
 
 func (h host) CacheDir(name string) (string, error) {
-	dir := filepath.Join(h.dir, "cache", name)
+	dir := filepath.Join(cmp.Or(h.caches, filepath.Join(h.dir, "cache")), name)
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
@@ -45,6 +50,22 @@ type world struct {
 	host   host
 	driver *driver
 	first  platforms.Layer
+	base   []platforms.Layer // on the first one, below those of boot
+}
+
+// on returns the world of another test that goes on from a layer, whose machine has
+// ended. Nothing of it is left in the host's directories but memories.
+func (w *world) on(t *testing.T, layer platforms.Layer) *world {
+	t.Helper()
+	other := &world{t: t, host: host{dir: t.TempDir(), caches: filepath.Join(w.host.dir, "cache")}, first: w.first}
+	other.base = append(slices.Clone(w.base), layer)
+	other.driver = other.open()
+	return other
+}
+
+// chain returns the layers of a machine on the world's own.
+func (w *world) chain(layers ...platforms.Layer) []platforms.Layer {
+	return slices.Concat([]platforms.Layer{w.first}, w.base, layers)
 }
 
 // newWorld makes a driver; changes alter its options.
@@ -53,7 +74,7 @@ func newWorld(t *testing.T, changes ...func(*Options)) *world {
 	need.Slow(t)
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
 	disk := testdisk.Path(t)
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	w.driver = w.open(changes...)
 	w.first = w.imported(disk)
 	return w
@@ -100,7 +121,7 @@ func (w *world) imported(disk string) platforms.Layer {
 func (w *world) boot(d *driver, chain ...platforms.Layer) *machine {
 	w.t.Helper()
 	begin := time.Now()
-	m, err := d.Boot(w.t.Context(), append([]platforms.Layer{w.first}, chain...), testLogger{w.t})
+	m, err := d.Boot(w.t.Context(), w.chain(chain...), testLogger{w.t})
 	if err != nil {
 		w.t.Fatalf("Boot: %v", err)
 	}

@@ -13,7 +13,7 @@ import (
 // TestTakenPort forwards a port that is in use, which is told before QEMU starts.
 func TestTakenPort(t *testing.T) {
 	need.Tool(t, "qemu-img", "qemu-system-x86_64")
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	d := w.open(func(o *Options) { o.Arch = "amd64" })
 	disk := filepath.Join(t.TempDir(), "disk.qcow2")
 	if err := createImage(t.Context(), disk, 1<<20); err != nil {

@@ -19,7 +19,7 @@ func TestCompressedDisks(t *testing.T) {
 	if err := os.WriteFile(raw, echoDisk(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	w.driver = w.open()
 	for _, tool := range []string{"gzip", "xz", "zstd", "bzip2"} {
 		packed, err := exec.Command(tool, "-c", raw).Output()
@@ -60,7 +60,7 @@ func TestUntouched(t *testing.T) {
 	if err := os.WriteFile(path, disk, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	w.driver = w.open()
 	layer := w.imported(path)
 	dst := filepath.Join(dir, "out.raw")

@@ -33,7 +33,7 @@ func TestType(t *testing.T) {
 	if err := os.WriteFile(path, echoDisk(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	d := w.open(func(o *Options) { o.Memory, o.CPUs = "64M", 1 })
 	m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, testLogger{t})
 	if err != nil {
@@ -70,7 +70,7 @@ func TestBootCommand(t *testing.T) {
 	if err := os.WriteFile(path, echoDisk(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	d := w.open(func(o *Options) {
 		o.Memory, o.CPUs, o.BootCommand, o.BootWait = "64M", 1, []string{"Pass phrase<enter>"}, "5s"
 	})

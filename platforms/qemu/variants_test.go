@@ -119,7 +119,7 @@ func TestFirmware(t *testing.T) {
 	need.Tool(t, "qemu-system-aarch64", "qemu-system-x86_64", "qemu-img")
 	need.File(t, "/usr/share/AAVMF/AAVMF_CODE.fd")
 	need.File(t, "/usr/share/OVMF/OVMF_VARS_4M.ms.fd")
-	w := &world{t: t, host: host{t.TempDir()}}
+	w := &world{t: t, host: host{dir: t.TempDir()}}
 	disk := filepath.Join(t.TempDir(), "disk.raw")
 	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
