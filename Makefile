@@ -61,6 +61,9 @@ cross: ## compile for every platform that bake runs on
 	@set -e; for target in linux/amd64 linux/arm64 darwin/arm64 windows/amd64; do \
 		echo "cross: $$target"; \
 		$(STATIC) GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o /dev/null ./cmd/bake; \
+	done
+	@set -e; for target in darwin/arm64 windows/amd64; do \
+		echo "vet: $$target"; \
 		$(STATIC) GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./...; \
 	done
 
