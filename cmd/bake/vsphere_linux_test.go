@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testsshd"
+	"bake.build/bake/internal/vmdk"
 	"bake.build/bake/platforms/vsphere/vspheretest"
 	"bake.build/bake/runtime/export"
 )
@@ -172,6 +174,22 @@ func TestVSphere(t *testing.T) {
 		t.Errorf("a changed last step:\n%s", out)
 	}
 	v.idle()
+
+	// Into files: the disk of the layer is read back.
+	raw := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(raw, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stream bytes.Buffer
+	if err := vmdk.WriteStream(t.Context(), &stream, "disk.vmdk", raw, 1<<20, vmdk.Identity{}, func(int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	v.server.Disk = stream.Bytes()
+	v.define(every + `export(m, "local", formats = ["raw"])` + "\n")
+	v.run("build", "--progress=plain", "-p", "number=3", "local")
+	if info, err := os.Stat(filepath.Join(v.dir, "out", "local", "local.raw")); err != nil || info.Size() != 1<<20 {
+		t.Errorf("the disk: %v, %v", info, err)
+	}
 
 	for _, c := range []struct{ old, new, want string }{
 		{`"debian-12"`, `"debian-13"`, `images.star:5:11: source: template: there is no "debian-13" (did you mean "debian-12"?)`},

@@ -59,6 +59,8 @@ var (
 	_ platforms.Publisher        = (*driver)(nil)
 	_ platforms.LayerPublisher   = (*driver)(nil)
 	_ platforms.GarbageCollector = (*driver)(nil)
+	_ platforms.Disker           = (*driver)(nil)
+	_ platforms.Puller           = (*driver)(nil)
 	_ platforms.Pruner           = (*driver)(nil)
 	_ platforms.Closer           = (*driver)(nil)
 )

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bake.build/bake/internal/vmdk"
+	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/wait"
 )
 
@@ -24,11 +25,11 @@ import (
 // completed or aborted, or until nobody has told its progress for some time. A disk that is
 // POSTed as a stream is written to its place while it comes.
 const (
-	leaseTimeout  = 10 * time.Minute // until the server is ready for an upload
+	leaseTimeout  = 10 * time.Minute // until the server is ready for a transfer
 	leaseProgress = 10 * time.Second // how often it is told the progress, at least
-	uploadTries   = 4
-	uploadPause   = 2 * time.Second
-	stallTimeout  = 2 * time.Minute // in which not a byte is taken
+	transferTries = 4
+	transferPause = 2 * time.Second
+	stallTimeout  = 2 * time.Minute // in which not a byte goes
 )
 
 // upload imports the machine and sends its disk. It returns the virtual machine, which is
@@ -50,7 +51,7 @@ func (j *job) upload(ctx context.Context, t *target, spec *types.VirtualMachineI
 	if err != nil {
 		return ref, fmt.Errorf("import: %w", explain(err))
 	}
-	info, err := j.leaseReady(ctx, lease)
+	info, err := j.d.leaseReady(ctx, lease)
 	if err == nil {
 		err = j.send(ctx, lease, info, files, disk, size)
 	}
@@ -68,9 +69,9 @@ func (j *job) upload(ctx context.Context, t *target, spec *types.VirtualMachineI
 }
 
 // leaseReady waits until a lease is ready.
-func (j *job) leaseReady(ctx context.Context, lease *nfc.Lease) (*types.HttpNfcLeaseInfo, error) {
+func (d *driver) leaseReady(ctx context.Context, lease *nfc.Lease) (*types.HttpNfcLeaseInfo, error) {
 	var info *types.HttpNfcLeaseInfo
-	loop := wait.Loop{What: "the server's readiness for the upload", Timeout: leaseTimeout, Backoff: wait.Backoff{Next: j.d.pause, Most: 8 * j.d.pause}}
+	loop := wait.Loop{What: "the server's readiness for the transfer", Timeout: leaseTimeout, Backoff: wait.Backoff{Next: d.pause, Most: 8 * d.pause}}
 	err := loop.Until(ctx, func(ctx context.Context) (bool, error) {
 		now, err := lease.Properties(ctx, "state", "info", "error")
 		switch {
@@ -95,13 +96,22 @@ func (j *job) send(ctx context.Context, lease *nfc.Lease, info *types.HttpNfcLea
 	if err != nil {
 		return err
 	}
-	var done atomic.Int64
+	return transfer(ctx, lease, info, func(ctx context.Context, percent *atomic.Int64) error {
+		what := "upload the disk to " + to.Host
+		return j.d.transferTries(ctx, what, j.out, func(ctx context.Context) error { return j.sendOnce(ctx, to, disk, size, percent) })
+	})
+}
+
+// transfer calls do, and tells the lease of it meanwhile so that it goes on. do is given
+// where it says how many percent are done.
+func transfer(ctx context.Context, lease *nfc.Lease, info *types.HttpNfcLeaseInfo, do func(ctx context.Context, percent *atomic.Int64) error) error {
+	var percent atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
-	g.Go(func() error { return j.tellLease(ctx, lease, info, &done, size) })
+	g.Go(func() error { return tellLease(ctx, lease, info, &percent) })
 	g.Go(func() error {
 		defer stop()
-		return j.sendTries(ctx, to, disk, size, &done)
+		return do(ctx, &percent)
 	})
 	return g.Wait()
 }
@@ -130,34 +140,35 @@ func (j *job) diskURL(ctx context.Context, info *types.HttpNfcLeaseInfo, files [
 	return nil, errors.New("the server names no address for the disk")
 }
 
-// tellLease tells a lease the progress until ctx ends. A lease that is gone ends the upload.
-func (j *job) tellLease(ctx context.Context, lease *nfc.Lease, info *types.HttpNfcLeaseInfo, done *atomic.Int64, size int64) error {
+// tellLease tells a lease the progress until ctx ends. A lease that is gone ends the
+// transfer.
+func tellLease(ctx context.Context, lease *nfc.Lease, info *types.HttpNfcLeaseInfo, percent *atomic.Int64) error {
 	every := leaseProgress
 	if t := time.Duration(info.LeaseTimeout) * time.Second / 4; t > 0 && t < every {
 		every = t
 	}
 	for wait.Pause(ctx, every) == nil {
-		err := lease.Progress(ctx, int32(99*done.Load()/max(1, size)))
+		err := lease.Progress(ctx, int32(percent.Load()))
 		if err != nil && ctx.Err() == nil && !lost(err) {
-			return fmt.Errorf("the lease of the upload has ended: %w", explain(err))
+			return fmt.Errorf("the lease of the transfer has ended: %w", explain(err))
 		}
 	}
 	return nil
 }
 
-// sendTries sends the disk, again from its beginning where the network fails.
-func (j *job) sendTries(ctx context.Context, to *url.URL, disk string, size int64, done *atomic.Int64) error {
-	pause := wait.Backoff{Next: min(uploadPause, 8*j.d.pause), Double: true}
+// transferTries transfers a disk, again from its beginning where the network fails.
+func (d *driver) transferTries(ctx context.Context, what string, out platforms.Logger, once func(ctx context.Context) error) error {
+	pause := wait.Backoff{Next: min(transferPause, 8*d.pause), Double: true}
 	for n := 1; ; n++ {
-		err := j.sendOnce(ctx, to, disk, size, done)
+		err := once(ctx)
 		var refused *refusedError
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return err
-		case n == uploadTries || errors.As(err, &refused) && refused.status < http.StatusInternalServerError:
-			return fmt.Errorf("upload the disk to %s: %w", to.Host, err)
+		case n == transferTries || errors.As(err, &refused) && refused.status < http.StatusInternalServerError:
+			return fmt.Errorf("%s: %w", what, err)
 		}
-		j.say("upload the disk to %s: %v: it is sent again", to.Host, err)
+		_, _ = fmt.Fprintf(out, "%s: %v: once more, from its beginning\n", what, err) // the log keeps its own error
 		if err := pause.Wait(ctx); err != nil {
 			return err
 		}
@@ -172,11 +183,11 @@ type refusedError struct {
 
 func (e *refusedError) Error() string { return e.text }
 
-// errStalled ends an upload of which nothing is taken.
-var errStalled = fmt.Errorf("nothing was taken for %v", stallTimeout)
+// errStalled ends a transfer that does not go on.
+var errStalled = fmt.Errorf("not a byte went for %v", stallTimeout)
 
 // sendOnce sends the disk as a stream, which is compressed while it goes.
-func (j *job) sendOnce(ctx context.Context, to *url.URL, disk string, size int64, done *atomic.Int64) error {
+func (j *job) sendOnce(ctx context.Context, to *url.URL, disk string, size int64, percent *atomic.Int64) error {
 	c, err := j.d.vim(ctx)
 	if err != nil {
 		return err
@@ -189,7 +200,7 @@ func (j *job) sendOnce(ctx context.Context, to *url.URL, disk string, size int64
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		err := vmdk.WriteStream(ctx, &watched{w, watch}, diskFile, disk, size, j.diskIdentity(), func(n int64) {
-			done.Store(n)
+			percent.Store(99 * n / max(1, size))
 			j.out.Progress("upload", n, size)
 		})
 		return errors.Join(err, w.CloseWithError(err))

@@ -218,6 +218,7 @@ func TestUnneeded(t *testing.T) {
 func TestConformance(t *testing.T) {
 	need.Slow(t)
 	w, template := newFleet(t)
+	w.server.Disk = w.stream(w.disk())
 	platformtest.Run(t, platformtest.Harness{
 		Driver: w.open(launching()),
 		First:  platforms.Layer{Key: "00", Ref: template},

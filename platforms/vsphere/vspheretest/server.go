@@ -44,6 +44,9 @@ type Server struct {
 	// HTTP, if not nil, may answer in place of the server; it is told by true.
 	HTTP func(w http.ResponseWriter, r *http.Request) bool
 
+	// Disk is the stream that the disks of exports are read as.
+	Disk []byte
+
 	model  *simulator.Model
 	server *simulator.Server
 	self   types.ManagedObjectReference
@@ -71,7 +74,11 @@ func New(model *simulator.Model) (*Server, error) {
 	s.server = model.Service.NewServer()
 	inner := s.server.Config.Handler
 	s.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.HTTP == nil || !s.HTTP(w, r) {
+		switch {
+		case s.HTTP != nil && s.HTTP(w, r):
+		case s.Disk != nil && r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/nfc/"):
+			_, _ = w.Write(s.Disk) // who reads it sees what is missing
+		default:
 			inner.ServeHTTP(w, r)
 		}
 	})
