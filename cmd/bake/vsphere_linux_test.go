@@ -219,7 +219,7 @@ m = source(rootfs(), tar = "root.tar")
 m = write(m, "/boot/vmlinuz", "no kernel %d\n" % number)
 m = write(m, "/boot/initrd.img", "no initial RAM disk\n")
 dc = vsphere(cluster = "DC0_C0", datastore = "LocalDS_0", network = "VM Network")
-export(m, "web", to = [dc], size = "256M", keep = 1, image_type = "vm")
+export(m, "web", to = [dc], size = "256M", keep = 1, image_type = "vm", image_hardware = hardware(cpus = 3, memory = "1G", guest_os = "debian12"))
 `
 
 // TestUploaded has a layer of this host registered in vCenter.
@@ -234,6 +234,9 @@ func TestUploaded(t *testing.T) {
 	images := v.images("web-")
 	if len(images) != 1 || images[0].Config.Template || images[0].Snapshot == nil || v.server.Count("CloneVM_Task") != 0 {
 		t.Fatalf("images %v\n%s", images, out)
+	}
+	if c := images[0].Config; c.Hardware.NumCPU != 3 || c.Hardware.MemoryMB != 1024 {
+		t.Errorf("the image's machine: %+v", c.Hardware)
 	}
 	m, err := export.ReadManifest(filepath.Join(v.dir, "out", "web"))
 	if err != nil || len(m.Images) != 1 || m.Images[0].ID != images[0].Self.Value || m.Images[0].Place != "DC0" || m.Images[0].Name != images[0].Name {

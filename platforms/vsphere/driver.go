@@ -105,12 +105,15 @@ func (d *driver) server(ctx context.Context) (string, error) {
 	return c.URL().Host, nil // a host alone has none
 }
 
-// Fingerprint implements platforms.Driver. User data runs in machines; where they run
-// changes nothing.
+// Fingerprint implements platforms.Driver. User data and customization specifications
+// change machines from within; where they run changes nothing.
 func (d *driver) Fingerprint() string {
 	text := "vsphere/1"
 	if d.options.UserData != "" {
 		text += fmt.Sprintf(" user data %x", sha256.Sum256([]byte(d.options.UserData)))
+	}
+	if d.options.Customization != "" {
+		text += " customization " + d.options.Customization
 	}
 	return text
 }

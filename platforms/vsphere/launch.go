@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/wait"
@@ -159,6 +161,9 @@ func (d *driver) cloneSpec(ctx context.Context, b *base, token, name string) (*t
 		Location: types.VirtualMachineRelocateSpec{Pool: &p.pool, Host: p.host, Datastore: p.datastore, DiskMoveType: string(types.VirtualMachineRelocateDiskMoveOptionsMoveAllDiskBackingsAndDisallowSharing)},
 		Config:   config,
 	}
+	if spec.Customization, err = d.customization(ctx, c); err != nil {
+		return nil, err
+	}
 	if b.snapshot != nil {
 		spec.Snapshot = &b.snapshot.ref
 	}
@@ -166,6 +171,34 @@ func (d *driver) cloneSpec(ctx context.Context, b *base, token, name string) (*t
 		spec.Location.DiskMoveType = string(types.VirtualMachineRelocateDiskMoveOptionsCreateNewChildDiskBacking)
 	}
 	return spec, nil
+}
+
+// customization returns the specification that the option names, or nil.
+func (d *driver) customization(ctx context.Context, c *vim25.Client) (*types.CustomizationSpec, error) {
+	name := d.options.Customization
+	if name == "" {
+		return nil, nil
+	}
+	if c.ServiceContent.CustomizationSpecManager == nil {
+		return nil, errors.New("customization: this server has no customization specifications")
+	}
+	m := object.NewCustomizationSpecManager(c)
+	info, err := m.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("customization: %w", explain(err))
+	}
+	var names []string
+	for _, i := range info {
+		names = append(names, i.Name)
+	}
+	if !slices.Contains(names, name) {
+		return nil, fmt.Errorf("customization: there is no %q%s", name, spell.Hint(name, "there are", names))
+	}
+	found, err := m.GetCustomizationSpec(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("customization: %w", explain(err))
+	}
+	return &found.Spec, nil
 }
 
 // ownMarks are the marks of a machine that is cloned from another: none of those that it

@@ -226,3 +226,18 @@ func TestConformance(t *testing.T) {
 		Shared: true, NoRestart: true,
 	})
 }
+
+// TestCustomization gives a machine a specification of vCenter's.
+func TestCustomization(t *testing.T) {
+	w, template := newFleet(t)
+	d := w.open(launching(func(o *Options) { o.Customization = "vcsim-linux" }))
+	m := w.boot(d, template)
+	if vm := w.vm(m.name); vm.Guest.CustomizationInfo == nil || vm.Guest.CustomizationInfo.CustomizationStatus != string(types.GuestInfoCustomizationStatusTOOLSDEPLOYPKG_SUCCEEDED) {
+		t.Errorf("the machine's customization: %+v", vm.Guest.CustomizationInfo)
+	}
+	if d.Fingerprint() == w.open().Fingerprint() {
+		t.Error("a specification is not part of keys")
+	}
+	_, err := w.open(launching(func(o *Options) { o.Customization = "vcsim-linus" })).Boot(t.Context(), []platforms.Layer{{Ref: template}}, &logger{})
+	w.fails(err, `customization: there is no "vcsim-linus" (did you mean "vcsim-linux"?)`)
+}

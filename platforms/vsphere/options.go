@@ -40,6 +40,7 @@ type Options struct {
 
 	Key            string   `bake:"key" json:"key,omitempty" help:"How the build's key gets into machines: as guest information, which cloud-init reads, or not at all, where private_key or password lets in." default:"guestinfo" choices:"guestinfo|none"`
 	UserData       string   `bake:"user_data" json:"user_data,omitempty" help:"User data for cloud-init in machines, as guest information."`
+	Customization  string   `bake:"customization" json:"customization,omitempty" help:"The customization specification of vCenter that machines get, by its name: for addresses and names of machines where there is no DHCP."`
 	IPVersion      string   `bake:"ip_version" json:"ip_version,omitempty" help:"Which of a machine's addresses that VMware Tools report is connected to." default:"any" choices:"any|4|6"`
 	IgnoreNetworks []string `bake:"ignore_networks" json:"ignore_networks,omitempty" help:"Networks whose addresses are not connected to, such as 172.17.0.0/16. Addresses of interfaces that are no card of the machine, such as docker0, never are."`
 

@@ -125,7 +125,7 @@ func (j *job) importSpec(ctx context.Context, t *target, token string, size int6
 	o.Network = t.network.name
 	text, err := describe(j.name, o, size)
 	if err != nil {
-		return nil, nil, &platforms.OptionError{Err: fmt.Errorf("hardware: %w", err)}
+		return nil, nil, &platforms.OptionError{Err: fmt.Errorf("image_hardware: %w", err)}
 	}
 	c, err := j.d.vim(ctx)
 	if err != nil {
