@@ -34,6 +34,8 @@ type exportArgs struct {
 	Disk        int         `bake:"disk,keyword" help:"Which of the machine's disks is written: 1 is the one that it boots from; those of the platform's option disks follow." default:"1"`
 	Compression string      `bake:"compression,keyword" help:"How formats that can be compressed are: \"zstd\", \"zlib\" or \"none\"." default:"what each format does best"`
 	Config      ImageConfig `bake:"config,keyword" help:"How containers of the image run, for the formats oci and docker: a dict with any of entrypoint, cmd, ports, volumes (lists), env, labels (dicts), user, workdir, stop_signal and tag (strings). What it does not say stays as the image that the layer begins on has it; env, labels, ports and volumes are added to, and entrypoint drops that image's cmd." default:"the imported image's, or cmd /bin/sh; tag latest"`
+	Hardware    *Hardware   `bake:"hardware,keyword" help:"What the formats with a descriptor say of the machine, such as hardware(cpus = 4, guest_os = \"debian12\")." default:"hardware()"`
+	OVF         Descriptor  `bake:"ovf,keyword" help:"What the formats ova and ovf say besides: a dict with any of version (\"1.0\", \"1.1\", \"2.0\"), flavor (\"generic\", \"vmware\", \"virtualbox\"), digest (\"sha256\", \"sha1\"), product, vendor, release, product_url, vendor_url, annotation, eula (strings), properties (a dict: the vApp properties with their defaults) and transport (a list of \"com.vmware.guestInfo\" and \"iso\")." default:"version 1.0, flavor generic, digest sha256"`
 	To          Platforms   `bake:"to,keyword" help:"Platforms to register the image on, such as [aws()]. Only manifest.json is written then, with the ids of the images."`
 	StepOptions
 	Options []starlark.Tuple `bake:"**"`
@@ -102,6 +104,11 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 		Compression: compression,
 		Writer:      export.Writer,
 		Config:      json.RawMessage(a.Config),
+		Hardware:    a.Hardware.text(),
+		OVF:         json.RawMessage(a.OVF),
+	}
+	if err := c.checkDescribed(op); err != nil {
+		return nil, err
 	}
 	uses, err := c.diskFor(a, op)
 	if err != nil {
@@ -154,6 +161,24 @@ func (c *Call) onlyDisks(formats []string) error {
 		}
 	}
 	return nil
+}
+
+// checkDescribed refuses what is said of the machine where no format has a descriptor, or
+// where one cannot say it.
+func (c *Call) checkDescribed(op *export.Op) error {
+	described := map[string]bool{}
+	for _, f := range c.Formats {
+		if slices.Contains(op.Formats, f.Name) {
+			described["hardware"] = described["hardware"] || f.Describes != ""
+			described["ovf"] = described["ovf"] || f.Describes == "ovf"
+		}
+	}
+	for _, option := range []string{"hardware", "ovf"} {
+		if c.Given(option) && !described[option] {
+			return fmt.Errorf("%s: none of the formats %s has such a descriptor", option, strings.Join(op.Formats, ", "))
+		}
+	}
+	return op.CheckHardware()
 }
 
 // ownDisk refuses options of how a disk is made for a layer that has one.

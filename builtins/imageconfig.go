@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"bake.build/bake/internal/ovf"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/export"
 	"go.starlark.net/starlark"
@@ -20,32 +21,52 @@ func (*ImageConfig) KindName() string { return "dict" }
 
 // Unpack implements starlark.Unpacker.
 func (c *ImageConfig) Unpack(v starlark.Value) error {
+	text, err := optionsDict(v, (*export.Config).Check)
+	*c = ImageConfig(text)
+	return err
+}
+
+// A Descriptor is an argument that is a dict of the options that ovf.Options declares,
+// kept as their canonical JSON.
+type Descriptor json.RawMessage
+
+// KindName implements Kind.
+func (*Descriptor) KindName() string { return "dict" }
+
+// Unpack implements starlark.Unpacker.
+func (d *Descriptor) Unpack(v starlark.Value) error {
+	text, err := optionsDict(v, (*ovf.Options).Check)
+	*d = Descriptor(text)
+	return err
+}
+
+// optionsDict returns a dict of the options that the struct T declares as canonical JSON.
+func optionsDict[T any](v starlark.Value, check func(*T) error) (json.RawMessage, error) {
 	d, ok := v.(starlark.IterableMapping)
 	if !ok {
-		return wrongType(v, c.KindName())
+		return nil, wrongType(v, "dict")
 	}
 	var kwargs []starlark.Tuple
 	for k, e := range starlark.Entries(d) {
 		name, ok := k.(starlark.String)
 		if !ok {
-			return fmt.Errorf("key %s: %w", k, wrongType(k, "string"))
+			return nil, fmt.Errorf("key %s: %w", k, wrongType(k, "string"))
 		}
 		kwargs = append(kwargs, starlark.Tuple{name, e})
 	}
-	text, err := decodeOptions(platforms.Options(reflect.TypeFor[export.Config]()), kwargs, nil)
+	text, err := decodeOptions(platforms.Options(reflect.TypeFor[T]()), kwargs, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var config export.Config
-	if err := json.Unmarshal(text, &config); err != nil {
-		return err
+	options := new(T)
+	if err := json.Unmarshal(text, options); err != nil {
+		return nil, err
 	}
-	if err := config.Check(); err != nil {
-		return err
+	if err := check(options); err != nil {
+		return nil, err
 	}
 	if string(text) == "{}" {
-		return errors.New("the dict says nothing")
+		return nil, errors.New("the dict says nothing")
 	}
-	*c = ImageConfig(text)
-	return nil
+	return text, nil
 }

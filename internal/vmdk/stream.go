@@ -35,22 +35,47 @@ const (
 // WriteStream writes a raw disk of size bytes as a stream of compressed grains, which the
 // description calls name. progress is told the bytes of the disk that are done.
 func WriteStream(ctx context.Context, out io.Writer, name, disk string, size int64, id Identity, progress func(done int64)) error {
-	b := bufio.NewWriterSize(out, 1<<20)
-	w := &writer{w: b, capacity: uint64(size / Sector)}
-	if err := w.begin(descriptor(name, id, w.capacity)); err != nil {
-		return err
+	return WriteStreams(ctx, []Stream{{Out: out, Name: name, ID: id}}, disk, size, progress)
+}
+
+// A Stream is one of several that hold the same disk.
+type Stream struct {
+	Out  io.Writer
+	Name string // in the description
+	ID   Identity
+}
+
+// WriteStreams writes several streams of one disk, which is compressed once.
+func WriteStreams(ctx context.Context, streams []Stream, disk string, size int64, progress func(done int64)) error {
+	var writers []*writer
+	for _, s := range streams {
+		w := &writer{w: bufio.NewWriterSize(s.Out, 1<<20), capacity: uint64(size / Sector)}
+		if err := w.begin(descriptor(s.Name, s.ID, w.capacity)); err != nil {
+			return err
+		}
+		writers = append(writers, w)
 	}
 	err := blocks.Each(ctx, disk, size, grainSize, deflate, func(index int64, data []byte) error {
 		progress((index + 1) * grainSize)
-		return w.grain(uint64(index), data)
+		for _, w := range writers {
+			if err := w.grain(uint64(index), data); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := w.end(); err != nil {
-		return err
+	for _, w := range writers {
+		if err := w.end(); err != nil {
+			return err
+		}
+		if err := w.w.Flush(); err != nil {
+			return err
+		}
 	}
-	return b.Flush()
+	return nil
 }
 
 // deflate compresses one grain.
@@ -70,7 +95,7 @@ func deflate() (blocks.Compressor, error) {
 
 // A writer writes grains, in rising order, and the tables that find them.
 type writer struct {
-	w        io.Writer
+	w        *bufio.Writer
 	capacity uint64 // sectors of the disk
 	at       uint64 // sector of the file to be written next
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"bake.build/bake/internal/sparse"
 	"bake.build/bake/platforms"
@@ -19,7 +21,7 @@ func Convert(ctx context.Context, f Format, disk, out string, logger platforms.L
 	if err != nil {
 		return err
 	}
-	return WriteFormat(ctx, Request{Op: &Op{}, Key: key, Formats: Table{f}, Disk: disk, Logger: logger}, f.Name, out)
+	return WriteFormat(ctx, Request{Op: &Op{Name: strings.TrimSuffix(filepath.Base(out), f.Ext)}, Key: key, Formats: Table{f}, Disk: disk, Logger: logger}, f.Name, out)
 }
 
 // WriteFormat writes the disk of r as the new file out in a format that is made from

@@ -389,11 +389,11 @@ func TestFormats(t *testing.T) {
 func TestDisksAreInTheTable(t *testing.T) {
 	written := map[string]bool{}
 	for _, f := range Formats() {
-		if f.From != FromDisk {
+		if f.From != FromDisk || slices.Contains([]string{"raw.gz", "raw.xz", "raw.zst", "gce"}, f.Name) { // which no machine starts from
 			continue
 		}
 		named, ok := platforms.DiskFormatNamed(f.Name)
-		if of, known := platforms.DiskFormatOf("web" + f.Ext); !ok || !known || of.Name != named.Name || named.ReadOnly {
+		if of, known := platforms.DiskFormatOf("web" + f.Ext); !ok || !named.Folder && (!known || of.Name != named.Name) || named.ReadOnly {
 			t.Errorf("the format %s is %q in the table by its name, and %q by %s", f.Name, named.Name, of.Name, f.Ext)
 		}
 		written[named.Name] = true

@@ -28,6 +28,14 @@ type Format struct {
 	// RunsOn is what a disk of the format is for; nil means nothing in particular.
 	RunsOn *drivers.Hypervisor
 
+	// Streams says that the format holds the disk as a stream-optimized VMDK, so that its
+	// compression is shared with others.
+	Streams bool
+
+	// Describes says that the format describes a machine: "hardware", or "ovf" where it
+	// takes options of OVF, too.
+	Describes string
+
 	// Tools are the programs that it needs, in addition to those of From.
 	Tools []Tool
 
@@ -41,7 +49,8 @@ type Table []Format
 // Formats lists the formats that bake is built with.
 func Formats() Table {
 	return Table{
-		raw, qcow2, vmdkStream, vmdkSparse, vdi, vhd, vhdDynamic,
+		raw, rawGzip, rawXZ, rawZstd, qcow2, vmdkStream, vmdkSparse, vdi, vhd, vhdDynamic, vhdx, gce,
+		ova, ovfFolder, vmxFolder, boxVirtualBox, boxLibvirt, boxVMware, boxHyperV,
 		tarPlain, tarZstd, tarGzip, squashfs, oci, docker,
 	}
 }
@@ -85,6 +94,7 @@ type Job struct {
 	disk     string   // the raw disk, for formats from it
 	diskSize int64    // bytes
 	layout   *layoutOnce
+	streams  *sharedStreams
 	logger   *sharedLogger
 }
 

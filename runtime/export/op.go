@@ -20,6 +20,11 @@ type Op struct {
 
 	// Config is the canonical JSON of a Config, for the formats oci and docker.
 	Config json.RawMessage `key:"config"`
+
+	// Hardware is the JSON of a hardware.Options, and OVF that of an ovf.Options, for
+	// formats with a descriptor.
+	Hardware json.RawMessage `key:"hardware"`
+	OVF      json.RawMessage `key:"ovf"`
 }
 
 // Kind implements plan.Op.

@@ -9,7 +9,7 @@ import (
 
 var qcow2 = Format{
 	Name: "qcow2", Ext: ".qcow2", From: FromDisk, RunsOn: &drivers.KVM, Tools: []Tool{qemuImg},
-	Doc: "QEMU's own format, for KVM and OpenStack; compressed with zstd, for readers older than QEMU 5.1 with compression = \"zlib\".",
+	Doc: "QEMU's own format, for KVM and OpenStack; compressed with zstd; with compression = \"zlib\" for VirtualBox, older clouds and readers older than QEMU 5.1.",
 	Write: func(ctx context.Context, j *Job, out string) error {
 		switch c := j.op.Compression; c {
 		case "none":

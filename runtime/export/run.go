@@ -154,7 +154,7 @@ func inStaging(ctx context.Context, outDir string, m *Manifest, logger platforms
 }
 
 func newJob(r *Request, dir string, list []Format) (*Job, error) {
-	j := &Job{op: r.Op, req: r, id: r.Key, disk: r.Disk, logger: &sharedLogger{logger: r.Logger}}
+	j := &Job{op: r.Op, req: r, id: r.Key, disk: r.Disk, logger: &sharedLogger{logger: r.Logger}, streams: newSharedStreams(list)}
 	has := func(name string) bool {
 		return slices.ContainsFunc(list, func(f Format) bool { return f.Name == name })
 	}
@@ -177,7 +177,7 @@ func newJob(r *Request, dir string, list []Format) (*Job, error) {
 // files in the order of list.
 func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, error) {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return checkDrivers(ctx, j.req, j.logger, uses(list)) })
+	g.Go(func() error { return checkDrivers(ctx, j.req, j.logger, j.op.uses(list)) })
 	results := make([][]File, len(list))
 	for i, f := range list {
 		g.Go(func() error {
@@ -205,11 +205,11 @@ func (j *Job) writeAll(ctx context.Context, dir string, list []Format) ([]File, 
 }
 
 // uses returns what the formats are for.
-func uses(list []Format) []disk.Use {
+func (o *Op) uses(list []Format) []disk.Use {
 	var uses []disk.Use
 	for _, f := range list {
 		if f.RunsOn != nil {
-			uses = append(uses, disk.Use{Format: f.Name, Hypervisor: *f.RunsOn})
+			uses = append(uses, disk.Use{Format: f.Name, Hypervisor: o.runsOn(f)})
 		}
 	}
 	return uses

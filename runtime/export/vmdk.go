@@ -14,33 +14,26 @@ import (
 
 var vmdkSparse = Format{
 	Name: "vmdk-sparse", Ext: "-sparse.vmdk", From: FromDisk, RunsOn: &drivers.VMware, Tools: []Tool{qemuImg},
-	Doc: "VMware's growing disk (monolithicSparse), for Workstation and Fusion.",
-	Write: func(ctx context.Context, j *Job, out string) error {
-		if err := convert(ctx, j, out, "vmdk", "-o", "subformat=monolithicSparse,adapter_type=lsilogic"); err != nil {
-			return err
-		}
-		id := vmdk.IdentityOf(j.Derive("vmdk-sparse"))
-		return patch(out, vmdk.Sector, vmdk.DescSectors*vmdk.Sector, func(b []byte) error { return setIdentity(b, id) })
-	},
+	Doc:   "VMware's growing disk (monolithicSparse), for Workstation and Fusion.",
+	Write: func(ctx context.Context, j *Job, out string) error { return j.writeSparseVMDK(ctx, "vmdk-sparse", out) },
+}
+
+// writeSparseVMDK writes the disk as a growing VMDK of a format.
+func (j *Job) writeSparseVMDK(ctx context.Context, format, out string) error {
+	if err := convert(ctx, j, out, "vmdk", "-o", "subformat=monolithicSparse,adapter_type=lsilogic"); err != nil {
+		return err
+	}
+	id := vmdk.IdentityOf(j.Derive(format))
+	return patch(out, vmdk.Sector, vmdk.DescSectors*vmdk.Sector, func(b []byte) error { return setIdentity(b, id) })
 }
 
 // vmdkStream is VMware's compressed disk, which is written by this process.
 var vmdkStream = Format{
-	Name: "vmdk", Ext: ".vmdk", From: FromDisk, RunsOn: &drivers.VMware,
-	Doc:   "VMware's compressed disk (streamOptimized), for vSphere, OVAs and imports into clouds.",
-	Write: func(ctx context.Context, j *Job, out string) error { return j.streamOptimized(ctx, out) },
-}
-
-// streamOptimized writes the raw disk as a stream of compressed grains.
-func (j *Job) streamOptimized(ctx context.Context, out string) (err error) {
-	f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return vmdk.WriteStream(ctx, f, filepath.Base(out), j.disk, j.diskSize, vmdk.IdentityOf(j.Derive("vmdk")), func(done int64) {
-		j.Progress("vmdk", done, j.diskSize)
-	})
+	Name: "vmdk", Ext: ".vmdk", From: FromDisk, RunsOn: &drivers.VMware, Streams: true,
+	Doc: "VMware's compressed disk (streamOptimized), for vSphere, OVAs and imports into clouds.",
+	Write: func(ctx context.Context, j *Job, out string) error {
+		return j.newFile(out, func(f *os.File) error { return j.streamOptimized(ctx, f, "vmdk", filepath.Base(out)) })
+	},
 }
 
 // setIdentity replaces the content identifier in a description, a text that ends
