@@ -5,13 +5,6 @@ import (
 	"time"
 )
 
-// A LayerPublisher is a Publisher that registers its own layers as images, without
-// their disks coming to this host.
-type LayerPublisher interface {
-	// PublishLayer is Publish for a layer of the driver's own.
-	PublishLayer(ctx context.Context, p Publication, layer Layer, out Logger) ([]Registered, error)
-}
-
 // A Pruner removes layers that the platform keeps.
 type Pruner interface {
 	// PruneLayers removes the layers that p chooses and that nothing else uses, or

@@ -18,10 +18,15 @@ type Publisher interface {
 	// wants them, and otherwise says in a few words why they do not.
 	Published(ctx context.Context, p Publication) (found []Registered, why string, err error)
 
-	// Publish registers the image disk, in the format that the platform's Spec says it
-	// takes. What an earlier call has begun and
-	// not finished is taken over.
-	Publish(ctx context.Context, p Publication, disk string, out Logger) ([]Registered, error)
+	// Publish registers the image. What an earlier call has begun and not finished is
+	// taken over.
+	Publish(ctx context.Context, p Publication, from ImageSource, out Logger) ([]Registered, error)
+}
+
+// An ImageSource is what an image is made of: one of the two.
+type ImageSource struct {
+	Disk  string // path of a disk in the format that the platform's Spec says it takes
+	Layer string // Layer.Ref of a layer of the driver's own, whose disk does not come to this host
 }
 
 // A Publication is one artifact as it is registered on a platform.

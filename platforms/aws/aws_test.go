@@ -176,7 +176,7 @@ func publication(content string, o Publication) platforms.Publication {
 
 func (w *world) publish(content string, o Publication) ([]platforms.Registered, string, error) {
 	out := &logger{}
-	found, err := w.driver.Publish(w.Context(), publication(content, o), w.disk, out)
+	found, err := w.driver.Publish(w.Context(), publication(content, o), platforms.ImageSource{Disk: w.disk}, out)
 	return found, out.String(), err
 }
 
@@ -611,7 +611,7 @@ func TestStoppedAnywhere(t *testing.T) {
 			}
 			return nil
 		})
-		_, err := w.driver.Publish(ctx, publication("abc", o), w.disk, &logger{})
+		_, err := w.driver.Publish(ctx, publication("abc", o), platforms.ImageSource{Disk: w.disk}, &logger{})
 		stop()
 		if err == nil {
 			finished = n

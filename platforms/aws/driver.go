@@ -62,7 +62,6 @@ var (
 	_ platforms.Sizer            = (*driver)(nil)
 	_ platforms.Disker           = (*driver)(nil)
 	_ platforms.Publisher        = (*driver)(nil)
-	_ platforms.LayerPublisher   = (*driver)(nil)
 	_ platforms.GarbageCollector = (*driver)(nil)
 	_ platforms.Puller           = (*driver)(nil)
 	_ platforms.Pruner           = (*driver)(nil)

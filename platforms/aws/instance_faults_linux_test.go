@@ -402,7 +402,7 @@ func TestInstancePolicy(t *testing.T) {
 		bare := o
 		bare.Protect, bare.DeprecateAfter, bare.ImageTags = false, "", nil
 		for _, next := range []Publication{o, bare, o} {
-			if _, err := d.PublishLayer(t.Context(), layerPublication(next), platforms.Layer{Ref: layer}, &logger{}); err != nil {
+			if _, err := d.Publish(t.Context(), layerPublication(next), platforms.ImageSource{Layer: layer}, &logger{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -410,7 +410,7 @@ func TestInstancePolicy(t *testing.T) {
 	}
 	w.cloud.Template("ami-another")
 	o.Description = "once more"
-	if _, err := d.PublishLayer(t.Context(), layerPublication(o), platforms.Layer{Ref: w.cloud.Snapshots()[0]}, &logger{}); err != nil {
+	if _, err := d.Publish(t.Context(), layerPublication(o), platforms.ImageSource{Layer: w.cloud.Snapshots()[0]}, &logger{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.PruneLayers(t.Context(), platforms.LayerPruning{MadeBefore: time.Now().Add(time.Hour)}); err != nil {

@@ -154,7 +154,7 @@ test -s /etc/machine-id; test -s /var/lib/systemd/random-seed; test -s /etc/ssh/
 	if images := w.ownImages(); len(images) != 0 {
 		t.Errorf("images are left: %v", images)
 	}
-	found, err := other.PublishLayer(t.Context(), layerPublication(Publication{Regions: []string{"us-east-1"}}), platforms.Layer{Ref: ref}, &logger{})
+	found, err := other.Publish(t.Context(), layerPublication(Publication{Regions: []string{"us-east-1"}}), platforms.ImageSource{Layer: ref}, &logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +344,7 @@ func TestProductCodes(t *testing.T) {
 	if !strings.HasPrefix(ref, "ami-") {
 		t.Fatalf("the layer is %q", ref)
 	}
-	found, err := d.PublishLayer(t.Context(), layerPublication(Publication{}), platforms.Layer{Ref: ref}, &logger{})
+	found, err := d.Publish(t.Context(), layerPublication(Publication{}), platforms.ImageSource{Layer: ref}, &logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +356,7 @@ func TestProductCodes(t *testing.T) {
 	if len(found) != 1 || found[0].ID == ref || len(w.ownImages()) != 2 {
 		t.Errorf("found %v of %v", found, w.ownImages())
 	}
-	if _, err := d.PublishLayer(t.Context(), layerPublication(Publication{VolumeSize: "9G"}), platforms.Layer{Ref: ref}, &logger{}); err == nil || !strings.Contains(err.Error(), "volume_size: the image is a copy of "+ref) {
+	if _, err := d.Publish(t.Context(), layerPublication(Publication{VolumeSize: "9G"}), platforms.ImageSource{Layer: ref}, &logger{}); err == nil || !strings.Contains(err.Error(), "volume_size: the image is a copy of "+ref) {
 		t.Errorf("got %v", err)
 	}
 	layers, err := d.FindLayers(t.Context(), []string{"0a"})
@@ -378,7 +378,7 @@ func TestEncryption(t *testing.T) {
 		copies bool
 	}{{key, false}, {key + "2", true}} {
 		before := w.cloud.Count("CopyImage")
-		if _, err := d.PublishLayer(t.Context(), layerPublication(Publication{KMSKeys: map[string]string{home: c.key}}), platforms.Layer{Ref: ref}, &logger{}); err != nil {
+		if _, err := d.Publish(t.Context(), layerPublication(Publication{KMSKeys: map[string]string{home: c.key}}), platforms.ImageSource{Layer: ref}, &logger{}); err != nil {
 			t.Fatal(err)
 		}
 		if copied := w.cloud.Count("CopyImage") > before; copied != c.copies {

@@ -14,23 +14,6 @@ import (
 	"bake.build/bake/platforms/publish"
 )
 
-// PublishLayer implements platforms.LayerPublisher: a snapshot is registered as it
-// is. What has to be encrypted by another key, or is an AMI, is copied by AWS.
-func (d *driver) PublishLayer(ctx context.Context, p platforms.Publication, layer platforms.Layer, out platforms.Logger) ([]platforms.Registered, error) {
-	j, err := d.job(ctx, p, out)
-	if err != nil {
-		return nil, err
-	}
-	b, err := d.base(ctx, j.home, layer.Ref, out)
-	if err == nil {
-		err = j.takeTags(ctx, b)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return j.publish(ctx, func(ctx context.Context) (*publish.Held[image], error) { return j.ofLayer(ctx, b) })
-}
-
 // takeTags has the image bear the AMI that its layers began on, and such tags of it as
 // the definition wants.
 func (j *job) takeTags(ctx context.Context, b *base) error {

@@ -38,14 +38,14 @@ func TestFurtherVolumes(t *testing.T) {
 	if ref := w.save(on, "0b", true); !strings.HasPrefix(ref, "ami-") {
 		t.Errorf("the next layer is %s", ref)
 	}
-	found, err := d.PublishLayer(t.Context(), layerPublication(Publication{OriginTags: []string{"*"}}), platforms.Layer{Ref: ref}, &logger{})
+	found, err := d.Publish(t.Context(), layerPublication(Publication{OriginTags: []string{"*"}}), platforms.ImageSource{Layer: ref}, &logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if tags := w.cloud.Tags(found[0].ID); tags["release"] != "12" || tags[tagOrigin] != origin || tags[tagName] != "layer" && tags[tagName] != "web" || tags["Name"] == "debian" {
 		t.Errorf("tags %v", tags)
 	}
-	_, err = d.PublishLayer(t.Context(), layerPublication(Publication{OriginTags: []string{"none"}, Description: "x"}), platforms.Layer{Ref: ref}, &logger{})
+	_, err = d.Publish(t.Context(), layerPublication(Publication{OriginTags: []string{"none"}, Description: "x"}), platforms.ImageSource{Layer: ref}, &logger{})
 	if err == nil || !strings.Contains(err.Error(), `has no tag "none"`) {
 		t.Errorf("got %v", err)
 	}

@@ -222,16 +222,27 @@ func (j *job) dryRun(ctx context.Context) error {
 	})
 }
 
-// Publish implements platforms.Publisher.
-func (d *driver) Publish(ctx context.Context, p platforms.Publication, disk string, out platforms.Logger) ([]platforms.Registered, error) {
+// Publish implements platforms.Publisher. The snapshot of a layer is registered as it is;
+// what has to be encrypted by another key, or is an AMI, is copied by AWS.
+func (d *driver) Publish(ctx context.Context, p platforms.Publication, from platforms.ImageSource, out platforms.Logger) ([]platforms.Registered, error) {
 	j, err := d.job(ctx, p, out)
 	if err != nil {
 		return nil, err
 	}
-	if len(j.o.OriginTags) > 0 {
-		return nil, &platforms.OptionError{Err: errors.New("origin_tags: the layer does not begin on an AMI")}
+	if from.Layer == "" {
+		if len(j.o.OriginTags) > 0 {
+			return nil, &platforms.OptionError{Err: errors.New("origin_tags: the layer does not begin on an AMI")}
+		}
+		return j.publish(ctx, func(ctx context.Context) (*publish.Held[image], error) { return j.make(ctx, from.Disk) })
 	}
-	return j.publish(ctx, func(ctx context.Context) (*publish.Held[image], error) { return j.make(ctx, disk) })
+	b, err := d.base(ctx, j.home, from.Layer, out)
+	if err == nil {
+		err = j.takeTags(ctx, b)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return j.publish(ctx, func(ctx context.Context) (*publish.Held[image], error) { return j.ofLayer(ctx, b) })
 }
 
 // publish registers the image in all regions and accounts. first makes it in the

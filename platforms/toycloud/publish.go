@@ -92,17 +92,8 @@ func (d *driver) Published(ctx context.Context, p platforms.Publication) ([]plat
 }
 
 // Publish implements platforms.Publisher.
-func (d *driver) Publish(ctx context.Context, p platforms.Publication, disk string, out platforms.Logger) ([]platforms.Registered, error) {
-	return d.publish(ctx, p, server.Creation{File: disk}, out)
-}
-
-// PublishLayer implements platforms.LayerPublisher.
-func (d *driver) PublishLayer(ctx context.Context, p platforms.Publication, layer platforms.Layer, out platforms.Logger) ([]platforms.Registered, error) {
-	return d.publish(ctx, p, server.Creation{From: layer.Ref}, out)
-}
-
-// publish has the image made of what from names.
-func (d *driver) publish(ctx context.Context, p platforms.Publication, from server.Creation, out platforms.Logger) ([]platforms.Registered, error) {
+func (d *driver) Publish(ctx context.Context, p platforms.Publication, of platforms.ImageSource, out platforms.Logger) ([]platforms.Registered, error) {
+	from := server.Creation{File: of.Disk, From: of.Layer}
 	j, err := d.job(p, out)
 	if err != nil {
 		return nil, err

@@ -57,7 +57,6 @@ var (
 	_ platforms.Limiter          = (*driver)(nil)
 	_ platforms.Sizer            = (*driver)(nil)
 	_ platforms.Publisher        = (*driver)(nil)
-	_ platforms.LayerPublisher   = (*driver)(nil)
 	_ platforms.GarbageCollector = (*driver)(nil)
 	_ platforms.Disker           = (*driver)(nil)
 	_ platforms.Puller           = (*driver)(nil)

@@ -93,7 +93,7 @@ func TestKilledUpload(t *testing.T) {
 		alive := w.dies(n)
 		d := w.mortal(where)
 		p := publication(Publication{}, fmt.Sprintf("%012x", i))
-		found, err := d.Publish(t.Context(), p, disk, &logger{})
+		found, err := d.Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &logger{})
 		if alive() && (err != nil || len(found) != 1) {
 			t.Errorf("%s: %v", moment, err)
 		}

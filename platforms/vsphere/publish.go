@@ -116,22 +116,19 @@ func (d *driver) Published(ctx context.Context, p platforms.Publication) ([]plat
 	return j.life().Published(ctx)
 }
 
-// Publish implements platforms.Publisher: the disk is uploaded, and no machine runs.
-func (d *driver) Publish(ctx context.Context, p platforms.Publication, disk string, out platforms.Logger) ([]platforms.Registered, error) {
+// Publish implements platforms.Publisher: a disk is uploaded, and no machine runs; the
+// machine of a layer is cloned.
+func (d *driver) Publish(ctx context.Context, p platforms.Publication, from platforms.ImageSource, out platforms.Logger) ([]platforms.Registered, error) {
 	j, err := d.job(ctx, p, out)
 	if err != nil {
 		return nil, err
 	}
-	return j.publish(ctx, func(ctx context.Context) (*publish.Held[image], error) { return j.ofDisk(ctx, disk) })
-}
-
-// PublishLayer implements platforms.LayerPublisher: the layer's machine is cloned.
-func (d *driver) PublishLayer(ctx context.Context, p platforms.Publication, layer platforms.Layer, out platforms.Logger) ([]platforms.Registered, error) {
-	j, err := d.job(ctx, p, out)
-	if err != nil {
-		return nil, err
-	}
-	return j.publish(ctx, func(ctx context.Context) (*publish.Held[image], error) { return j.ofLayer(ctx, layer.Ref) })
+	return j.publish(ctx, func(ctx context.Context) (*publish.Held[image], error) {
+		if from.Layer != "" {
+			return j.ofLayer(ctx, from.Layer)
+		}
+		return j.ofDisk(ctx, from.Disk)
+	})
 }
 
 func (j *job) publish(ctx context.Context, create func(context.Context) (*publish.Held[image], error)) ([]platforms.Registered, error) {

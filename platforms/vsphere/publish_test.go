@@ -88,7 +88,7 @@ func TestPublish(t *testing.T) {
 		t.Fatalf("published: %q, %v", why, err)
 	}
 	disk := w.disk()
-	found, err := d.Publish(t.Context(), p, disk, &logger{})
+	found, err := d.Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &logger{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestPublish(t *testing.T) {
 		t.Errorf("published %+v: %q, %v", found, why, err)
 	}
 	again := publication(Publication{ImageFolder: "images", Retention: o.Retention}, "aa11")
-	if found, err := d.Publish(t.Context(), again, disk, &logger{}); err != nil || found[0].ID != vm.Self.Value || len(bodies()) != 1 {
+	if found, err := d.Publish(t.Context(), again, platforms.ImageSource{Disk: disk}, &logger{}); err != nil || found[0].ID != vm.Self.Value || len(bodies()) != 1 {
 		t.Errorf("changed to %+v: %v", found, err)
 	}
 	if vm := w.vm(found[0].Name); strings.TrimSpace(vm.Config.Annotation) != "" || !vm.Config.Template {
@@ -127,7 +127,7 @@ func TestPublish(t *testing.T) {
 
 	// Another one: the older one goes, unless something lies on it.
 	log := &logger{}
-	next, err := d.Publish(t.Context(), publication(o, "bb22"), disk, log)
+	next, err := d.Publish(t.Context(), publication(o, "bb22"), platforms.ImageSource{Disk: disk}, log)
 	if err != nil || next[0].Name == found[0].Name {
 		t.Fatalf("another one %+v: %v", next, err)
 	}
@@ -244,7 +244,7 @@ func TestUploadFaults(t *testing.T) {
 			}
 			w.server.Answer = c.answer
 			before := len(w.server.VMs())
-			_, err := d.Publish(t.Context(), publication(Publication{}, "aa11"), w.disk(), &logger{})
+			_, err := d.Publish(t.Context(), publication(Publication{}, "aa11"), platforms.ImageSource{Disk: w.disk()}, &logger{})
 			w.server.Answer, w.server.HTTP = nil, nil
 			if c.want == "" {
 				if err != nil || len(w.server.VMs()) != before+1 || len(w.host.left()) != 0 {

@@ -125,23 +125,18 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 	if err != nil {
 		return nil, err
 	}
-	if own, ok := j.Driver.(platforms.LayerPublisher); ok && ownLayer(j.Node) {
-		found, err := own.PublishLayer(ctx, p, j.Chain[len(j.Chain)-1], j.Out)
-		if err != nil {
-			return nil, err
-		}
-		return e.b.register(j.Node, j.Key, found), nil
-	}
 	dir, remove, err := e.b.lent.TempDir("publish")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	file, err := e.taken(ctx, op, j, dir)
-	if err != nil {
+	var from platforms.ImageSource
+	if ownLayer(j.Node) {
+		from.Layer = j.Chain[len(j.Chain)-1].Ref
+	} else if from.Disk, err = e.taken(ctx, op, j, dir); err != nil {
 		return nil, err
 	}
-	found, err := d.Publish(ctx, p, file, j.Out)
+	found, err := d.Publish(ctx, p, from, j.Out)
 	if err != nil {
 		return nil, err
 	}

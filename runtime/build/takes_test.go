@@ -41,11 +41,11 @@ func (g *glance) Published(context.Context, platforms.Publication) ([]platforms.
 	return g.images, "", nil
 }
 
-func (g *glance) Publish(_ context.Context, p platforms.Publication, disk string, _ platforms.Logger) (_ []platforms.Registered, err error) {
-	if g.disk, err = os.ReadFile(disk); err != nil {
+func (g *glance) Publish(_ context.Context, p platforms.Publication, from platforms.ImageSource, _ platforms.Logger) (_ []platforms.Registered, err error) {
+	if g.disk, err = os.ReadFile(from.Disk); err != nil {
 		return nil, err
 	}
-	beside, err := os.ReadDir(filepath.Dir(disk))
+	beside, err := os.ReadDir(filepath.Dir(from.Disk))
 	if err == nil && len(beside) != 1 {
 		err = errors.New("more than the disk is there")
 	}
