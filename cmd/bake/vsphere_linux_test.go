@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testsshd"
@@ -281,5 +282,38 @@ func testVSphereExample(t *testing.T, e *example) {
 	}
 	if found != 1 {
 		t.Errorf("%d images\n%s", found, out)
+	}
+}
+
+// TestVSphereKilled kills bake while it turns a machine on, and while it uploads; bake gc
+// then leaves nothing.
+func TestVSphereKilled(t *testing.T) {
+	need.File(t, busyboxPath)
+	need.Tool(t, "mke2fs", "grub-mkimage")
+	v := newVCenter(t, inVCenter)
+	if err := writeBusybox(filepath.Join(v.dir, "root.tar")); err != nil {
+		t.Fatal(err)
+	}
+	before := len(v.server.VMs())
+	for method, definition := range map[string]string{"PowerOnVM_Task": inVCenter, "HttpNfcLeaseComplete": toVCenter} {
+		v.define(definition)
+		cmd := v.command("build", "--progress=plain")
+		v.server.Answer = func(m string, _ any) types.BaseMethodFault {
+			if m == method {
+				_ = cmd.Process.Kill() // it may have ended
+			}
+			return nil
+		}
+		if out, err := cmd.CombinedOutput(); err == nil {
+			t.Errorf("%s: the build was not killed\n%s", method, out)
+		}
+		v.server.Answer = nil
+		if n := len(v.server.VMs()); n != before+1 {
+			t.Errorf("%s: %d machines were left", method, n-before)
+		}
+		if out := v.run("gc"); !strings.Contains(out, "removed ") || len(v.server.VMs()) != before {
+			t.Errorf("%s: %d machines are left\n%s", method, len(v.server.VMs())-before, out)
+		}
+		v.idle()
 	}
 }

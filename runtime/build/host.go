@@ -25,13 +25,19 @@ type Host struct {
 	open    map[string]platforms.Driver // by the ID of the platform value
 }
 
-// OpenHost opens the store of c. Its drivers have no ledger and no secrets.
+// OpenHost opens the store of c. Its drivers have no ledger, and of secrets those in the
+// environment, each in the variable that holds it where a definition names no other:
+// nobody knows which definition a platform value is from.
 func OpenHost(c Config) (*Host, error) {
 	h := &Host{Config: c, notices: notices{notify: c.Notify}}
 	if err := h.openStore(); err != nil {
 		return nil, err
 	}
-	h.lent = h.Store.Host(store.Lent{Ask: c.Ask})
+	secrets, err := c.secretSources(nil, nil)
+	if err != nil {
+		return nil, of(KindUsage, err)
+	}
+	h.lent = h.Store.Host(store.Lent{Secrets: secrets, Ask: c.Ask})
 	return h, nil
 }
 
