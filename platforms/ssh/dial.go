@@ -280,11 +280,22 @@ func (m *Machine) bastionKeys() (xssh.HostKeyCallback, error) {
 	return func(address string, remote net.Addr, key xssh.PublicKey) error {
 		err := known(address, remote, key)
 		if unknown := (*knownhosts.KeyError)(nil); errors.As(err, &unknown) && len(unknown.Want) == 0 {
-			return fmt.Errorf("its host key is not in %s: connect to it once with ssh", path)
+			err = fmt.Errorf("its host key is not in %s: connect to it once with ssh", path)
 		}
-		return err
+		if err != nil {
+			return &bastionKeyError{err}
+		}
+		return nil
 	}, nil
 }
+
+// A bastionKeyError says that the host key of a bastion host is not a known one, which
+// no waiting changes.
+type bastionKeyError struct{ err error }
+
+func (e *bastionKeyError) Error() string { return e.err.Error() }
+
+func (e *bastionKeyError) Unwrap() error { return e.err }
 
 // A jumpedConn is a connection by way of others.
 type jumpedConn struct {

@@ -76,6 +76,9 @@ func (m *Machine) wait(ctx context.Context, out platforms.Logger) (*link, error)
 		if fatal := (*hostKeyError)(nil); errors.As(err, &fatal) {
 			return nil, fatal
 		}
+		if fatal := (*bastionKeyError)(nil); errors.As(err, &fatal) {
+			return nil, err
+		}
 		if m.idle(at, begin) {
 			return nil, m.gaveUp(ctx, at, err)
 		}
