@@ -51,8 +51,14 @@ func (r *recorder) run(t *testing.T, file, expr string) error {
 		"write":  starlark.NewBuiltin("write", step),
 		"struct": starlark.NewBuiltin("struct", starlarkstruct.Make),
 	}
-	thread := new(starlark.Thread)
 	opts := &syntax.FileOptions{Set: true, TopLevelControl: true}
+	thread := &starlark.Thread{Load: func(_ *starlark.Thread, module string) (starlark.StringDict, error) {
+		src, err := fs.ReadFile(FS, strings.TrimPrefix(module, "@bake//"))
+		if err != nil {
+			return nil, err
+		}
+		return starlark.ExecFileOptions(opts, new(starlark.Thread), module, src, env)
+	}}
 	globals, err := starlark.ExecFileOptions(opts, thread, file, src, env)
 	if err != nil {
 		t.Fatal(err)
