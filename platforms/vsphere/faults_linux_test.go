@@ -31,9 +31,10 @@ func (w *world) dies(n int64) (alive func() bool) {
 	return func() bool { return requests.Load() <= n }
 }
 
-// moments are the numbers of requests after which builds die: some, or all of them.
+// moments are the numbers of requests after which builds die: some of them, or fifty with
+// BAKE_TEST_MOMENTS.
 func moments(most int64, some int) (list []int64) {
-	if os.Getenv("BAKE_TEST_SLOW") != "" {
+	if os.Getenv("BAKE_TEST_MOMENTS") != "" {
 		some = 50
 	}
 	for range some {
@@ -87,7 +88,7 @@ func TestKilledUpload(t *testing.T) {
 	if _, err := gc.ownFolder(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for i, n := range moments(60, 15) {
+	for i, n := range moments(60, 12) {
 		moment := fmt.Sprintf("build %d, which died after %d requests", i, n)
 		before := len(w.server.VMs())
 		alive := w.dies(n)
@@ -111,7 +112,7 @@ func TestKilledUpload(t *testing.T) {
 func TestKilledMachine(t *testing.T) {
 	w, template := newFleet(t)
 	gc := w.open(launching())
-	for i, n := range moments(45, 6) {
+	for i, n := range moments(45, 4) {
 		moment := fmt.Sprintf("build %d, which died after %d requests", i, n)
 		before := len(w.server.VMs())
 		w.dies(n)

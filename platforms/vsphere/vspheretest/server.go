@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/mo"
@@ -56,13 +57,14 @@ type Server struct {
 	disks    map[types.ManagedObjectReference]any // of virtual machines and snapshots
 	from     map[string]types.ManagedObjectReference
 	sessions map[string]bool
-	Log      []string // of what went wrong in the machines
+	making   map[types.ManagedObjectReference]bool // tasks that make virtual machines
+	Log      []string                              // of what went wrong in the machines
 }
 
 // New starts a server with the inventory of a model.
 func New(model *simulator.Model) (*Server, error) {
 	s := &Server{
-		model: model, count: map[string]int{}, sessions: map[string]bool{}, disks: map[types.ManagedObjectReference]any{}, from: map[string]types.ManagedObjectReference{},
+		model: model, count: map[string]int{}, sessions: map[string]bool{}, making: map[types.ManagedObjectReference]bool{}, disks: map[types.ManagedObjectReference]any{}, from: map[string]types.ManagedObjectReference{},
 		self: types.ManagedObjectReference{Type: "BakeMachines", Value: "machines"},
 	}
 	if err := model.Create(); err != nil {
@@ -162,6 +164,8 @@ func (s *Server) before(ctx *simulator.Context, m *simulator.Method) (_ mo.Refer
 		if body.UserName != User || body.Password != Password {
 			return nil, new(types.InvalidLogin)
 		}
+	case *types.RetrieveProperties, *types.RetrievePropertiesEx, *types.CreateContainerView:
+		s.settle()
 	case *types.CloneVM_Task:
 		s.mu.Lock()
 		s.from[body.Name] = m.This
@@ -182,8 +186,34 @@ func (s *Server) before(ctx *simulator.Context, m *simulator.Method) (_ mo.Refer
 // Reference implements simulator.RegisterObject.
 func (s *Server) Reference() types.ManagedObjectReference { return s.self }
 
+// makes reports whether a task makes a virtual machine.
+func makes(t *mo.Task) bool {
+	return t.Info.DescriptionId == "VirtualMachine.cloneVm" || t.Info.DescriptionId == "ResourcePool.ImportVAppLRO"
+}
+
+// settleMost bounds how long a reader waits.
+const settleMost = 5 * time.Second
+
+// settle waits until no virtual machine is being made: vcsim fills one in while others may
+// read it.
+func (s *Server) settle() {
+	for end := time.Now().Add(settleMost); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		making := len(s.making)
+		s.mu.Unlock()
+		if making == 0 {
+			return
+		}
+	}
+}
+
 // PutObject implements simulator.RegisterObject: a snapshot keeps the disk as it is.
 func (s *Server) PutObject(_ *simulator.Context, o mo.Reference) {
+	if t, ok := o.(*simulator.Task); ok && makes(&t.Task) {
+		s.mu.Lock()
+		s.making[t.Self] = true
+		s.mu.Unlock()
+	}
 	snapshot, ok := o.(*simulator.VirtualMachineSnapshot)
 	if !ok || s.Machines == nil {
 		return
@@ -208,6 +238,9 @@ func (s *Server) RemoveObject(*simulator.Context, types.ManagedObjectReference) 
 
 // UpdateObject implements simulator.RegisterObject: it turns machines on and off.
 func (s *Server) UpdateObject(ctx *simulator.Context, o mo.Reference, changes []types.PropertyChange) {
+	if t, ok := o.(*mo.Task); ok && makes(t) {
+		s.ended(t.Self, changes)
+	}
 	vm, ok := o.(*mo.VirtualMachine)
 	if !ok || s.Machines == nil {
 		return
@@ -220,6 +253,17 @@ func (s *Server) UpdateObject(ctx *simulator.Context, o mo.Reference, changes []
 			s.turnOn(ctx, vm)
 		} else {
 			s.turnOff(vm)
+		}
+	}
+}
+
+// ended notes the end of a task that makes a virtual machine.
+func (s *Server) ended(task types.ManagedObjectReference, changes []types.PropertyChange) {
+	for _, c := range changes {
+		if c.Name == "info.state" && (c.Val == types.TaskInfoStateSuccess || c.Val == types.TaskInfoStateError) {
+			s.mu.Lock()
+			delete(s.making, task)
+			s.mu.Unlock()
 		}
 	}
 }
