@@ -186,16 +186,20 @@ func (s *Server) before(ctx *simulator.Context, m *simulator.Method) (_ mo.Refer
 // Reference implements simulator.RegisterObject.
 func (s *Server) Reference() types.ManagedObjectReference { return s.self }
 
-// makes reports whether a task makes a virtual machine.
+// makes reports whether a task makes a virtual machine, or turns one on.
 func makes(t *mo.Task) bool {
-	return t.Info.DescriptionId == "VirtualMachine.cloneVm" || t.Info.DescriptionId == "ResourcePool.ImportVAppLRO"
+	switch t.Info.DescriptionId {
+	case "VirtualMachine.cloneVm", "VirtualMachine.powerOn", "ResourcePool.ImportVAppLRO":
+		return true
+	}
+	return false
 }
 
 // settleMost bounds how long a reader waits.
 const settleMost = 5 * time.Second
 
-// settle waits until no virtual machine is being made: vcsim fills one in while others may
-// read it.
+// settle waits until no virtual machine is being made or turned on: vcsim fills one in while
+// others may read it, and removes one while it is turned on.
 func (s *Server) settle() {
 	for end := time.Now().Add(settleMost); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		s.mu.Lock()
