@@ -29,7 +29,7 @@ func TestExamples(t *testing.T) {
 	}
 	tests := map[string]func(*testing.T, *example){
 		"quickstart": testQuickstart, "golden": testGolden,
-		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller, "aws": testAWS, "vsphere": testVSphereExample,
+		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller, "aws": testAWS, "vsphere": testVSphereExample, "desktop": testDesktop,
 	}
 	e := &example{bin: buildBake(t), dir: t.TempDir()}
 	for _, d := range dirs {
@@ -358,6 +358,28 @@ func testAWS(t *testing.T, e *example) {
 	}
 	t.Logf("%d blocks, then %d for a changed file", all, cloud.Count("PutSnapshotBlock")-all)
 	testAWSInstance(t, e)
+}
+
+// testDesktop makes the OVA, which starts with the bus and the card of its descriptor, the
+// boxes, and the AMI of the same files. The base is that of the other examples, whose
+// kernel has the drivers of VMware.
+func testDesktop(t *testing.T, e *example) {
+	cloud := awstest.New()
+	defer cloud.Close()
+	for _, v := range awsEnvironment(cloud.URL, e.dir) {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+	e.run(t, "desktop", "build", "--progress=plain", "-p", "packages=linux-image-cloud-amd64,openssh-server,systemd-sysv",
+		"-p", "disk_bus=pvscsi", "-p", "nic=vmxnet3", "-p", "formats=vagrant-vmware", "-p", "cloud=true")
+	for _, name := range []string{"web/web.ova", "box/box-vmware.box"} {
+		if info, err := os.Stat(filepath.Join(e.dir, "desktop/out", name)); err != nil || info.Size() < 50<<20 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	if images := cloud.Images("eu-west-1"); len(images) != 1 || images[0].Tags["bake:name"] != "web-cloud" {
+		t.Errorf("images %+v", images)
+	}
 }
 
 // testAWSInstance goes the other way of the example: it runs the steps in instances of
