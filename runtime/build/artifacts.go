@@ -103,6 +103,9 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 		request.OutDir += export.UntestedSuffix
 	}
 	result, err := export.Run(ctx, request)
+	if err == nil && result.Made {
+		err = e.b.recordDisk(result.Manifest)
+	}
 	if err != nil {
 		return nil, err
 	}

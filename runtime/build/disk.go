@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 
 	"bake.build/bake/platforms"
@@ -80,6 +81,7 @@ func (e *exporter) makeDisk(ctx context.Context, op *export.Disk, j solve.Job, p
 // to that has the same bits, even of a machine, whose disk would be another one each
 // time. It returns false where there is none.
 func (e *exporter) rewrite(ctx context.Context, j solve.Job, path string) bool {
+	reader := export.DiskReader{Files: e.b.Store.StatCache(), Wrote: e.b.wrote, Locate: e.b.Locate}
 	for _, t := range e.b.Definition.Artifacts {
 		op, ok := t.Node.Op.(*export.Op)
 		if !ok {
@@ -87,7 +89,7 @@ func (e *exporter) rewrite(ctx context.Context, j solve.Job, path string) bool {
 		}
 		dir, err := e.dir(t.Node)
 		if err == nil {
-			ok, err = export.DiskOf(ctx, dir, j.Key, e.b.Store.StatCache(), e.b.Locate, path, j.Out)
+			ok, err = reader.Read(ctx, dir, j.Key, path, j.Out)
 		}
 		if err != nil {
 			fmt.Fprintf(j.Out, "the disk of the artifact %s cannot be read: %v\n", op.Name, err)
@@ -97,6 +99,30 @@ func (e *exporter) rewrite(ctx context.Context, j solve.Job, path string) bool {
 		}
 	}
 	return false
+}
+
+// diskRecord is the kind of the records of the files that were written from a disk, by
+// their digests: the keys of the disks.
+const diskRecord = "disk"
+
+// recordDisk notes which files of m were written from its disk.
+func (b *Build) recordDisk(m *export.Manifest) error {
+	if m.Disk == "" {
+		return nil
+	}
+	for _, f := range m.Files {
+		if err := b.Store.PutRecord(diskRecord, string(f.SHA256), strconv.AppendQuote(nil, m.Disk)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wrote reports whether a file with the digest was written from the disk by a build with
+// this store: an artifact in the output directory may come from anywhere.
+func (b *Build) wrote(disk plan.Key, file plan.Digest) bool {
+	value, err := b.Store.GetRecord(diskRecord, string(file))
+	return err == nil && string(value) == strconv.Quote(disk.String())
 }
 
 // diskRequest returns how the disk of j's layer is made.

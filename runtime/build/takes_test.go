@@ -163,6 +163,21 @@ export(m, "added", formats = ["raw"])
 		t.Errorf("%d disks were written, and the artifact that was added differs: %v", n, !bytes.Equal(before, disk("added")))
 	}
 
+	// An artifact that this host has not written is read by nobody.
+	foreign := c
+	foreign.StoreDir = filepath.Join(t.TempDir(), "store")
+	if err := os.RemoveAll(filepath.Join(c.Dir, "out/added")); err != nil {
+		t.Fatal(err)
+	}
+	c, foreign = foreign, c
+	if err := run(); err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.Load(); n != 3 {
+		t.Errorf("%d disks were written: another host's artifact was taken for the disk", n)
+	}
+	c = foreign
+
 	// A failure of what uses the disk leaves nothing of it either.
 	if err := os.WriteFile(filepath.Join(c.Dir, "images.star"), []byte(layer+`
 export(m, "cloud", to = [glance(cloud = "b")])

@@ -66,6 +66,7 @@ type Request struct {
 type Result struct {
 	Dir      string
 	Manifest *Manifest
+	Made     bool // by this call, and not by another build meanwhile
 }
 
 // Run writes an artifact. Either all of its files appear in r.OutDir, or, on an
@@ -150,7 +151,7 @@ func inStaging(ctx context.Context, outDir string, m *Manifest, logger platforms
 	if err := s.publish(dir, m); err != nil {
 		return nil, fmt.Errorf("publish: %w", err)
 	}
-	return &Result{Dir: dir, Manifest: m}, nil
+	return &Result{Dir: dir, Manifest: m, Made: true}, nil
 }
 
 func newJob(r *Request, dir string, list []Format) (*Job, error) {
