@@ -298,16 +298,35 @@ func TestVSphereKilled(t *testing.T) {
 	for method, definition := range map[string]string{"PowerOnVM_Task": inVCenter, "HttpNfcLeaseComplete": toVCenter} {
 		v.define(definition)
 		cmd := v.command("build", "--progress=plain")
-		v.server.Answer = func(m string, _ any) types.BaseMethodFault {
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		asked, killed := make(chan struct{}, 1), make(chan struct{})
+		v.server.SetAnswer(func(m string, _ any) types.BaseMethodFault {
 			if m == method {
-				_ = cmd.Process.Kill() // it may have ended
+				select {
+				case asked <- struct{}{}:
+					<-killed // no answer before
+				default:
+				}
 			}
 			return nil
+		})
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
 		}
-		if out, err := cmd.CombinedOutput(); err == nil {
-			t.Errorf("%s: the build was not killed\n%s", method, out)
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		select {
+		case <-asked:
+			if err := cmd.Process.Kill(); err != nil {
+				t.Error(err)
+			}
+			close(killed)
+			<-ended // by a signal, which Wait calls an error
+		case err := <-ended:
+			t.Errorf("%s: the build was not killed: %v\n%s", method, err, &out)
 		}
-		v.server.Answer = nil
+		v.server.SetAnswer(nil)
 		if n := len(v.server.VMs()); n != before+1 {
 			t.Errorf("%s: %d machines were left", method, n-before)
 		}

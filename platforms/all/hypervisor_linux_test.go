@@ -114,6 +114,7 @@ func (d *hyper) Launch(ctx context.Context, i platforms.Image, out platforms.Log
 	if err = errors.Join(err, remove()); err != nil {
 		return nil, err
 	}
+	m.launched = true
 	if m.forwards, err = hypervisor.Forward(i.Forward, m.dialPort); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
@@ -176,6 +177,7 @@ type virtual struct {
 	forwards *hypervisor.Forwards // nil for a machine of a layer
 	remove   func() error
 	ended    bool
+	launched bool // of an image, whose state is kept by nobody
 }
 
 // dialPort connects to a port of the machine.
@@ -202,6 +204,9 @@ type onLink interface {
 
 // Commit implements platforms.Machine.
 func (m *virtual) Commit(ctx context.Context, s platforms.State) (platforms.Made, error) {
+	if m.launched {
+		return platforms.Made{}, errors.New("commit: the machine of an image makes no layers")
+	}
 	if err := m.Run(ctx, platforms.Cmd{Args: []string{"sync"}}); err != nil {
 		return platforms.Made{}, err
 	}

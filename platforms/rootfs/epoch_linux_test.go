@@ -17,6 +17,11 @@ func TestTimesOfLayers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(f.base.Dir, "epoch"), fmt.Appendln(nil, epoch), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// Made in the second in which the step begins, it would be the step's.
+	ann, past := filepath.Join(f.base.Dir, "fs/home/ann"), time.Now().Add(-time.Hour)
+	if err := os.Chtimes(ann, past, past); err != nil {
+		t.Fatal(err)
+	}
 	m := f.boot(t)
 	out, err := sh(m, `
 mkdir -p /srv/dir
@@ -36,7 +41,7 @@ echo "$SOURCE_DATE_EPOCH"`)
 		t.Fatal(err, out)
 	}
 	second := f.commit(t, m, "second")
-	home, err := os.Stat(filepath.Join(f.base.Dir, "fs/home/ann"))
+	home, err := os.Stat(ann)
 	if err != nil {
 		t.Fatal(err)
 	}

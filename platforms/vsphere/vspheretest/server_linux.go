@@ -39,7 +39,8 @@ type Server struct {
 	Thumbprint string // of the certificate, SHA-256
 	Machines   Machines
 
-	// Answer, if not nil, may put a fault in place of the answer to a request.
+	// Answer, if not nil, may put a fault in place of the answer to a request. It is set
+	// by SetAnswer where requests come from another process.
 	Answer func(method string, body any) types.BaseMethodFault
 
 	// HTTP, if not nil, may answer in place of the server; it is told by true.
@@ -104,6 +105,13 @@ func (s *Server) Close() {
 // Map is vcsim's registry of objects.
 func (s *Server) Map() *simulator.Registry { return s.model.Map() }
 
+// SetAnswer sets Answer while requests may come.
+func (s *Server) SetAnswer(answer func(method string, body any) types.BaseMethodFault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Answer = answer
+}
+
 // Count returns how many requests of a method there were.
 func (s *Server) Count(method string) int {
 	s.mu.Lock()
@@ -153,9 +161,10 @@ func (s *Server) before(ctx *simulator.Context, m *simulator.Method) (_ mo.Refer
 	if ctx.Session != nil {
 		s.sessions[ctx.Session.Key] = true
 	}
+	answer := s.Answer
 	s.mu.Unlock()
-	if s.Answer != nil {
-		if fault := s.Answer(m.Name, m.Body); fault != nil {
+	if answer != nil {
+		if fault := answer(m.Name, m.Body); fault != nil {
 			return nil, fault
 		}
 	}
