@@ -207,12 +207,12 @@ func (c *cloudTest) killed(place string) {
 	c.Helper()
 	asked := make(chan struct{})
 	hold := make(chan struct{})
-	c.cloud.Asked = func(r server.Creation) {
+	c.cloud.OnCreate(func(r server.Creation) {
 		if r.Kind == server.Image && r.Place == place {
 			close(asked)
 			<-hold
 		}
-	}
+	})
 	child := exec.Command(os.Args[0], "-test.run=^TestCloudChild$")
 	child.Env = append(os.Environ(), childEnv+"="+strings.Join([]string{c.dir, "host", c.cloud.Endpoint()}, " "))
 	said, err := child.StdoutPipe()
@@ -242,7 +242,7 @@ func (c *cloudTest) killed(place string) {
 	if err := child.Wait(); err == nil {
 		c.Fatal("the build ended by itself")
 	}
-	c.cloud.Asked = nil
+	c.cloud.OnCreate(nil)
 	close(hold)
 }
 

@@ -70,9 +70,9 @@ type Tagging struct {
 
 // A Cloud is all there is. Its exported methods are its API.
 type Cloud struct {
-	// Asked, if not nil, is called when a request to make something has been done and
+	// asked, if not nil, is called when a request to make something has been done and
 	// not been answered.
-	Asked func(c Creation)
+	asked func(c Creation)
 
 	dir    string
 	fleet  Machines
@@ -164,10 +164,20 @@ func (a *API) List(q Query, list *[]Thing) error {
 // Create makes a thing.
 func (a *API) Create(r Creation, answer *Answer) error {
 	err := a.create(r, answer)
-	if a.c.Asked != nil {
-		a.c.Asked(r)
+	a.c.mu.Lock()
+	asked := a.c.asked
+	a.c.mu.Unlock()
+	if asked != nil {
+		asked(r)
 	}
 	return err
+}
+
+// OnCreate has asked called after each creation, before its answer; nil ends that.
+func (c *Cloud) OnCreate(asked func(Creation)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = asked
 }
 
 func (a *API) create(r Creation, answer *Answer) (err error) {
