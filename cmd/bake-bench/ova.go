@@ -37,6 +37,7 @@ func measureOVA(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	var ova, deflate, peer []float64
+	var memory int64
 	for i := range n {
 		b.logf("an OVA, deflate alone, and qemu-img with tar and sha256sum: run %d", i+1)
 		for _, m := range []struct {
@@ -50,9 +51,13 @@ func measureOVA(ctx context.Context, b *bench) ([]row, error) {
 			}},
 			{&peer, func() error { return peerOVA(ctx, dir) }},
 		} {
+			forgetPeak()
 			begin := time.Now()
 			if err := m.run(); err != nil {
 				return nil, err
+			}
+			if m.times == &ova {
+				memory = max(memory, ownPeak())
 			}
 			*m.times = append(*m.times, time.Since(begin).Seconds())
 			for _, name := range []string{"web.ova", "peer.vmdk", "peer.ova"} {
@@ -66,6 +71,7 @@ func measureOVA(ctx context.Context, b *bench) ([]row, error) {
 	return []row{
 		row{Name: "OVA of 2 GiB with 1 GiB of data", Got: got, Unit: "s", Runs: n, Than: "deflate on all CPUs alone", Base: median(deflate), Limit: 1.25}.finish(),
 		row{Name: "  the same", Got: got, Unit: "s", Runs: n, Than: "qemu-img, tar and sha256sum", Base: median(peer), Limit: 1}.finish(),
+		row{Name: "  peak memory", Got: mib(memory), Unit: "MiB", Limit: 128}.finish(),
 	}, nil
 }
 

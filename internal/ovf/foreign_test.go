@@ -87,6 +87,30 @@ const descriptor09 = `<?xml version="1.0" encoding="UTF-8"?>
  </Content>
 </ovf:Envelope>`
 
+// TestCompressedBomb has a compressed disk hold more than its descriptor speaks of.
+func TestCompressedBomb(t *testing.T) {
+	text := strings.NewReplacer("8589934592", "1048576", "disk/d3", "ovf:/disk/d3").Replace(descriptor09)
+	var z bytes.Buffer
+	w := gzip.NewWriter(&z)
+	for range 80 {
+		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := openBytes(t, archive(t, tar.FormatUSTAR, file{"old.ovf", text}, file{"a.vmdk.gz", z.String()}, file{"b.vmdk.000000000", "abcd"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	err = p.Copy(context.Background(), &b, "a.vmdk.gz", nil)
+	if err == nil || !strings.Contains(err.Error(), "more than the disk") || b.Len() > 70<<20 {
+		t.Errorf("%d bytes, %v", b.Len(), err)
+	}
+}
+
 // OVAs as other programs write them: compressed, in chunks, the descriptor last, the
 // manifest first, headers of every kind, names with "./".
 func TestForeign(t *testing.T) {

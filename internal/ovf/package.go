@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -187,7 +188,11 @@ func (p *Package) Copy(ctx context.Context, w io.Writer, name string, progress f
 	for _, part := range parts {
 		r.total = max(r.total, p.members[part].size)
 	}
-	err = unpack(w, r, f.Compression)
+	most, err := p.unpackedMost(name)
+	if err != nil {
+		return errors.Join(err, r.close())
+	}
+	err = unpack(w, r, f.Compression, most)
 	// All is read to its end, so that the digests are compared.
 	if err == nil {
 		_, err = io.Copy(io.Discard, r)
@@ -195,8 +200,24 @@ func (p *Package) Copy(ctx context.Context, w io.Writer, name string, progress f
 	return errors.Join(err, r.close())
 }
 
-// unpack writes what r has, which may be compressed.
-func unpack(w io.Writer, r io.Reader, compression string) error {
+// unpackedMost bounds what the image of a disk holds that is compressed as a file, in
+// bytes. Images have some per cent of their disk beside the data.
+func (p *Package) unpackedMost(name string) (int64, error) {
+	const beside = 64 << 20
+	m, err := p.Envelope.Machine()
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range m.Disks {
+		if d.File == name && d.Capacity > 0 {
+			return d.Capacity + d.Capacity/16 + beside, nil
+		}
+	}
+	return math.MaxInt64, nil
+}
+
+// unpack writes what r has, which may be compressed, and is at most most bytes then.
+func unpack(w io.Writer, r io.Reader, compression string, most int64) error {
 	if cmp.Or(compression, "identity") == "identity" {
 		_, err := io.Copy(w, r)
 		return err
@@ -205,6 +226,9 @@ func unpack(w io.Writer, r io.Reader, compression string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(w, z)
+	n, err := io.Copy(w, io.LimitReader(z, most))
+	if err == nil && n == most {
+		err = errors.New("holds more than the disk that the descriptor speaks of")
+	}
 	return errors.Join(err, z.Close())
 }

@@ -98,6 +98,8 @@ type writer struct {
 	w        *bufio.Writer
 	capacity uint64 // sectors of the disk
 	at       uint64 // sector of the file to be written next
+	zeros    [Sector]byte
+	head     [12]byte // of a grain
 
 	table     [tableEntries]uint32 // sector of each grain's marker
 	tableNo   uint64
@@ -105,12 +107,17 @@ type writer struct {
 	directory []uint32
 }
 
-func (v *writer) write(b []byte) error {
-	n := (len(b) + Sector - 1) / Sector
-	if _, err := v.w.Write(b); err != nil {
-		return err
+// write writes what is given, filled up to whole sectors with zeros.
+func (v *writer) write(parts ...[]byte) error {
+	total := 0
+	for _, b := range parts {
+		if _, err := v.w.Write(b); err != nil {
+			return err
+		}
+		total += len(b)
 	}
-	if _, err := v.w.Write(make([]byte, n*Sector-len(b))); err != nil {
+	n := (total + Sector - 1) / Sector
+	if _, err := v.w.Write(v.zeros[:n*Sector-total]); err != nil {
 		return err
 	}
 	v.at += uint64(n)
@@ -171,10 +178,9 @@ func (v *writer) grain(index uint64, data []byte) error {
 		return errors.New("a VMDK of this kind holds at most 2 TiB")
 	}
 	v.table[index%tableEntries], v.used = uint32(v.at), true
-	b := make([]byte, 12, 12+len(data))
-	binary.LittleEndian.PutUint64(b, index*grainSectors)
-	binary.LittleEndian.PutUint32(b[8:], uint32(len(data)))
-	return v.write(append(b, data...))
+	binary.LittleEndian.PutUint64(v.head[:], index*grainSectors)
+	binary.LittleEndian.PutUint32(v.head[8:], uint32(len(data)))
+	return v.write(v.head[:], data)
 }
 
 // endTable writes the present table unless it is empty.

@@ -52,6 +52,23 @@ func OpenMachine(path string) (*Machine, error) {
 	return nil, nil
 }
 
+// OpenOrigin is OpenMachine for an origin, whose content is what the key of its layer is
+// made of: it refuses a descriptor without the files that it names.
+func OpenOrigin(path string) (*Machine, error) {
+	m, err := OpenMachine(path)
+	if m == nil || err != nil || m.Kind != "OVF" && m.Kind != "VMX" {
+		return m, err
+	}
+	info, err := os.Stat(path)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("the %s file names others, which are not part of the layer's key: give their folder", m.Kind)
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
 // maxText bounds a text that describes a machine, in bytes.
 const maxText = 1 << 20
 

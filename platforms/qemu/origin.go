@@ -11,7 +11,6 @@ import (
 	"bake.build/bake/internal/sparse"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image"
-	"bake.build/bake/platforms/image/decompress"
 	"bake.build/bake/platforms/image/fetch"
 	"bake.build/bake/platforms/installer"
 )
@@ -113,35 +112,22 @@ func (d *driver) Describe(context.Context, platforms.Origin) (platforms.Traits, 
 
 // importFile is importAny for a file that may be compressed.
 func (d *driver) importFile(ctx context.Context, path, dir string, out platforms.Logger) (err error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	compressed := false
-	if !info.IsDir() {
-		if compressed, err = decompress.Compressed(path); err != nil {
-			return err
-		}
-	}
-	if !compressed {
-		return d.importAny(ctx, path, dir, out)
-	}
 	scratch, remove, err := d.host.TempDir("disk")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	disk := filepath.Join(scratch, "disk")
-	if err := decompressTo(ctx, disk, path, out); err != nil {
+	tell := func(done, total int64) { out.Progress("decompress the disk", done, total) }
+	if path, err = image.Unpack(ctx, path, scratch, tell); err != nil {
 		return err
 	}
-	return d.importAny(ctx, disk, dir, out)
+	return d.importAny(ctx, path, dir, out)
 }
 
 // importAny makes the images of a first layer from the image of a disk, or from what
 // describes a machine.
 func (d *driver) importAny(ctx context.Context, path, dir string, out platforms.Logger) (err error) {
-	m, err := image.OpenMachine(path)
+	m, err := image.OpenOrigin(path)
 	if err != nil {
 		return err
 	}
@@ -149,13 +135,6 @@ func (d *driver) importAny(ctx context.Context, path, dir string, out platforms.
 		return d.importDisk(ctx, path, dir, out)
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() && (m.Kind == "OVF" || m.Kind == "VMX") {
-		return fmt.Errorf("the %s file names others, which are not part of the layer's key: give their folder", m.Kind)
-	}
 	return d.importMachine(ctx, m, dir, out)
 }
 

@@ -170,7 +170,7 @@ func fitting(option string) []string {
 		for _, f := range platforms.DiskFormats() {
 			disks = append(disks, f.Name+"-", f.Name)
 		}
-		return append(disks, anything)
+		return append(disks, "raw.zst", "raw.gz", "raw.xz", anything)
 	case "tar":
 		return []string{"tar", "tar.zst", "tar.gz", anything}
 	case "oci":

@@ -48,8 +48,29 @@ func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree stri
 	return stripOverlay(tree)
 }
 
-// rawDisk returns the path of the image as a raw disk, converted when need be.
+// rawDisk returns the path of what path holds as a raw disk: the image of one, which may
+// be compressed, or the first disk of a machine that is described there.
 func rawDisk(ctx context.Context, path, scratch string, out platforms.Logger) (string, error) {
+	tell := func(what string) func(done, total int64) {
+		return func(done, total int64) { out.Progress(what, done, total) }
+	}
+	path, err := image.Unpack(ctx, path, scratch, tell("decompress the disk"))
+	if err != nil {
+		return "", err
+	}
+	m, err := image.OpenOrigin(path)
+	if err != nil {
+		return "", err
+	}
+	if m != nil {
+		path, err = m.Disk(ctx, 0, scratch, tell("extract the disk"))
+		if err = errors.Join(err, m.Close()); err != nil {
+			return "", err
+		}
+		if path == "" {
+			return "", fmt.Errorf("the first disk of the %s is empty", m.Kind)
+		}
+	}
 	n, err := image.Open(path, "")
 	if err != nil {
 		return "", err

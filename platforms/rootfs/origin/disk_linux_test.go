@@ -51,7 +51,7 @@ func ext4Disk(t testing.TB, dir, tree, label string) string {
 
 func TestDisk(t *testing.T) {
 	need.Root(t)
-	need.Tool(t, "qemu-img", "mke2fs", "sfdisk")
+	need.Tool(t, "qemu-img", "mke2fs", "sfdisk", "gzip", "tar")
 	h := newHost(t)
 	tree := filepath.Join(h.dir, "tree")
 	for _, d := range []string{"etc", "usr/bin"} {
@@ -71,9 +71,23 @@ func TestDisk(t *testing.T) {
 	}
 	for _, label := range []string{"gpt", "dos"} {
 		raw := ext4Disk(t, h.dir, tree, label)
-		for _, format := range []string{"raw", "qcow2", "vmdk"} {
+		for format, write := range map[string]string{
+			"raw": "qemu-img convert -O raw $1 $2", "qcow2": "qemu-img convert -O qcow2 $1 $2", "vmdk": "qemu-img convert -O vmdk $1 $2",
+			"raw.gz": "gzip -c $1 >$2",
+			"vmwarevm": `mkdir $2 && qemu-img convert -O vmdk $1 $2/disk.vmdk && cat >$2/web.vmx <<'END'
+.encoding = "UTF-8"
+config.version = "8"
+virtualHW.version = "19"
+displayName = "web"
+guestOS = "debian12-64"
+sata0.present = "TRUE"
+sata0:0.present = "TRUE"
+sata0:0.fileName = "disk.vmdk"
+END`,
+			"box": `d=$2.d && mkdir $d && qemu-img convert -O qcow2 $1 $d/box.img && echo '{"provider": "libvirt", "format": "qcow2", "virtual_size": 1}' >$d/metadata.json && tar -czf $2 -C $d .`,
+		} {
 			image := filepath.Join(h.dir, label+"."+format)
-			runTool(t, "", "qemu-img", "convert", "-O", format, raw, image)
+			runTool(t, "", "sh", "-ec", write, "sh", raw, image)
 			got, _, err := importNew(t, originOf(t, "disk", Options{}, map[string]string{"disk": image}), h)
 			if err != nil {
 				t.Errorf("%s: %v", image, err)
@@ -142,7 +156,12 @@ func TestDiskRefuses(t *testing.T) {
 	if err := os.WriteFile(lvm, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	lone := filepath.Join(h.dir, "lone.vmx")
+	if err := os.WriteFile(lone, []byte("config.version = \"8\"\nvirtualHW.version = \"19\"\ndisplayName = \"web\"\nguestOS = \"debian12-64\"\nide0:0.present = \"TRUE\"\nide0:0.fileName = \"source.vmdk\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for file, want := range map[string]string{
+		lone:     "the VMX file names others",
 		overlay:  "is not whole without the file \"" + raw,
 		vmdk:     "is not whole without the file \"" + raw,
 		split:    "is not whole without the file \"split-s001.vmdk",

@@ -6,7 +6,7 @@ type Options struct {
 	Ubuntu  string `bake:"ubuntu,origin" json:"ubuntu,omitempty" help:"The Ubuntu release to install, such as noble. Options for debian hold for it too."`
 	OCI     string `bake:"oci,ref,origin" json:"oci,omitempty" help:"An OCI image: a reference to a registry, or the path of a layout folder or of an archive that docker save or an OCI tool wrote. A relative path begins with \"./\" or \"../\", or is the name of a layout folder beside the definition; of several images in it, a tag at its end picks one: \"./layout:v2\"."`
 	Tar     string `bake:"tar,path,origin" json:"tar,omitempty" help:"A tar archive of a file tree, plain or compressed with gzip, zstd, xz or bzip2: a path or a URL."`
-	Disk    string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image (raw, qcow2, VMDK, VDI, VHD or VHDX) that is whole in one file: a path or a URL. Its root file system is found and copied, with what its fstab and the types of its partitions mount below that."`
+	Disk    string `bake:"disk,path,origin" json:"disk,omitempty" help:"A disk image (raw, qcow2, VMDK, VDI, VHD or VHDX) that is whole in one file, or the first disk of a machine (an OVA, a folder with an OVF or VMX file, a Vagrant box); also compressed with gzip, zstd, xz or bzip2. It is a path, a URL or an artifact. Its root file system is found and copied, with what its fstab and the types of its partitions mount below that."`
 	Scratch bool   `bake:"scratch,origin" json:"scratch,omitempty" help:"An empty tree."`
 	Layer   string `bake:"layer,layer,origin" json:"layer,omitempty" help:"A layer of any source that is a file tree, copied as one layer."`
 
