@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
+	"bake.build/bake/internal/lazyregexp"
 	"bake.build/bake/internal/regular"
 	"bake.build/bake/runtime/op"
 )
@@ -85,7 +85,7 @@ func (a *commandArgs) data(c *Call) (op.Command, string, error) {
 	return cmd, title, cmd.Check()
 }
 
-var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var envName = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // readText returns the content of a text file of the project, at most limit
 // bytes.

@@ -3,10 +3,10 @@ package builtins
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
+	"bake.build/bake/internal/lazyregexp"
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/disk"
@@ -42,7 +42,7 @@ type exportArgs struct {
 }
 
 var (
-	artifactName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	artifactName = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 	compressions = []string{"zstd", "zlib", "none"}
 )
 

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"regexp"
 	"strings"
 
+	"bake.build/bake/internal/lazyregexp"
 	"bake.build/bake/runtime/op"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/starlark/eval"
@@ -36,7 +36,7 @@ type secretArgs struct {
 	Env  string `bake:"env,keyword" help:"Environment variable that holds the value." default:"BAKE_SECRET_ and the name in capitals"`
 }
 
-var secretName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
+var secretName = lazyregexp.New(`^[A-Za-z][A-Za-z0-9_-]*$`)
 
 // A SecretUse is a secret that at least one step uses.
 type SecretUse struct {

@@ -10,8 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"regexp"
 	"strings"
+
+	"bake.build/bake/internal/lazyregexp"
 )
 
 // A Digest is what a manifest says of a member.
@@ -42,7 +43,7 @@ func (d Digest) Check(name string, sum []byte) error {
 // A Manifest is what the file with the end ".mf" says, by the names of members.
 type Manifest map[string]Digest
 
-var manifestLine = regexp.MustCompile(`^(SHA1|SHA256|SHA512) ?\((.+)\) ?= ?([0-9A-Fa-f]+)$`)
+var manifestLine = lazyregexp.New(`^(SHA1|SHA256|SHA512) ?\((.+)\) ?= ?([0-9A-Fa-f]+)$`)
 
 // maxManifest bounds a manifest, in bytes.
 const maxManifest = 1 << 20

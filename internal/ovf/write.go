@@ -5,16 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"bake.build/bake/internal/hardware"
+	"bake.build/bake/internal/lazyregexp"
 )
 
-var propertyKey = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+var propertyKey = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
 // Check finds what no descriptor can say.
 func (o *Options) Check() error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"bake.build/bake/internal/lazyregexp"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/remote"
@@ -203,11 +203,11 @@ type Publication struct {
 }
 
 var (
-	accountID = regexp.MustCompile(`^\d{12}$`)
-	roleARN   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}):role/\S+$`)
-	orgARN    = regexp.MustCompile(`^arn:aws[a-z-]*:organizations::\d{12}:(organization|ou)/`)
-	amiName   = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./'@_-]{3,128}$`)
-	regionID  = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-\d+$`) // also of partitions that the SDK does not know
+	accountID = lazyregexp.New(`^\d{12}$`)
+	roleARN   = lazyregexp.New(`^arn:aws[a-z-]*:iam::(\d{12}):role/\S+$`)
+	orgARN    = lazyregexp.New(`^arn:aws[a-z-]*:organizations::\d{12}:(organization|ou)/`)
+	amiName   = lazyregexp.New(`^[A-Za-z0-9()\[\] ./'@_-]{3,128}$`)
+	regionID  = lazyregexp.New(`^[a-z]{2,}(-[a-z]+)+-\d+$`) // also of partitions that the SDK does not know
 )
 
 // Check implements platforms.OptionChecker.

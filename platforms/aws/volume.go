@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"bake.build/bake/internal/lazyregexp"
 	"bake.build/bake/platforms"
 )
 
@@ -64,7 +64,7 @@ func checkVolume(kind types.VolumeType, gib int64, iops, throughput int) error {
 	return nil
 }
 
-var deviceName = regexp.MustCompile(`^(/dev/)?(sd|xvd|hd)[a-z]{1,2}$`)
+var deviceName = lazyregexp.New(`^(/dev/)?(sd|xvd|hd)[a-z]{1,2}$`)
 
 // parseVolumes reads the option volumes: an empty volume for each device.
 func parseVolumes(volumes map[string]string) (list []types.BlockDeviceMapping, err error) {

@@ -9,12 +9,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"bake.build/bake/internal/lazyregexp"
 	"bake.build/bake/platforms"
 )
 
@@ -34,9 +34,9 @@ type Config struct {
 }
 
 var (
-	imagePort   = regexp.MustCompile(`^[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?$`)
-	imageSignal = regexp.MustCompile(`^(SIG[A-Z0-9+-]+|[0-9]{1,2})$`)
-	imageTag    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+	imagePort   = lazyregexp.New(`^[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?$`)
+	imageSignal = lazyregexp.New(`^(SIG[A-Z0-9+-]+|[0-9]{1,2})$`)
+	imageTag    = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 )
 
 // Check says what is wrong with the configuration.
@@ -166,7 +166,7 @@ func (j *Job) imageConfig() (config v1.Config, tag string, err error) {
 	return config, tag, nil
 }
 
-var repositoryRest = regexp.MustCompile(`[^a-z0-9]+`)
+var repositoryRest = lazyregexp.New(`[^a-z0-9]+`)
 
 // repository returns an artifact's name as that of an image: parts of lower case
 // letters and digits with one separator between them.

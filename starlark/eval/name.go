@@ -8,14 +8,14 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
+	"bake.build/bake/internal/lazyregexp"
 	"bake.build/bake/internal/regular"
 )
 
 // projectName is what a project may be called: a tag of every cloud takes it.
-var projectName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$`)
+var projectName = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$`)
 
 // CheckName says what is wrong with the name of a project.
 func CheckName(name string) error {

@@ -172,3 +172,9 @@ func FuzzJournal(f *testing.F) {
 		}
 	})
 }
+
+func TestZeroSum(t *testing.T) {
+	if want := Sum(sha256.Sum256(zeros[:])); zeroSum != want {
+		t.Errorf("zeroSum is %x, want %x", zeroSum, want)
+	}
+}

@@ -222,7 +222,7 @@ func (m *meter) add(n int64) {
 	}
 }
 
-var zeros = make([]byte, BlockSize)
+var zeros [BlockSize]byte
 
 func isZero(b []byte) bool { return bytes.Equal(b, zeros[:len(b)]) }
 

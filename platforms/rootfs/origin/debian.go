@@ -3,10 +3,10 @@ package origin
 import (
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
+	"bake.build/bake/internal/lazyregexp"
 	"bake.build/bake/platforms/image/fetch"
 )
 
@@ -40,10 +40,10 @@ func (o Options) components() []string {
 }
 
 var (
-	suiteName     = regexp.MustCompile(`^[a-z][a-z0-9.+-]*$`)
-	componentName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+	suiteName     = lazyregexp.New(`^[a-z][a-z0-9.+-]*$`)
+	componentName = lazyregexp.New(`^[a-z][a-z0-9-]*$`)
 	// An apt package argument: name, :arch, =version or /suite, and + or -.
-	packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9.+:~-]+)?$`)
+	packageName = lazyregexp.New(`^[a-z0-9][a-z0-9+.-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9.+:~-]+)?$`)
 )
 
 // checkDebian finds values that cannot be, before they reach a program.
