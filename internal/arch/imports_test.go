@@ -78,7 +78,7 @@ func TestImportsGoOneWay(t *testing.T) {
 }
 
 // shared are the packages beside the drivers that all of them may use.
-var shared = append([]string{"platforms/ssh", "platforms/image", "platforms/installer", "platforms/console", "platforms/identity", "platforms/instance", "platforms/hypervisor", "platforms/seed"}, neutral...)
+var shared = append([]string{"platforms/ssh", "platforms/image", "platforms/installer", "platforms/console", "platforms/identity", "platforms/instance", "platforms/hypervisor", "platforms/desktop", "platforms/seed"}, neutral...)
 
 // forbidden returns why the package from may not import the package to, or "".
 func forbidden(from, to string) string {
