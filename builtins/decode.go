@@ -60,6 +60,8 @@ func decodeValue(ptr any, o platforms.Option, v starlark.Value, take taker) erro
 		*p, err = as[*Platform](v)
 	case **Hardware:
 		*p, err = as[*Hardware](v)
+	case **Secret:
+		*p, err = as[*Secret](v)
 	case **hardware.Options:
 		var h *Hardware
 		if h, err = as[*Hardware](v); err == nil {

@@ -2,11 +2,13 @@ package builtins
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"bake.build/bake/internal/lazyregexp"
+	"bake.build/bake/internal/ovf"
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/disk"
@@ -36,6 +38,8 @@ type exportArgs struct {
 	Config      ImageConfig `bake:"config,keyword" help:"How containers of the image run, for the formats oci and docker: a dict with any of entrypoint, cmd, ports, volumes (lists), env, labels (dicts), user, workdir, stop_signal and tag (strings). What it does not say stays as the image that the layer begins on has it; env, labels, ports and volumes are added to, and entrypoint drops that image's cmd." default:"the imported image's, or cmd /bin/sh; tag latest"`
 	Hardware    *Hardware   `bake:"hardware,keyword" help:"What the formats with a descriptor say of the machine, such as hardware(cpus = 4, guest_os = \"debian12\")." default:"hardware()"`
 	OVF         Descriptor  `bake:"ovf,keyword" help:"What the formats ova and ovf say besides: a dict with any of version (\"1.0\", \"1.1\", \"2.0\"), flavor (\"generic\", \"vmware\", \"virtualbox\"), digest (\"sha256\", \"sha1\"), product, vendor, release, product_url, vendor_url, annotation, eula (strings), properties (a dict: the vApp properties with their defaults) and transport (a list of \"com.vmware.guestInfo\" and \"iso\")." default:"version 1.0, flavor generic, digest sha256"`
+	Certificate string      `bake:"certificate,keyword" help:"A file with the certificate, as PEM, that the formats ova and ovf are signed with, and after it those that it was issued by. The key is one of RSA."`
+	SigningKey  *Secret     `bake:"signing_key,keyword" help:"The private key of the certificate, as PEM without a passphrase, such as secret(\"ovf-key\")."`
 	To          Platforms   `bake:"to,keyword" help:"Platforms to register the image on, such as [aws()]. Only manifest.json is written then, with the ids of the images."`
 	StepOptions
 	Options []starlark.Tuple `bake:"**"`
@@ -107,6 +111,9 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 		Hardware:    a.Hardware.text(),
 		OVF:         json.RawMessage(a.OVF),
 	}
+	if err := c.sign(a, op); err != nil {
+		return nil, err
+	}
 	if err := c.checkDescribed(op); err != nil {
 		return nil, err
 	}
@@ -125,6 +132,26 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	c.artifacts = append(c.artifacts, artifact)
 	c.named[a.Name] = artifact.node
 	return artifact, nil
+}
+
+// sign notes what the packages of op are signed with.
+func (c *Call) sign(a *exportArgs, op *export.Op) error {
+	if c.Given("certificate") != (a.SigningKey != nil) {
+		return errors.New("certificate and signing_key go together")
+	}
+	if a.SigningKey == nil {
+		return nil
+	}
+	const most = 1 << 20
+	text, err := c.readText(a.Certificate, most)
+	if err == nil {
+		err = ovf.CheckCertificate([]byte(text))
+	}
+	if err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	op.Certificate, op.SigningKey = text, a.SigningKey.name
+	return c.useSecret(a.SigningKey, c.Pos())
 }
 
 // diskFor returns the nodes that the files of op are written from beside the layer.
@@ -171,9 +198,10 @@ func (c *Call) checkDescribed(op *export.Op) error {
 		if slices.Contains(op.Formats, f.Name) {
 			described["hardware"] = described["hardware"] || f.Describes != ""
 			described["ovf"] = described["ovf"] || f.Describes == "ovf"
+			described["certificate"] = described["ovf"]
 		}
 	}
-	for _, option := range []string{"hardware", "ovf"} {
+	for _, option := range []string{"hardware", "ovf", "certificate"} {
 		if c.Given(option) && !described[option] {
 			return fmt.Errorf("%s: none of the formats %s has such a descriptor", option, strings.Join(op.Formats, ", "))
 		}

@@ -71,6 +71,9 @@ type Secret struct {
 	thread *starlark.Thread // that evaluates the definition
 }
 
+// KindName implements platforms.KindNamer, for arguments.
+func (*Secret) KindName() string { return "secret" }
+
 func (s *Secret) variable() string {
 	if s.env != "" {
 		return s.env

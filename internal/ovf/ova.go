@@ -20,9 +20,10 @@ const maxName = 99
 // writes the data of each member that m's disks name, in their order, once. The sizes of
 // the members are set in m.
 //
-// The order is the standard's: descriptor, manifest, disks. The first two say what is
-// known last, so room is kept for them and they are written at the end.
-func WriteOVA(f io.WriteSeeker, m *Machine, disk func(i int, w io.Writer) error) error {
+// The order is the standard's: descriptor, manifest, signature, disks. The first ones say
+// what is known last, so room is kept for them and they are written at the end. Without a
+// signer, which may be nil, there is no signature.
+func WriteOVA(f io.WriteSeeker, m *Machine, s *Signer, disk func(i int, w io.Writer) error) error {
 	o := NewArchive(f)
 	descriptor, err := m.Encode()
 	if err != nil {
@@ -40,8 +41,17 @@ func WriteOVA(f io.WriteSeeker, m *Machine, disk func(i int, w io.Writer) error)
 	if err := o.reserve(len(descriptor)); err != nil {
 		return err
 	}
-	if err := o.reserve(len(EncodeManifest(sums))); err != nil {
+	manifest, signature, err := encodeSigned(m, sums, s)
+	if err != nil {
 		return err
+	}
+	if err := o.reserve(len(manifest)); err != nil {
+		return err
+	}
+	if s != nil {
+		if err := o.reserve(len(signature)); err != nil {
+			return err
+		}
 	}
 	for i := range m.Disks {
 		h := sums[i+1].New()
@@ -66,7 +76,22 @@ func WriteOVA(f io.WriteSeeker, m *Machine, disk func(i int, w io.Writer) error)
 	if err := o.Add(names[0], descriptor); err != nil {
 		return err
 	}
-	return o.Add(m.Name+".mf", EncodeManifest(sums))
+	if manifest, signature, err = encodeSigned(m, sums, s); err != nil {
+		return err
+	}
+	if err := o.Add(m.Name+".mf", manifest); err != nil || s == nil {
+		return err
+	}
+	return o.Add(m.Name+".cert", signature)
+}
+
+// encodeSigned returns the manifest of m's package, and its signature unless s is nil.
+func encodeSigned(m *Machine, sums []Sum, s *Signer) (manifest, signature []byte, err error) {
+	manifest = EncodeManifest(sums)
+	if s != nil {
+		signature, err = s.Sign(m.Name+".mf", manifest, m.Digest)
+	}
+	return manifest, signature, err
 }
 
 const tarBlock = 512

@@ -35,7 +35,7 @@ func writeOVA(t *testing.T, m *Machine, data []byte) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = WriteOVA(f, m, func(_ int, w io.Writer) error {
+	err = WriteOVA(f, m, nil, func(_ int, w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})

@@ -92,6 +92,9 @@ func (p *Package) read() error {
 		if p.manifest, err = ParseManifest(text); err != nil {
 			return err
 		}
+		if err := p.verify(base, text); err != nil {
+			return err
+		}
 		for _, name := range p.sortedManifest() {
 			if _, ok := p.members[name]; !ok {
 				return fmt.Errorf("the manifest names %s, and the package does not have it", name)
@@ -118,6 +121,21 @@ func (p *Package) read() error {
 		if err := p.has(f); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// verify checks the signature of the manifest, if there is one.
+func (p *Package) verify(base string, manifest []byte) error {
+	if !p.Has(base + ".cert") {
+		return nil
+	}
+	text, err := p.Bytes(base+".cert", maxCertificate)
+	if err == nil {
+		err = verify(text, base+".mf", manifest)
+	}
+	if err != nil {
+		return fmt.Errorf("%s.cert: %w", base, err)
 	}
 	return nil
 }

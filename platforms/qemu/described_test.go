@@ -35,7 +35,7 @@ func writeOVA(t *testing.T, o virtual.Options) string {
 		t.Fatal(err)
 	}
 	m := &ovf.Machine{Name: "web", Hardware: o.Described(false), Disks: []ovf.Disk{{File: "a.vmdk", Capacity: 1 << 20}, {File: "b.vmdk", Capacity: 1 << 20}}}
-	err = ovf.WriteOVA(f, m, func(_ int, w io.Writer) error {
+	err = ovf.WriteOVA(f, m, nil, func(_ int, w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})

@@ -137,6 +137,7 @@ func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
 		Layers:  j.Chain,
 		Arch:    j.Traits.Arch,
 		About:   e.b.about(j.Node),
+		Secrets: j.Secrets,
 		Logger:  j.Out,
 		Warn:    e.b.warnOf(j.Node),
 		CanLook: true,

@@ -28,8 +28,12 @@ var ova = Format{
 		if err != nil {
 			return err
 		}
+		signer, err := j.signer()
+		if err != nil {
+			return err
+		}
 		return j.newFile(out, func(f *os.File) error {
-			return ovf.WriteOVA(f, m, func(_ int, w io.Writer) error {
+			return ovf.WriteOVA(f, m, signer, func(_ int, w io.Writer) error {
 				return j.streamOptimized(ctx, w, "ova", m.Disks[0].File)
 			})
 		})
@@ -53,10 +57,14 @@ var ovfFolder = Format{
 
 // writeFolder writes the package of m into the folder dir.
 func (j *Job) writeFolder(ctx context.Context, m *ovf.Machine, dir string) error {
+	signer, err := j.signer()
+	if err != nil {
+		return err
+	}
 	d := &m.Disks[0]
 	sums := []ovf.Sum{{Name: j.op.Name + ".ovf"}, {Name: d.File}}
 	h := ovf.NewDigest(m.Digest, nil).New()
-	err := j.newFile(filepath.Join(dir, d.File), func(f *os.File) error {
+	err = j.newFile(filepath.Join(dir, d.File), func(f *os.File) error {
 		err := j.streamOptimized(ctx, io.MultiWriter(f, h), "ovf", d.File)
 		if err != nil {
 			return err
@@ -75,9 +83,35 @@ func (j *Job) writeFolder(ctx context.Context, m *ovf.Machine, dir string) error
 	h.Reset()
 	h.Write(text)
 	sums[0].Digest = ovf.NewDigest(m.Digest, h.Sum(nil))
+	manifest := ovf.EncodeManifest(sums)
+	if signer != nil {
+		signature, err := signer.Sign(j.op.Name+".mf", manifest, m.Digest)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, j.op.Name+".cert"), signature, 0o644); err != nil {
+			return err
+		}
+	}
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, sums[0].Name), text, 0o644),
-		os.WriteFile(filepath.Join(dir, j.op.Name+".mf"), ovf.EncodeManifest(sums), 0o644))
+		os.WriteFile(filepath.Join(dir, j.op.Name+".mf"), manifest, 0o644))
+}
+
+// signer returns what signs packages, or nil where they are not signed.
+func (j *Job) signer() (*ovf.Signer, error) {
+	if j.op.Certificate == "" {
+		return nil, nil
+	}
+	key, err := j.req.Secrets(j.op.SigningKey)
+	if err != nil {
+		return nil, err
+	}
+	s, err := ovf.NewSigner([]byte(j.op.Certificate), key)
+	if err != nil {
+		return nil, fmt.Errorf("sign the package: %w", err)
+	}
+	return s, nil
 }
 
 var vmxFolder = Format{

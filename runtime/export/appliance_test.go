@@ -304,3 +304,53 @@ func TestDriversOfDescriptor(t *testing.T) {
 		}
 	}
 }
+
+// TestSignedPackages signs both forms of a package with a key that only a secret tells.
+func TestSignedPackages(t *testing.T) {
+	need.Tool(t, "openssl")
+	dir := t.TempDir()
+	cmd := exec.Command("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=release", "-keyout", "key", "-out", "cert")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	certificate, err := os.ReadFile(filepath.Join(dir, "cert"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := request(t, dir, "ova", "ovf")
+	r.Op.Size, r.Op.Certificate, r.Op.SigningKey = 0, string(certificate), "release-key"
+	r.Disk = filepath.Join(dir, "disk.raw")
+	writeDisk(t, r.Disk)
+	r.Secrets = func(name string) ([]byte, error) {
+		if name != "release-key" {
+			return nil, fmt.Errorf("the secret %s is asked for", name)
+		}
+		return os.ReadFile(filepath.Join(dir, "key"))
+	}
+	mustRun(t, r)
+	for _, path := range []string{"web.ova", "web-ovf/web.ovf"} {
+		p, err := ovf.Open(filepath.Join(r.OutDir, path))
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if !p.Has("web.cert") {
+			t.Errorf("%s: is not signed", path)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	signature, err := os.ReadFile(filepath.Join(r.OutDir, "web-ovf", "web.cert"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature[len("SHA256(web.mf)= ")] ^= 1 // 0 and 1, 2 and 3, …
+	if err := os.WriteFile(filepath.Join(r.OutDir, "web-ovf", "web.cert"), signature, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ovf.Open(filepath.Join(r.OutDir, "web-ovf", "web.ovf")); err == nil || !strings.Contains(err.Error(), "web.cert") {
+		t.Errorf("a changed signature: %v", err)
+	}
+}

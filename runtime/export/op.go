@@ -25,6 +25,20 @@ type Op struct {
 	// formats with a descriptor.
 	Hardware json.RawMessage `key:"hardware"`
 	OVF      json.RawMessage `key:"ovf"`
+
+	// Certificate is that, as PEM, which the formats ova and ovf are signed with, and
+	// SigningKey the name of the secret that is its private key. Which key it is follows
+	// from the certificate.
+	Certificate string `key:"certificate"`
+	SigningKey  string `key:"-"`
+}
+
+// SecretNames returns the names of the secrets that writing the files takes.
+func (o *Op) SecretNames() []string {
+	if o.SigningKey == "" {
+		return nil
+	}
+	return []string{o.SigningKey}
 }
 
 // Kind implements plan.Op.

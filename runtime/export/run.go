@@ -45,6 +45,10 @@ type Request struct {
 	// go with the disk, or "" for none.
 	Variables func() (path string, err error)
 
+	// Secrets returns the value of one of Op.SecretNames. It may be nil where there are
+	// none.
+	Secrets func(name string) ([]byte, error)
+
 	// Layers are the layers of the tree, from the oldest to the newest; unless there
 	// is an OwnDisk, each has an overlay's upper directory "fs". Formats from layers make
 	// one layer of the tree when there are none.

@@ -55,7 +55,7 @@ func (r *run) export(t *task) error {
 	if err != nil {
 		return err
 	}
-	job := Job{Node: n, Key: t.u.id.key, Driver: d, Used: r.used(t.u), Out: t.out}
+	job := Job{Node: n, Key: t.u.id.key, Driver: d, Used: r.used(t.u), Out: t.out, Secrets: r.secrets.get}
 	write := func(ctx context.Context) error {
 		files, err := r.c.Exports.Export(ctx, job)
 		r.mu.Lock()

@@ -100,6 +100,9 @@ type Job struct {
 	Used   []Used            // Node.Uses
 	Out    platforms.Logger
 
+	// Secrets returns the value of a secret that the node uses, which is masked.
+	Secrets func(name string) ([]byte, error)
+
 	// Machine is open on the layer, for a plan.MachineExport; nil for others.
 	Machine platforms.Machine
 }
