@@ -32,6 +32,7 @@ func TestWhoGivesImagesToQEMU(t *testing.T) {
 		"platforms/qemu.resize: image.Open":                   "the copy of a user's disk",
 		"platforms/qemu.(*machine).prepareLaunch: image.Open": "an artifact, or a user's disk",
 		"platforms/rootfs/origin.rawDisk: image.Open":         "a user's disk",
+		"platforms/desktop.(*Driver).raw: image.Open":         "a user's disk, or an artifact",
 
 		"platforms/image.CheckWhole: qemu-img":             "a node",
 		"platforms/qemu.qemuImg: qemu-img":                 "what its callers give it",
@@ -40,6 +41,7 @@ func TestWhoGivesImagesToQEMU(t *testing.T) {
 		"platforms/qemu.resize: qemuImg":                   "a node",
 		"platforms/qemu.(*machine).prepareLaunch: qemuImg": "nothing: it makes an image and leaves the one below closed",
 		"platforms/rootfs/origin.rawDisk: qemu-img":        "a node",
+		"platforms/desktop.(*Driver).raw: qemu-img":        "a node",
 		"runtime/export.qemuConvert: qemu-img":             "the disk that the plan has made, as raw, or a node",
 		"cmd/bake.locate: image.Open":                      "an artifact",
 

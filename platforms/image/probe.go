@@ -231,3 +231,21 @@ func (h *header) entry(at int64, count uint32, id string) []byte {
 	}
 	return nil
 }
+
+// LooksLikeDisk fails for what qemu-img takes for a raw disk since it is nothing
+// else.
+func LooksLikeDisk(path string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	sector := make([]byte, 512)
+	if _, err := io.ReadFull(f, sector); err != nil {
+		return errors.New("is no disk image: it is shorter than a sector")
+	}
+	if sector[510] != 0x55 || sector[511] != 0xaa {
+		return errors.New("is no disk image: it has no boot sector and no partition table")
+	}
+	return nil
+}

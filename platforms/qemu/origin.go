@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -153,7 +152,7 @@ func (d *driver) importImage(ctx context.Context, path, dir string, i int, out p
 		return err
 	}
 	if source.Driver == "raw" && i == 0 {
-		if err := looksLikeDisk(path); err != nil {
+		if err := image.LooksLikeDisk(path); err != nil {
 			return err
 		}
 	}
@@ -204,24 +203,6 @@ func (d *driver) addVariables(dir string) error {
 		return err
 	}
 	return f.copyTo(dir, "")
-}
-
-// looksLikeDisk fails for what qemu-img takes for a raw disk since it is nothing
-// else.
-func looksLikeDisk(path string) (err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	sector := make([]byte, 512)
-	if _, err := io.ReadFull(f, sector); err != nil {
-		return errors.New("is no disk image: it is shorter than a sector")
-	}
-	if sector[510] != 0x55 || sector[511] != 0xaa {
-		return errors.New("is no disk image: it has no boot sector and no partition table")
-	}
-	return nil
 }
 
 // copyWhole copies a file with its holes, sharing its blocks where the file system can.

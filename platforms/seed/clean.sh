@@ -9,10 +9,12 @@ for h in root home/*; do
 	if [ -L "$s/authorized_keys2" ] && [ "$(readlink "$s/authorized_keys2")" = /run/bake/authorized_keys ]; then
 		rm -f "$s/authorized_keys2"
 	fi
-	if [ -f "$s/authorized_keys" ] && grep -q "$1\$" "$s/authorized_keys"; then
-		sed -i "\\|$1\$|d" "$s/authorized_keys"
-		[ -s "$s/authorized_keys" ] || rm -f "$s/authorized_keys"
-	fi
+	for f in "$s/authorized_keys" "$s/authorized_keys2"; do
+		if [ -f "$f" ] && grep -q "$1\$" "$f"; then
+			sed -i "\\|$1\$|d" "$f"
+			[ -s "$f" ] || rm -f "$f"
+		fi
+	done
 	rmdir "$s" 2>/dev/null || true
 done
 drop() { rm -rf "$1"; }

@@ -58,6 +58,24 @@ func (l Login) Credential() string {
 	return "io.systemd.credential.binary:tmpfiles.extra=" + base64.StdEncoding.EncodeToString([]byte(lines))
 }
 
+// briefMost is how long a string of SMBIOS may be where the hypervisor bounds it.
+const briefMost = 255
+
+// BriefCredential is Credential in at most 255 bytes, for hypervisors that have no room
+// for more: the key alone, in a marked line of the second file. It returns "" where that
+// does not fit.
+func (l Login) BriefCredential() string {
+	owner := l.User
+	if owner == "" {
+		owner = "root"
+	}
+	text := fmt.Sprintf("io.systemd.credential:tmpfiles.extra=f+ %s/.ssh/authorized_keys2 600 %s %s - %s %s\\n", l.home(), owner, owner, l.Key, mark)
+	if len(text) > briefMost {
+		return ""
+	}
+	return text
+}
+
 // script puts the key in its place, as root. An SSH server that reads no second
 // file gets a marked line in the first.
 func (l Login) script() string {

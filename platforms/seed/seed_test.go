@@ -14,6 +14,20 @@ import (
 
 const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8 bake"
 
+// TestBriefCredential fits where VirtualBox has room for 255 bytes, with a key as bake
+// makes them.
+func TestBriefCredential(t *testing.T) {
+	whole := "ssh-ed25519 " + strings.Repeat("A", 68)
+	got := Login{User: "debian", Key: whole}.BriefCredential()
+	want := "io.systemd.credential:tmpfiles.extra=f+ /home/debian/.ssh/authorized_keys2 600 debian debian - " + whole + " " + mark + `\n`
+	if got != want || len(got) > 255 {
+		t.Errorf("%d bytes: %q", len(got), got)
+	}
+	if got := (Login{User: strings.Repeat("u", 40), Key: whole}).BriefCredential(); got != "" {
+		t.Errorf("%d bytes are too many", len(got))
+	}
+}
+
 func TestCredential(t *testing.T) {
 	for user, home := range map[string]string{"root": "/root", "debian": "/home/debian"} {
 		text, ok := strings.CutPrefix(Login{User: user, Key: key}.Credential(), "io.systemd.credential.binary:tmpfiles.extra=")
@@ -76,6 +90,9 @@ func TestNoTrace(t *testing.T) {
 			inside(t, root, Login{User: "root", Key: key, Door: true}.script())
 			if data, err := os.ReadFile(keys); err != nil || !strings.Contains(string(data), key) || !strings.HasPrefix(string(data), before) {
 				t.Fatalf("after the login: %q, %v", data, err)
+			}
+			if before != "" { // as the brief credential leaves it
+				shell(t, root, "cd root/.ssh && rm authorized_keys2 && echo '"+key+" "+mark+"' >authorized_keys2")
 			}
 			inside(t, root, Clean())
 			data, err := os.ReadFile(keys)
