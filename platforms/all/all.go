@@ -7,6 +7,7 @@ import (
 	"bake.build/bake/platforms/aws"
 	"bake.build/bake/platforms/qemu"
 	"bake.build/bake/platforms/rootfs"
+	"bake.build/bake/platforms/virtualbox"
 	"bake.build/bake/platforms/vsphere"
 )
 
@@ -15,6 +16,7 @@ func Table() []platforms.Spec {
 	return []platforms.Spec{
 		rootfs.Spec(),
 		qemu.Spec(),
+		virtualbox.Spec(),
 		aws.Spec(),
 		vsphere.Spec(),
 	}
