@@ -62,8 +62,11 @@ func (r *follower) next(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, err := r.f.ReadAt(p, r.at)
-	if r.at += int64(n); n > 0 || !errors.Is(err, io.EOF) {
-		return n, err
+	if r.at += int64(n); n > 0 {
+		return n, nil
+	}
+	if !errors.Is(err, io.EOF) {
+		return 0, err
 	}
 	return 0, r.reopen()
 }

@@ -154,7 +154,7 @@ func (m *machine) login(ctx context.Context, out platforms.Logger) error {
 	if err != nil {
 		return err
 	}
-	c.Address, c.OwnRoute = "the machine", true
+	c.Address, c.OwnRoute = "machine:22", true
 	c.Dial = m.dialSSH
 	c.Plain, c.Caches, c.CloudInit = m.plain, caches, true
 	c.Console, c.Alive, c.Restarts = m.console.Tail, m.Alive, m.Restarts

@@ -143,6 +143,9 @@ func (d *Driver) importDisk(ctx context.Context, m *image.Machine, i int, path, 
 		capacity = m.Disks[i].Capacity
 	}
 	raw, own, err := d.raw(ctx, path, capacity, filepath.Join(scratch, fmt.Sprintf("disk%d.raw", i)), out)
+	if err == nil && !own && i == 0 {
+		err = image.LooksLikeDisk(raw)
+	}
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (d *Driver) raw(ctx context.Context, path string, capacity int64, dst strin
 		return "", false, err
 	}
 	if n.Driver == "raw" {
-		return path, false, image.LooksLikeDisk(path)
+		return path, false, nil
 	}
 	if err := image.CheckWhole(ctx, n); err != nil {
 		return "", false, err
