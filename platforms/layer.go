@@ -63,8 +63,23 @@ type Made struct {
 
 // RemoteLayers is a Driver whose platform keeps the layers of its steps, where others
 // find them by their keys. Its machines commit to the platform and to no directory.
-// The first layer of a chain is in the store as on other platforms.
+// The first layer of a chain is in the store as on other platforms, unless the driver is a
+// RemoteImporter.
 type RemoteLayers interface {
 	// FindLayers returns those of the layers that the platform has, by their keys.
 	FindLayers(ctx context.Context, keys []string) (map[string]Layer, error)
+}
+
+// A RemoteImporter is a RemoteLayers whose platform keeps the first layers of some chains
+// as well: those that are more than a reference to what was there before. They are found
+// by their keys as all others are, and are made again when they are gone.
+type RemoteImporter interface {
+	RemoteLayers
+
+	// KeepsOrigin reports whether the platform keeps the first layer of chains that
+	// begin with origins of the kind.
+	KeepsOrigin(kind string) bool
+
+	// ImportRemote is Import for such a layer, which s names. s has no directory.
+	ImportRemote(ctx context.Context, o Origin, s State, out Logger) (Made, error)
 }

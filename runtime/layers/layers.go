@@ -1,9 +1,10 @@
 // Package layers is the one source of layers: those in the store of this host, and
 // those that platforms keep and that others find there.
 //
-// The first layer of a chain is always in the store. The layers of steps are there
-// too, unless the driver of their platform is a platforms.RemoteLayers. Whoever asks
-// here need not know which.
+// Layers are in the store, unless the driver of their platform is a
+// platforms.RemoteLayers: then those of steps are on the platform, and with a
+// platforms.RemoteImporter also the first ones of some chains. Whoever asks here need not
+// know which.
 package layers
 
 import (
@@ -23,6 +24,7 @@ type Spec struct {
 	Name     string // the step's name
 	Platform *plan.Platform
 	Parent   plan.Key // of the layer that it is made from; zero for the first of a chain
+	Origin   string   // the kind of the origin of the first layer of a chain; "" for others
 	Preimage plan.Preimage
 }
 
@@ -51,6 +53,15 @@ func (s *Source) remote(p *plan.Platform) (platforms.RemoteLayers, error) {
 	return r, nil
 }
 
+// keeps reports whether the platform that remote stands for keeps the layer.
+func keeps(remote platforms.RemoteLayers, l Spec) bool {
+	if remote == nil || !l.Parent.IsZero() {
+		return remote != nil
+	}
+	i, ok := remote.(platforms.RemoteImporter)
+	return ok && i.KeepsOrigin(l.Origin)
+}
+
 // Find returns those of the layers of the platform p that there are, by their keys. A
 // platform is asked once for all. What is in the store is not looked into: see Check.
 func (s *Source) Find(ctx context.Context, p *plan.Platform, want []Spec) (map[plan.Key]platforms.Layer, error) {
@@ -61,7 +72,7 @@ func (s *Source) Find(ctx context.Context, p *plan.Platform, want []Spec) (map[p
 	found := map[plan.Key]platforms.Layer{}
 	var there []string
 	for _, l := range want {
-		if remote != nil && !l.Parent.IsZero() {
+		if keeps(remote, l) {
 			there = append(there, l.Key.String())
 			continue
 		}
@@ -119,7 +130,7 @@ func (s *Source) Make(ctx context.Context, l Spec, waiting func(), fill func(dir
 	if err != nil {
 		return nil, false, err
 	}
-	if remote != nil && !l.Parent.IsZero() {
+	if keeps(remote, l) {
 		return s.makeRemote(ctx, l, waiting, fill)
 	}
 	meta := store.Meta{Key: l.Key, Kind: l.Kind, Name: l.Name, Platform: l.Platform.Name, Preimage: l.Preimage}
@@ -188,8 +199,8 @@ func (s *Source) Chain(ctx context.Context, p *plan.Platform, k plan.Key) ([]pla
 	return chain, nil
 }
 
-// alone is Chain on a platform whose layers hold all that is below them: an origin,
-// which is in the store, or a remote layer.
+// alone is Chain on a platform whose layers hold all that is below them: an origin
+// that is in the store, or a remote layer.
 func (s *Source) alone(ctx context.Context, remote platforms.RemoteLayers, k plan.Key) ([]platforms.Layer, error) {
 	e, err := s.Store.Get(ctx, k)
 	if err == nil {

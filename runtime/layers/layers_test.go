@@ -125,6 +125,49 @@ func TestMake(t *testing.T) {
 	}
 }
 
+// An importer keeps the first layers of chains that begin with an iso as well.
+type importer struct{ *cloud }
+
+func (importer) KeepsOrigin(kind string) bool { return kind == "iso" }
+
+func (importer) ImportRemote(context.Context, platforms.Origin, platforms.State, platforms.Logger) (platforms.Made, error) {
+	return platforms.Made{}, errors.New("the one who fills calls it")
+}
+
+// TestFirstRemote has a platform keep some first layers: they are not in the store, are
+// found by their keys, and are missing when the platform has lost them.
+func TestFirstRemote(t *testing.T) {
+	s, c := open(t)
+	s.Drivers = func(*plan.Platform) (platforms.Driver, error) { return importer{c}, nil }
+	for kind, remote := range map[string]bool{"iso": true, "template": false} {
+		l := spec(there, kind, plan.Key{})
+		l.Origin = kind
+		got, made, err := s.Make(t.Context(), l, nil, filled(platforms.Made{Ref: kind}))
+		if err != nil || !made || got.Remote() != remote {
+			t.Fatalf("%s: %+v, %t, %v", kind, got, made, err)
+		}
+		if _, err := s.Store.Peek(l.Key); errors.Is(err, store.ErrMissing) != remote {
+			t.Errorf("%s: in the store: %v", kind, err)
+		}
+		if remote {
+			c.kept[got.Key] = *got
+		}
+		if found, err := s.Find(t.Context(), there, []Spec{l}); err != nil || found[l.Key].Ref != kind {
+			t.Errorf("%s: found %v, %v", kind, found, err)
+		}
+		if chain, err := s.Chain(t.Context(), there, l.Key); err != nil || len(chain) != 1 || chain[0].Remote() != remote {
+			t.Errorf("%s: the chain is %v, %v", kind, chain, err)
+		}
+		if !remote {
+			continue
+		}
+		delete(c.kept, got.Key)
+		if found, err := s.Find(t.Context(), there, []Spec{l}); err != nil || len(found) != 0 {
+			t.Errorf("%s, which is gone: found %v, %v", kind, found, err)
+		}
+	}
+}
+
 // TestDropped keeps nothing of a state that was not worth a layer.
 func TestDropped(t *testing.T) {
 	for _, p := range []*plan.Platform{here, there} {

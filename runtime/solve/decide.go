@@ -264,6 +264,8 @@ func (s *Schedule) spec(n *plan.Node) layers.Spec {
 	l := layers.Spec{Key: id.key, Kind: n.Op.Kind(), Name: n.Name, Platform: n.Platform, Preimage: id.preimage}
 	if up := parent(n); up != nil {
 		l.Parent = s.ids[up].key
+	} else if op, ok := n.Op.(plan.Source); ok {
+		l.Origin = op.Origin().Kind
 	}
 	return l
 }

@@ -15,7 +15,7 @@ import (
 	"bake.build/bake/runtime/plan"
 )
 
-// importTo fills dir with the first layer of a chain.
+// importTo makes the first layer of a chain, in dir unless the platform keeps it.
 func (t *task) importTo(op plan.Source, d platforms.Driver, dir string) (made platforms.Made, err error) {
 	n := t.u.node()
 	o := op.Origin()
@@ -26,15 +26,25 @@ func (t *task) importTo(op plan.Source, d platforms.Driver, dir string) (made pl
 		return made, err
 	}
 	err = t.tries(nil, func() error {
+		if dir == "" {
+			return nil
+		}
 		return empty(dir) // of what a failed try left
 	}, func(ctx context.Context) error {
 		return t.r.withLinks(ctx, links, &o, func() (err error) {
+			if remote, ok := d.(platforms.RemoteImporter); ok && dir == "" {
+				made, err = remote.ImportRemote(ctx, o, platforms.State{Key: t.u.id.key.String(), Name: n.Name, Needed: true}, t.out)
+				return err
+			}
 			made, err = d.Import(ctx, o, dir, t.out)
 			return err
 		})
 	})
 	if err != nil {
 		return platforms.Made{}, err
+	}
+	if dir == "" { // a container image is no origin of such a platform
+		return made, nil
 	}
 	for _, l := range links {
 		if l.option == o.Kind {
