@@ -19,6 +19,7 @@ import (
 type Package struct {
 	*Files
 	Envelope *Envelope
+	Text     []byte // the descriptor
 	name     string // of the descriptor
 	manifest Manifest
 }
@@ -117,6 +118,7 @@ func (p *Package) read() error {
 	if p.Envelope, err = Parse(text); err != nil {
 		return err
 	}
+	p.Text = text
 	for _, f := range p.Envelope.Files {
 		if err := p.has(f); err != nil {
 			return err

@@ -16,8 +16,10 @@ import (
 
 // An Envelope is what a descriptor says.
 type Envelope struct {
-	Files   []File
-	Systems []Machine
+	Files    []File
+	Systems  []Machine
+	Networks []string // names
+	VMware   bool     // the hardware is of a family of VMware's
 }
 
 // A File is a member that a descriptor names.
@@ -79,7 +81,13 @@ func Parse(text []byte) (*Envelope, error) {
 	}
 	r.configuration = defaultConfiguration(root)
 	e := &Envelope{Files: r.list}
+	for _, n := range root.first("NetworkSection").all("Network") {
+		e.Networks = append(e.Networks, n.attr("name"))
+	}
 	for _, s := range systems(root, 0) {
+		for _, h := range s.all("VirtualHardwareSection") {
+			e.VMware = e.VMware || strings.Contains(h.first("System").value("VirtualSystemType"), "vmx-")
+		}
 		m, err := r.system(s)
 		if err != nil {
 			return nil, err

@@ -243,6 +243,9 @@ func plainBox(files *ovf.Files, bus string, disk func() (string, error)) (*Machi
 	return m, nil
 }
 
+// Package returns the OVA or OVF package that the machine is of, or nil. Close closes it.
+func (m *Machine) Package() *ovf.Package { return m.pkg }
+
 // Close closes the files.
 func (m *Machine) Close() error { return m.files.Close() }
 

@@ -28,7 +28,7 @@ func TestFilesOfInstallers(t *testing.T) {
 	paths := []string{filepath.Join(dir, "folder"), filepath.Join(dir, "ks.cfg")}
 	made := platforms.Files{"user-data": "#cloud-config\n", "meta-data": ""}
 	want := map[string]string{"sub/a.txt": "a", "b.txt": "b", "ks.cfg": "kickstart", "user-data": "#cloud-config\n", "meta-data": ""}
-	s, err := serve(paths, made, "127.0.0.1")
+	s, err := serve(paths, made, Host{Listen: "127.0.0.1:0", Name: "127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,3 +93,10 @@ func (s Stroke) Scan() []byte {
 	}
 	return codes
 }
+
+// Modifier reports whether the key is one of those that change what others type, by its
+// bit in the first byte of a USB keyboard's reports.
+func (k Key) Modifier() (bit int, ok bool) {
+	const first, last = 0xe0, 0xe7
+	return int(k.USB) - first, k.USB >= first && k.USB <= last
+}

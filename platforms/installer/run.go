@@ -54,15 +54,26 @@ func Type(ctx context.Context, k Keyboard, strokes []Stroke) error {
 	return nil
 }
 
-// Run starts the machine, types the boot command, serves what the installer asks
-// for, and waits until it has done its work. host is the name or the address by
-// which the guest reaches the loopback of this host.
-func (o Options) Run(ctx context.Context, m Machine, from platforms.Origin, host string, out platforms.Logger) (err error) {
+// A Host is how a guest reaches the files that this host serves.
+type Host struct {
+	Listen string // the address of this host, with a port, which may be 0
+	Name   string // the name or the address by which the guest reaches it
+}
+
+// Run is RunAt for a guest that reaches the loopback of this host by the name or the
+// address host.
+func (o Options) Run(ctx context.Context, m Machine, from platforms.Origin, host string, out platforms.Logger) error {
+	return o.RunAt(ctx, m, from, Host{Listen: "127.0.0.1:0", Name: host}, out)
+}
+
+// RunAt starts the machine, types the boot command, serves what the installer asks for,
+// and waits until it has done its work.
+func (o Options) RunAt(ctx context.Context, m Machine, from platforms.Origin, host Host, out platforms.Logger) (err error) {
 	wait, err := BootWait(o.BootWait)
 	if err != nil {
 		return err
 	}
-	address := "http://" + host + "/"
+	address := "http://" + host.Name + "/"
 	if served := from.PathsOf("http"); len(served)+len(o.HTTP) > 0 {
 		s, err := serve(served, o.HTTP, host)
 		if err != nil {

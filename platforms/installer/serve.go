@@ -3,7 +3,6 @@ package installer
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,23 +14,22 @@ import (
 	"bake.build/bake/platforms/image/iso"
 )
 
-// A fileServer serves files to a guest. It listens on the loopback of this host,
-// which the guest reaches by an address of the hypervisor's; that nobody else reads
-// the files, their path begins with a word that only the guest is told.
+// A fileServer serves files to a guest. It listens on the loopback of this host where the
+// guest reaches that by an address of the hypervisor's; that nobody else reads the files,
+// their path begins with a word that only the guest is told.
 type fileServer struct {
 	address string // of the folder for the guest, with a slash at the end
 	http    *http.Server
 	ended   chan error
 }
 
-// serve serves the files below paths, and those that the definition makes, to a
-// guest that reaches this host's loopback as host.
-func serve(paths []string, made platforms.Files, host string) (*fileServer, error) {
+// serve serves the files below paths, and those that the definition makes, to a guest.
+func serve(paths []string, made platforms.Files, host Host) (*fileServer, error) {
 	files, err := filesOf(paths, made)
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", host.Listen)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +39,7 @@ func serve(paths []string, made platforms.Files, host string) (*fileServer, erro
 		handler["/"+token+"/"+f.Name] = f
 	}
 	s := &fileServer{
-		address: fmt.Sprintf("http://%s:%d/%s/", host, l.Addr().(*net.TCPAddr).Port, token),
+		address: "http://" + net.JoinHostPort(host.Name, strconv.Itoa(l.Addr().(*net.TCPAddr).Port)) + "/" + token + "/",
 		http:    &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute},
 		ended:   make(chan error, 1),
 	}

@@ -18,9 +18,10 @@ import (
 )
 
 // Kinds of resources. A machine and an upload are found by their token, an image by its
-// name: a record is written before there is anything else.
+// name, a file by its path: a record is written before there is anything else.
 const (
 	kindMachine = "machine"
+	kindFile    = "file"
 	kindUpload  = "upload"
 	kindImage   = "image"
 )
@@ -73,7 +74,7 @@ func (d *driver) collectMachine(ctx context.Context, r platforms.Resource) (got 
 		}
 		return platforms.Collected{Removed: true}, nil
 	}
-	return got, d.unborn(ctx, s.folder, "bake-"+r.ID)
+	return got, d.unborn(ctx, s.folder, machineName(r.ID))
 }
 
 // unborn returns an error if the server still makes a virtual machine of a name, of which
@@ -133,7 +134,10 @@ func (d *driver) tagged(ctx context.Context, _ string) ([]resource.Found, error)
 	if err != nil {
 		return nil, err
 	}
-	var found []resource.Found
+	found, err := d.taggedFiles(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	for _, v := range all {
 		f := resource.Found{Build: v.marks[markBuild], Made: v.created}
 		if begun, err := time.Parse(remote.Time, v.marks[markBegun]); err == nil {

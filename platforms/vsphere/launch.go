@@ -97,7 +97,7 @@ func (d *driver) launch(ctx context.Context, b *base, out platforms.Logger) (*ma
 		return nil, err
 	}
 	token := newToken()
-	m := &machine{d: d, name: "bake-" + token, traits: b.traits(), logger: out}
+	m := &machine{d: d, name: machineName(token), traits: b.traits(), logger: out}
 	spec, err := d.cloneSpec(ctx, b, token, m.name)
 	if err != nil {
 		return nil, err

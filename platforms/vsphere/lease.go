@@ -16,7 +16,6 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 	"golang.org/x/sync/errgroup"
 
-	"bake.build/bake/internal/vmdk"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/wait"
 )
@@ -32,28 +31,45 @@ const (
 	stallTimeout  = 2 * time.Minute // in which not a byte goes
 )
 
-// upload imports the machine and sends its disk. It returns the virtual machine, which is
+// A member is a file of a machine that is imported.
+type member struct {
+	file types.OvfFileItem // as the server asks for it
+	size int64             // bytes, as write tells what is done; 0 where nobody knows
+
+	// write writes the member, from its beginning each time, and tells how many bytes
+	// are done.
+	write func(ctx context.Context, w io.Writer, done func(n int64)) error
+}
+
+// An importing is a machine that is imported.
+type importing struct {
+	d       *driver
+	target  *target
+	folder  types.ManagedObjectReference
+	spec    *types.VirtualMachineImportSpec
+	files   []types.OvfFileItem // that the server asks for
+	members []member            // one for each of these
+	out     platforms.Logger
+}
+
+// run imports the machine and sends its members. It returns the virtual machine, which is
 // gone where it fails: a lease that is aborted removes it.
-func (j *job) upload(ctx context.Context, t *target, spec *types.VirtualMachineImportSpec, files []types.OvfFileItem, disk string, size int64) (ref types.ManagedObjectReference, err error) {
-	folder, err := j.folder(ctx, true)
-	if err != nil {
-		return ref, err
-	}
-	c, err := j.d.vim(ctx)
+func (i *importing) run(ctx context.Context) (ref types.ManagedObjectReference, err error) {
+	c, err := i.d.vim(ctx)
 	if err != nil {
 		return ref, err
 	}
 	var host *object.HostSystem
-	if t.host != nil {
-		host = object.NewHostSystem(c, *t.host)
+	if i.target.host != nil {
+		host = object.NewHostSystem(c, *i.target.host)
 	}
-	lease, err := object.NewResourcePool(c, t.pool).ImportVApp(ctx, spec, object.NewFolder(c, folder), host)
+	lease, err := object.NewResourcePool(c, i.target.pool).ImportVApp(ctx, i.spec, object.NewFolder(c, i.folder), host)
 	if err != nil {
 		return ref, fmt.Errorf("import: %w", explain(err))
 	}
-	info, err := j.d.leaseReady(ctx, lease)
+	info, err := i.d.leaseReady(ctx, lease)
 	if err == nil {
-		err = j.send(ctx, lease, info, files, disk, size)
+		err = i.send(ctx, lease, info)
 	}
 	if err == nil {
 		err = explain(lease.Complete(ctx))
@@ -90,15 +106,33 @@ func (d *driver) leaseReady(ctx context.Context, lease *nfc.Lease) (*types.HttpN
 	return info, err
 }
 
-// send uploads the disk, and tells the lease of it so that it goes on.
-func (j *job) send(ctx context.Context, lease *nfc.Lease, info *types.HttpNfcLeaseInfo, files []types.OvfFileItem, disk string, size int64) error {
-	to, err := j.diskURL(ctx, info, files)
-	if err != nil {
-		return err
+// send uploads the members, one after the other, and tells the lease of it so that it
+// goes on. A network that fails has one member sent again, and none before it.
+func (i *importing) send(ctx context.Context, lease *nfc.Lease, info *types.HttpNfcLeaseInfo) error {
+	var total int64
+	for _, m := range i.members {
+		total += max(1, m.size)
 	}
 	return transfer(ctx, lease, info, func(ctx context.Context, percent *atomic.Int64) error {
-		what := "upload the disk to " + to.Host
-		return j.d.transferTries(ctx, what, j.out, func(ctx context.Context) error { return j.sendOnce(ctx, to, disk, size, percent) })
+		var before int64
+		for _, m := range i.members {
+			to, err := i.address(ctx, info, m.file)
+			if err != nil {
+				return err
+			}
+			tell := func(n int64) {
+				percent.Store(99 * (before + min(n, m.size)) / total)
+				i.out.Progress("upload "+m.file.Path, n, m.size)
+			}
+			err = i.d.transferTries(ctx, "upload "+m.file.Path+" to "+to.Host, i.out, func(ctx context.Context) error {
+				return i.sendOnce(ctx, to, m, tell)
+			})
+			if err != nil {
+				return err
+			}
+			before += max(1, m.size)
+		}
+		return nil
 	})
 }
 
@@ -116,28 +150,26 @@ func transfer(ctx context.Context, lease *nfc.Lease, info *types.HttpNfcLeaseInf
 	return g.Wait()
 }
 
-// diskURL returns where the disk is uploaded to.
-func (j *job) diskURL(ctx context.Context, info *types.HttpNfcLeaseInfo, files []types.OvfFileItem) (*url.URL, error) {
-	c, err := j.d.vim(ctx)
+// address returns where a file is uploaded to.
+func (i *importing) address(ctx context.Context, info *types.HttpNfcLeaseInfo, file types.OvfFileItem) (*url.URL, error) {
+	c, err := i.d.vim(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, device := range info.DeviceUrl {
-		for _, file := range files {
-			if file.Path != diskFile || file.DeviceId != device.ImportKey {
-				continue
-			}
-			u, err := c.ParseURL(device.Url)
-			if err != nil {
-				return nil, fmt.Errorf("the address for the disk: %w", err)
-			}
-			if device.SslThumbprint != "" { // of the host, which the server vouches for
-				c.SetThumbprint(u.Host, device.SslThumbprint)
-			}
-			return u, nil
+		if file.DeviceId != device.ImportKey {
+			continue
 		}
+		u, err := c.ParseURL(device.Url)
+		if err != nil {
+			return nil, fmt.Errorf("the address for %s: %w", file.Path, err)
+		}
+		if device.SslThumbprint != "" { // of the host, which the server vouches for
+			c.SetThumbprint(u.Host, device.SslThumbprint)
+		}
+		return u, nil
 	}
-	return nil, errors.New("the server names no address for the disk")
+	return nil, fmt.Errorf("the server names no address for %s", file.Path)
 }
 
 // tellLease tells a lease the progress until ctx ends. A lease that is gone ends the
@@ -165,7 +197,7 @@ func (d *driver) transferTries(ctx context.Context, what string, out platforms.L
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return err
-		case n == transferTries || errors.As(err, &refused) && refused.status < http.StatusInternalServerError:
+		case n == transferTries || errors.As(err, new(*sourceError)) || errors.As(err, &refused) && refused.status < http.StatusInternalServerError:
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		_, _ = fmt.Fprintf(out, "%s: %v: once more, from its beginning\n", what, err) // the log keeps its own error
@@ -186,9 +218,33 @@ func (e *refusedError) Error() string { return e.text }
 // errStalled ends a transfer that does not go on.
 var errStalled = fmt.Errorf("not a byte went for %v", stallTimeout)
 
-// sendOnce sends the disk as a stream, which is compressed while it goes.
-func (j *job) sendOnce(ctx context.Context, to *url.URL, disk string, size int64, percent *atomic.Int64) error {
-	c, err := j.d.vim(ctx)
+// sendOnce sends a member while it is written: to a disk as a stream, or to a file that
+// it makes.
+func (i *importing) sendOnce(ctx context.Context, to *url.URL, m member, tell func(n int64)) error {
+	r := request{method: http.MethodPost, to: to, size: -1, header: http.Header{"Content-Type": {"application/x-vnd.vmware-streamVmdk"}}}
+	if m.file.Create {
+		r.method, r.header = http.MethodPut, http.Header{"Content-Type": {"application/octet-stream"}, "Overwrite": {"t"}}
+	}
+	return i.d.send(ctx, r, func(ctx context.Context, w io.Writer) error { return m.write(ctx, w, tell) })
+}
+
+// A request sends a body that is written meanwhile.
+type request struct {
+	method string
+	to     *url.URL
+	size   int64 // bytes of the body; less than 0 where nobody knows
+	header http.Header
+}
+
+// A sourceError says that what was to be sent cannot be read, which another try does not
+// change.
+type sourceError struct{ error }
+
+func (e *sourceError) Unwrap() error { return e.error }
+
+// send sends what write writes. A connection on which nothing goes ends with errStalled.
+func (d *driver) send(ctx context.Context, req request, write func(ctx context.Context, w io.Writer) error) error {
+	c, err := d.vim(ctx)
 	if err != nil {
 		return err
 	}
@@ -199,20 +255,21 @@ func (j *job) sendOnce(ctx context.Context, to *url.URL, disk string, size int64
 	r, w := io.Pipe()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		err := vmdk.WriteStream(ctx, &watched{w, watch}, diskFile, disk, size, j.diskIdentity(), func(n int64) {
-			percent.Store(99 * n / max(1, size))
-			j.out.Progress("upload", n, size)
-		})
+		to := &watched{w: w, watch: watch}
+		err := write(ctx, to)
+		if err != nil && !to.failed && ctx.Err() == nil {
+			err = &sourceError{err}
+		}
 		return errors.Join(err, w.CloseWithError(err))
 	})
 	g.Go(func() (err error) {
 		defer func() { r.CloseWithError(errors.Join(err, io.ErrClosedPipe)) }()
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), r)
+		hr, err := http.NewRequestWithContext(ctx, req.method, req.to.String(), r)
 		if err != nil {
 			return err
 		}
-		req.Header.Set("Content-Type", "application/x-vnd.vmware-streamVmdk")
-		return c.Do(ctx, req, func(res *http.Response) error {
+		hr.Header, hr.ContentLength = req.header, req.size
+		return c.Do(ctx, hr, func(res *http.Response) error {
 			if res.StatusCode >= http.StatusMultipleChoices {
 				return &refusedError{res.StatusCode, "the answer is " + res.Status}
 			}
@@ -230,13 +287,15 @@ func (j *job) sendOnce(ctx context.Context, to *url.URL, disk string, size int64
 
 // watched is a writer whose use keeps a watch from ending.
 type watched struct {
-	w     io.Writer
-	watch *time.Timer
+	w      io.Writer
+	watch  *time.Timer
+	failed bool
 }
 
 // Write implements io.Writer.
 func (w *watched) Write(b []byte) (int, error) {
 	n, err := w.w.Write(b)
+	w.failed = w.failed || err != nil
 	w.watch.Reset(stallTimeout)
 	return n, err
 }

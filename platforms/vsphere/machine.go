@@ -2,12 +2,10 @@ package vsphere
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 
-	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"bake.build/bake/platforms"
@@ -41,19 +39,12 @@ func (m *machine) say(format string, args ...any) {
 
 // start turns the machine on and waits until it can be used.
 func (m *machine) start(ctx context.Context) error {
-	client, err := m.d.vim(ctx)
-	if err != nil {
-		return err
-	}
 	v, err := m.d.vm(ctx, m.ref)
 	if err != nil {
 		return err
 	}
 	m.uuid = v.uuid
-	_, err = m.d.do(ctx, "turn on "+m.name, m.logger, func(ctx context.Context) (*object.Task, error) {
-		return object.NewVirtualMachine(client, m.ref).PowerOn(ctx)
-	})
-	if err != nil {
+	if err := m.d.powerOn(ctx, m.ref, m.name, m.logger); err != nil {
 		return err
 	}
 	key, err := m.d.key()
@@ -116,28 +107,14 @@ func (m *machine) Snapshot(ctx context.Context, s platforms.State) (ref string, 
 	case m.saved >= snapshotsMost:
 		return "", fmt.Errorf("commit %s: %s has %d snapshots, and vSphere takes hardly more of one machine: begin another one with source(layer = …) on one of the steps before", s.Name, m.name, m.saved)
 	}
-	text, err := json.Marshal(about{Step: s.Name, Project: m.d.host.Ledger().Project(), Depth: m.depth + m.saved + 1})
-	if err != nil {
-		return "", err
-	}
-	c, err := m.d.vim(ctx)
-	if err != nil {
-		return "", err
-	}
-	result, err := m.d.do(ctx, "make a snapshot of "+m.name, m.logger, func(ctx context.Context) (*object.Task, error) {
-		return object.NewVirtualMachine(c, m.ref).CreateSnapshot(ctx, s.Key, string(text), false, false)
-	})
+	ref, err = m.d.snapshotLayer(ctx, m.ref, m.name, m.uuid, s, m.depth+m.saved+1, m.logger)
 	if is[*types.TooManySnapshotLevels](err) && !s.Needed {
 		return "", nil
 	} else if err != nil {
 		return "", err
 	}
-	made, ok := result.(types.ManagedObjectReference)
-	if !ok {
-		return "", fmt.Errorf("make a snapshot of %s: the task's result is no snapshot", m.name)
-	}
 	m.saved++
-	return m.uuid + "/" + made.Value, nil
+	return ref, nil
 }
 
 // Await implements instance.Cloud: a snapshot is complete when its task ends.

@@ -1,12 +1,16 @@
 package vsphere
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"bake.build/bake/internal/hardware"
 	"bake.build/bake/platforms"
+	disk "bake.build/bake/platforms/image"
+	"bake.build/bake/platforms/installer"
 	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/ssh"
 )
@@ -39,6 +43,7 @@ type Options struct {
 	ssh.Bastions
 
 	Key            string   `bake:"key" json:"key,omitempty" help:"How the build's key gets into machines: as guest information, which cloud-init reads, or not at all, where private_key or password lets in." default:"guestinfo" choices:"guestinfo|none"`
+	HTTPAddress    string   `bake:"http_address" json:"http_address,omitempty" help:"The address of this host from which installers fetch the files of http, such as 10.0.0.7, or 10.0.0.7:8080 where a firewall lets a certain port through." default:"the one by which this host reaches the server"`
 	UserData       string   `bake:"user_data" json:"user_data,omitempty" help:"User data for cloud-init in machines, as guest information."`
 	Customization  string   `bake:"customization" json:"customization,omitempty" help:"The customization specification of vCenter that machines get, by its name: for addresses and names of machines where there is no DHCP."`
 	IPVersion      string   `bake:"ip_version" json:"ip_version,omitempty" help:"Which of a machine's addresses that VMware Tools report is connected to." default:"any" choices:"any|4|6"`
@@ -59,10 +64,7 @@ const (
 	keyNone      = "none"
 )
 
-var (
-	_ platforms.OptionChecker = (*Options)(nil)
-	_ platforms.OptionChecker = (*Origin)(nil)
-)
+var _ platforms.OptionChecker = (*Options)(nil)
 
 // Check implements platforms.OptionChecker.
 func (o *Options) Check() error {
@@ -82,6 +84,9 @@ func (o *Options) Check() error {
 		return fmt.Errorf("cpus: %d is less than zero", o.CPUs)
 	case o.MaxMachines < 0:
 		return fmt.Errorf("max_machines: %d is less than zero", o.MaxMachines)
+	}
+	if _, err := o.httpAddress(); err != nil {
+		return err
 	}
 	if _, err := o.memory(); err != nil {
 		return err
@@ -108,6 +113,22 @@ func (o *Options) memory() (int64, error) {
 	return size >> 20, nil
 }
 
+// httpAddress returns the address that files are served at, with a port; "" where the
+// option does not say it.
+func (o *Options) httpAddress() (string, error) {
+	if o.HTTPAddress == "" {
+		return "", nil
+	}
+	if a, err := netip.ParseAddr(o.HTTPAddress); err == nil {
+		return netip.AddrPortFrom(a, 0).String(), nil
+	}
+	a, err := netip.ParseAddrPort(o.HTTPAddress)
+	if err != nil {
+		return "", fmt.Errorf("http_address: %q is not an address, such as 10.0.0.7 or 10.0.0.7:8080", o.HTTPAddress)
+	}
+	return a.String(), nil
+}
+
 func (o *Options) taskTimeout() (time.Duration, error) {
 	if o.TaskTimeout == "" {
 		return defaultTask, nil
@@ -124,7 +145,74 @@ type Origin struct {
 	Template string `bake:"template,origin" json:"template,omitempty" help:"A template, by its name or path."`
 	VM       string `bake:"vm,origin" json:"vm,omitempty" help:"A virtual machine, by its name or path: as it is, powered off, or one of its snapshots."`
 	Snapshot string `bake:"snapshot" json:"snapshot,omitempty" help:"The snapshot of the template or virtual machine, by its name, or its path from the first one on." default:"the current one, where there is one"`
+
+	OVA       string `bake:"ova,path,origin" json:"ova,omitempty" help:"An OVA or the folder of an OVF package, which is imported: a path, a URL, or an artifact of this definition."`
+	ISO       string `bake:"iso,path,origin" json:"iso,omitempty" help:"An installer: the path or the URL of its ISO image, which is uploaded for the time of the installation. It is started, told what to do by boot_command, and has done its work when it shuts the machine down."`
+	StoredISO string `bake:"datastore_iso,origin" json:"datastore_iso,omitempty" help:"An installer, as iso, on a datastore: such as \"[datastore1] iso/debian.iso\"."`
+
+	SHA256    string `bake:"sha256" json:"sha256,omitempty" help:"The SHA-256 that the file must have, in hex. ova and iso only."`
+	SHA512    string `bake:"sha512" json:"sha512,omitempty" help:"The SHA-512 that the file must have, in hex. ova and iso only."`
+	Checksums string `bake:"checksums,path" json:"checksums,omitempty" help:"A list of checksums that has the file's, as sha256sum and sha512sum write it: a path, or a URL, whose digest of the file is pinned. ova and iso only."`
+
+	DiskSize string            `bake:"disk_size,size" json:"disk_size,omitempty" help:"The size of the disk of a machine that is installed." default:"8G"`
+	Hardware *hardware.Options `bake:"hardware" json:"hardware,omitempty" help:"What a machine that is installed is made of. Its network is the platform's." default:"2 CPUs, 2G, bios, pvscsi and vmxnet3"`
+
+	installer.Options
 }
 
-// Check implements platforms.OptionChecker.
-func (o *Origin) Check() error { return nil }
+// installs reports whether an origin of the kind is an installer.
+func installs(kind string) bool { return kind == originISO || kind == originStored }
+
+// check finds options that mean nothing for the kind of origin.
+func (o *Origin) check(kind string, paths map[string]string) error {
+	as := kind
+	if installs(kind) {
+		as = originISO
+	}
+	if err := o.Options.Check(Name, as, paths); err != nil {
+		return err
+	}
+	digests := o.digests()
+	file := kind == originOVA || kind == originISO
+	switch {
+	case o.Snapshot != "" && o.Template == "" && o.VM == "":
+		return errors.New("snapshot: belongs to a template or a vm")
+	case !file && (digests != disk.Digests{} || paths["checksums"] != ""):
+		return fmt.Errorf("origin %s: sha256, sha512 and checksums are for ova and iso", kind)
+	case !installs(kind) && (o.DiskSize != "" || o.Hardware != nil):
+		return fmt.Errorf("origin %s: disk_size and hardware are for installers: a machine has those of its origin", kind)
+	case o.FloppyFiles != "":
+		return errors.New("floppy_files: machines of vsphere get no floppy disk: give the files as cd_files or http")
+	}
+	if o.Hardware != nil {
+		if err := o.Hardware.Check(); err != nil {
+			return fmt.Errorf("hardware: %w", err)
+		}
+	}
+	if installs(kind) {
+		if _, err := o.machine().devices(); err != nil {
+			return err
+		}
+	}
+	return digests.Check(paths["checksums"])
+}
+
+func (o *Origin) digests() disk.Digests {
+	return disk.Digests{SHA256: o.SHA256, SHA512: o.SHA512, Checksums: o.Checksums}
+}
+
+// decode returns the options of an origin.
+func decode(o platforms.Origin) (or Origin, err error) {
+	if err := o.Decode(&or); err != nil {
+		return or, fmt.Errorf("%s: options: %w", o.Kind, err)
+	}
+	if err := or.check(o.Kind, o.Paths); err != nil {
+		return or, &platforms.OptionError{Err: err}
+	}
+	return or, nil
+}
+
+// file is the file that an OVA or an ISO image is.
+func (o *Origin) file(of platforms.Origin) (disk.File, error) {
+	return disk.FileOf(of, cmp.Or(o.OVA, o.ISO), o.digests())
+}

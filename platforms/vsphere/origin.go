@@ -10,6 +10,7 @@ import (
 
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/fetch"
 	"bake.build/bake/platforms/wait"
 )
 
@@ -26,19 +27,40 @@ func (d *driver) PinName(o platforms.Origin) string {
 	if o.Decode(&or) != nil {
 		return "" // told where it is used
 	}
-	return strings.Join(strings.Fields(strings.Join([]string{d.options.Server, d.options.Datacenter, cmp.Or(or.Template, or.VM), or.Snapshot}, " ")), " ")
+	switch o.Kind {
+	case originOVA, originISO:
+		if url := cmp.Or(or.OVA, or.ISO); url != "" {
+			return o.Kind + " " + fetch.Redacted(url)
+		}
+		return ""
+	}
+	return strings.Join(strings.Fields(strings.Join([]string{d.options.Server, d.options.Datacenter, cmp.Or(or.Template, or.VM, or.StoredISO), or.Snapshot}, " ")), " ")
 }
 
-// Pin implements platforms.Driver: the pin is the UUID of the virtual machine, with what
-// changes when somebody changes it.
+// Pin implements platforms.Driver.
 func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin, error) {
-	var or Origin
-	if err := o.Decode(&or); err != nil {
+	or, err := decode(o)
+	if err != nil {
 		return o, err
 	}
-	if err := or.Check(); err != nil {
-		return o, &platforms.OptionError{Err: err}
+	switch o.Kind {
+	case originOVA, originISO:
+		f, err := or.file(o)
+		if err != nil {
+			return o, &platforms.OptionError{Err: err}
+		}
+		o.Pin, err = f.Pin(ctx, o, d.host)
+		return o, err
+	case originStored:
+		o.Pin, err = d.pinStored(ctx, or.StoredISO)
+		return o, err
 	}
+	return d.pinMachine(ctx, or, o)
+}
+
+// pinMachine pins a virtual machine by its UUID, with what changes when somebody changes
+// it.
+func (d *driver) pinMachine(ctx context.Context, or Origin, o platforms.Origin) (platforms.Origin, error) {
 	if o.Pin != nil {
 		_, pin, err := d.pinned(ctx, o)
 		if err != nil && !errors.Is(err, wait.ErrNotFound) {
@@ -180,9 +202,34 @@ func (d *driver) Import(ctx context.Context, o platforms.Origin, _ string, out p
 
 // Describe implements platforms.Describer.
 func (d *driver) Describe(ctx context.Context, o platforms.Origin) (platforms.Traits, error) {
+	switch o.Kind {
+	case originOVA:
+		return describePackage(o.Paths[originOVA])
+	case originISO, originStored:
+		or, err := decode(o)
+		if err != nil {
+			return platforms.Traits{}, err
+		}
+		v := or.machine().vm()
+		return v.traits(), nil
+	}
 	v, err := d.origin(ctx, o)
 	if err != nil {
 		return platforms.Traits{}, err
 	}
 	return v.traits(), nil
+}
+
+// describePackage says what the layers of a package will be, as far as it is on this
+// host: the rest is known when it was imported.
+func describePackage(path string) (t platforms.Traits, err error) {
+	if path == "" {
+		return t, nil
+	}
+	m, err := openPackage(path)
+	if err != nil {
+		return t, fmt.Errorf("%s: %w", path, err)
+	}
+	v := (&described{m.Hardware.Described(false), 0}).vm()
+	return v.traits(), m.Close()
 }

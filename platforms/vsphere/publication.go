@@ -58,17 +58,7 @@ func (p *Publication) identity(of platforms.Publication, project string) (string
 
 // uploaded is the hardware of an image that is made of a disk.
 func (p *Publication) uploaded(uefi bool) hardware.Options {
-	var o hardware.Options
-	if p.Hardware != nil {
-		o = *p.Hardware
-	}
-	if o.DiskBus == "" {
-		o.DiskBus = "pvscsi"
-	}
-	if o.NIC == "" {
-		o.NIC = "vmxnet3"
-	}
-	return o.Described(uefi)
+	return ofVMware(p.Hardware).Described(uefi)
 }
 
 // kept returns which parts of a layer's own machine an image of it has otherwise.

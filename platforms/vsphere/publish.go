@@ -97,7 +97,7 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 		if _, _, err := j.o.kept(); err != nil {
 			return err
 		}
-	} else if _, err := j.target(ctx); err != nil {
+	} else if _, err := j.d.target(ctx); err != nil {
 		return err
 	}
 	if _, err := d.place(ctx); err != nil {

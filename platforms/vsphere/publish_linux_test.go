@@ -207,7 +207,7 @@ func TestUploadFaults(t *testing.T) {
 			}
 			return n == 1
 		}},
-		"broken always": {http: func(int, http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }, want: "upload the disk to 127.0.0.1"},
+		"broken always": {http: func(int, http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }, want: "upload disk.vmdk to 127.0.0.1"},
 		"refused": {http: func(_ int, w http.ResponseWriter, _ *http.Request) bool {
 			w.WriteHeader(http.StatusForbidden)
 			return true

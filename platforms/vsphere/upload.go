@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vmware/govmomi/object"
@@ -22,24 +24,25 @@ import (
 	"bake.build/bake/platforms/resource"
 )
 
-// A target is where an image is uploaded to.
+// A target is where a machine that has no origin there is made.
 type target struct {
 	*place
-	datastore types.ManagedObjectReference
-	network   item
+	datastore     types.ManagedObjectReference
+	datastoreName string
+	network       item
 }
 
 // target finds what has to be known of the place beyond what a clone has from its origin.
-func (j *job) target(ctx context.Context) (*target, error) {
-	p, err := j.d.place(ctx)
+func (d *driver) target(ctx context.Context) (*target, error) {
+	p, err := d.place(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c, err := j.d.vim(ctx)
+	c, err := d.vim(ctx)
 	if err != nil {
 		return nil, err
 	}
-	inv, err := loadInventory(ctx, c, append(networkTypes, typeDatastore)...)
+	inv, err := loadInventory(ctx, c, append(slices.Clone(networkTypes), typeDatastore)...)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +66,7 @@ func (j *job) target(ctx context.Context) (*target, error) {
 	} else {
 		t.datastore = i.ref
 	}
+	t.datastoreName = inv.items[t.datastore].name
 	if p.network != nil {
 		t.network = inv.items[*p.network]
 	} else if t.network, err = inv.only("network", "network", reached(compute.Network)); err != nil {
@@ -78,12 +82,12 @@ func (j *job) ofDisk(ctx context.Context, disk string) (*publish.Held[image], er
 	if err != nil {
 		return nil, err
 	}
-	t, err := j.target(ctx)
+	t, err := j.d.target(ctx)
 	if err != nil {
 		return nil, err
 	}
 	token := newToken()
-	spec, files, err := j.importSpec(ctx, t, token, info.Size())
+	i, err := j.importing(ctx, t, token, disk, info.Size())
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +95,7 @@ func (j *job) ofDisk(ctx context.Context, disk string) (*publish.Held[image], er
 	if err != nil {
 		return nil, err
 	}
-	ref, err := j.upload(ctx, t, spec, files, disk, info.Size())
+	ref, err := i.run(ctx)
 	if err != nil {
 		return nil, upload.Failed(ctx, resource.Unclear(err)) // something may be there
 	}
@@ -119,45 +123,71 @@ func uploadName(token string) string { return "bake-" + token }
 // diskFile is the name of the disk in the descriptor.
 const diskFile = "disk.vmdk"
 
-// importSpec has the server make the request that imports the machine.
-func (j *job) importSpec(ctx context.Context, t *target, token string, size int64) (*types.VirtualMachineImportSpec, []types.OvfFileItem, error) {
+// importing is the import of a machine with the disk.
+func (j *job) importing(ctx context.Context, t *target, token, disk string, size int64) (*importing, error) {
+	folder, err := j.folder(ctx, true)
+	if err != nil {
+		return nil, err
+	}
 	o := j.o.uploaded(j.p.Boot == "uefi")
 	o.Network = t.network.name
 	text, err := describe(j.name, o, size)
 	if err != nil {
-		return nil, nil, &platforms.OptionError{Err: fmt.Errorf("image_hardware: %w", err)}
+		return nil, &platforms.OptionError{Err: fmt.Errorf("image_hardware: %w", err)}
 	}
-	c, err := j.d.vim(ctx)
+	i := &importing{d: j.d, target: t, folder: folder, out: j.out}
+	if err := i.prepare(ctx, text, uploadName(token), []string{o.Network}); err != nil {
+		return nil, err
+	}
+	marks := j.marks(nil)
+	marks[markToken], marks[markBegun] = token, now()
+	i.spec.ConfigSpec.ExtraConfig = append(i.spec.ConfigSpec.ExtraConfig, extraConfig(marks)...)
+	i.spec.ConfigSpec.Annotation = j.o.Description
+	id := j.diskIdentity()
+	if len(i.files) != 1 {
+		return nil, fmt.Errorf("the server asks for %d disks of one", len(i.files))
+	}
+	for _, f := range i.files {
+		i.members = append(i.members, member{file: f, size: size, write: func(ctx context.Context, w io.Writer, done func(n int64)) error {
+			return vmdk.WriteStream(ctx, w, diskFile, disk, size, id, done)
+		}})
+	}
+	return i, nil
+}
+
+// prepare has the server make the request that imports the machine of a descriptor, all
+// of whose networks become the target's.
+func (i *importing) prepare(ctx context.Context, text, name string, networks []string) error {
+	c, err := i.d.vim(ctx)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	params := &types.OvfCreateImportSpecParams{
-		EntityName: uploadName(token), HostSystem: t.host, DiskProvisioning: string(types.OvfCreateImportSpecParamsDiskProvisioningTypeThin),
-		NetworkMapping: []types.OvfNetworkMapping{{Name: o.Network, Network: t.network.ref}},
+		EntityName: name, HostSystem: i.target.host, DiskProvisioning: string(types.OvfCreateImportSpecParamsDiskProvisioningTypeThin),
 	}
-	result, err := ovf.NewManager(c).CreateImportSpec(ctx, text, object.NewReference(c, t.pool), object.NewReference(c, t.datastore), params)
+	for _, network := range networks {
+		params.NetworkMapping = append(params.NetworkMapping, types.OvfNetworkMapping{Name: network, Network: i.target.network.ref})
+	}
+	result, err := ovf.NewManager(c).CreateImportSpec(ctx, text, object.NewReference(c, i.target.pool), object.NewReference(c, i.target.datastore), params)
 	if err != nil {
-		return nil, nil, fmt.Errorf("have the server read the descriptor: %w", explain(err))
+		return fmt.Errorf("have the server read the descriptor: %w", explain(err))
 	}
 	for _, warning := range result.Warning {
-		j.say("%s", warning.LocalizedMessage)
+		_, _ = fmt.Fprintln(i.out, warning.LocalizedMessage) // the log keeps its own error
 	}
 	if len(result.Error) > 0 {
 		var texts []string
 		for _, e := range result.Error {
 			texts = append(texts, strings.TrimSpace(e.LocalizedMessage+" "+fmt.Sprintf("(%T)", e.Fault)))
 		}
-		return nil, nil, fmt.Errorf("the server refuses the machine: %s", strings.Join(texts, "; "))
+		return fmt.Errorf("the server refuses the machine: %s", strings.Join(texts, "; "))
 	}
 	spec, ok := result.ImportSpec.(*types.VirtualMachineImportSpec)
 	if !ok {
-		return nil, nil, errors.New("the server made an import of something else than a virtual machine")
+		return errors.New("the server made an import of something else than a virtual machine")
 	}
-	marks := j.marks(nil)
-	marks[markToken], marks[markBegun] = token, now()
-	spec.ConfigSpec.ExtraConfig = append(spec.ConfigSpec.ExtraConfig, extraConfig(marks)...)
-	spec.ConfigSpec.Annotation = j.o.Description
-	return spec, result.FileItem, nil
+	i.spec, i.files = spec, result.FileItem
+	return nil
 }
 
 // describe is the descriptor of a machine with one disk.

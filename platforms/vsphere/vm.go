@@ -253,6 +253,18 @@ func (d *driver) destroy(ctx context.Context, v vm) error {
 	return err
 }
 
+// powerOn turns a virtual machine on.
+func (d *driver) powerOn(ctx context.Context, ref types.ManagedObjectReference, name string, out platforms.Logger) error {
+	c, err := d.vim(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = d.do(ctx, "turn on "+name, out, func(ctx context.Context) (*object.Task, error) {
+		return object.NewVirtualMachine(c, ref).PowerOn(ctx)
+	})
+	return err
+}
+
 // powerOff turns a virtual machine off, if it is on.
 func (d *driver) powerOff(ctx context.Context, ref types.ManagedObjectReference, name string) error {
 	c, err := d.vim(ctx)

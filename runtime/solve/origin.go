@@ -181,6 +181,8 @@ func fitting(option string) []string {
 			disks = append(disks, f.Name+"-", f.Name)
 		}
 		return append(disks, "raw.zst", "raw.gz", "raw.xz", anything)
+	case "ova":
+		return []string{"ova", "ovf", anything}
 	case "tar":
 		return []string{"tar", "tar.zst", "tar.gz", anything}
 	case "oci":

@@ -46,6 +46,9 @@ type Server struct {
 	// HTTP, if not nil, may answer in place of the server; it is told by true.
 	HTTP func(w http.ResponseWriter, r *http.Request) bool
 
+	// Typed, if not nil, is told the keys that a machine is sent.
+	Typed func(name string, events []types.UsbScanCodeSpecKeyEvent)
+
 	// Disk is the stream that the disks of exports are read as.
 	Disk []byte
 
@@ -88,6 +91,7 @@ func New(model *simulator.Model) (*Server, error) {
 	m := model.Map()
 	m.Handler = s.before
 	m.AddHandler(s)
+	m.Put(&lacking{s: s})
 	cert, err := x509.ParseCertificate(s.server.TLS.Certificates[0].Certificate[0])
 	if err != nil {
 		return nil, err
@@ -182,6 +186,8 @@ func (s *Server) before(ctx *simulator.Context, m *simulator.Method) (_ mo.Refer
 			s.from[body.Name] = *body.Spec.Snapshot
 		}
 		s.mu.Unlock()
+	case *types.PutUsbScanCodes:
+		m.This = lackingRef
 	case *types.RevertToCurrentSnapshot_Task:
 		if vm, ok := ctx.Map.Get(m.This).(*simulator.VirtualMachine); ok && vm.Snapshot != nil && vm.Snapshot.CurrentSnapshot != nil {
 			s.mu.Lock()

@@ -1,0 +1,37 @@
+package vspheretest
+
+import (
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// lacking has the methods of virtual machines that vcsim lacks. Requests for them are led
+// to it, since vcsim calls methods of what it finds by reference.
+type lacking struct {
+	mo.OptionManager // vcsim looks for the type of all that it has
+	s                *Server
+}
+
+// lackingRef names it in the registry.
+var lackingRef = types.ManagedObjectReference{Type: "BakeLacking", Value: "lacking"}
+
+// Reference implements mo.Reference.
+func (*lacking) Reference() types.ManagedObjectReference { return lackingRef }
+
+// PutUsbScanCodes is the method of a virtual machine. One that is off takes no keys.
+func (l *lacking) PutUsbScanCodes(ctx *simulator.Context, req *types.PutUsbScanCodes) soap.HasFault {
+	body := &methods.PutUsbScanCodesBody{}
+	vm := ctx.Map.Get(req.This).(*simulator.VirtualMachine)
+	if state := vm.Runtime.PowerState; state != types.VirtualMachinePowerStatePoweredOn {
+		body.Fault_ = simulator.Fault("", &types.InvalidPowerState{RequestedState: types.VirtualMachinePowerStatePoweredOn, ExistingState: state})
+		return body
+	}
+	if l.s.Typed != nil {
+		l.s.Typed(vm.Name, req.Spec.KeyEvents)
+	}
+	body.Res = &types.PutUsbScanCodesResponse{Returnval: int32(len(req.Spec.KeyEvents))}
+	return body
+}
