@@ -52,6 +52,7 @@ type driver struct {
 var (
 	_ platforms.Driver           = (*driver)(nil)
 	_ platforms.RemoteImporter   = (*driver)(nil)
+	_ platforms.Launcher         = (*driver)(nil)
 	_ platforms.Describer        = (*driver)(nil)
 	_ platforms.PinNamer         = (*driver)(nil)
 	_ platforms.Limiter          = (*driver)(nil)

@@ -3,8 +3,10 @@ package vsphere
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -443,4 +445,53 @@ func TestOriginOptions(t *testing.T) {
 	}
 	_, err := (&Options{HTTPAddress: "here"}).httpAddress()
 	(&world{T: t}).fails(err, `http_address: "here" is not an address`)
+}
+
+// TestLaunch starts an OVA and a disk as whoever gets them would, with ports, and removes
+// their machines.
+func TestLaunch(t *testing.T) {
+	w, _ := newFleet(t)
+	d := w.open(onDatastore())
+	before := len(w.server.VMs())
+	for _, i := range []platforms.Image{{Path: w.ova(nil), Format: "ova"}, {Path: w.disk(), Format: "raw"}} {
+		i.Forward = []platforms.Forward{{Guest: 22}}
+		m, err := d.Launch(t.Context(), i, &logger{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.sh(m, "test -s /root/.ssh/authorized_keys")
+		address, err := m.(platforms.Forwarder).Forwarded(t.Context(), 22)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		banner := make([]byte, 4)
+		if _, err := io.ReadFull(conn, banner); err != nil || string(banner) != "SSH-" {
+			t.Errorf("at the forwarded port: %q, %v", banner, err)
+		}
+		_, err = m.Commit(t.Context(), platforms.State{Key: key("a")})
+		w.fails(err, "a machine of an image has no layers")
+		if err := errors.Join(conn.Close(), m.Close(), m.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	bare, err := d.Launch(t.Context(), platforms.Image{Path: w.ova(nil), Format: "ova", NoLogin: true}, &logger{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bare.(platforms.PortWaiter).WaitPort(t.Context(), 22); err != nil {
+		t.Error(err)
+	}
+	w.fails(bare.Run(t.Context(), platforms.Cmd{Args: []string{"true"}}), "no SSH login")
+	if err := errors.Join(bare.Close(), bare.Close()); err != nil {
+		t.Error(err)
+	}
+	_, err = d.Launch(t.Context(), platforms.Image{Path: "a.qcow2", Format: "qcow2"}, &logger{})
+	w.fails(err, "launch a.qcow2: vSphere starts from an ova, an ovf or a raw disk, and this is qcow2")
+	if len(w.server.VMs()) != before || len(w.host.left()) != 0 {
+		t.Errorf("%d machines more are left, in the ledger %d", len(w.server.VMs())-before, len(w.host.left()))
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -28,7 +29,9 @@ type machine struct {
 	address string
 	logger  platforms.Logger
 	record  *resource.Record
-	saved   int // layers of the machine
+	saved   int    // layers of the machine
+	user    string // as whom commands run, of an image; "" for root
+	once    sync.Once
 }
 
 var _ instance.Cloud = (*machine)(nil)
@@ -69,6 +72,9 @@ const lookEvery = 20
 func (m *machine) login(ctx context.Context, key *ssh.Key) (c ssh.Config, err error) {
 	if c, err = m.d.options.Login.Config(m.d.host, key, ""); err != nil {
 		return c, err
+	}
+	if m.user != "" {
+		c.User, c.Plain = m.user, true
 	}
 	if c.Caches, err = m.d.host.CacheDir("vsphere-caches"); err != nil {
 		return c, err

@@ -79,7 +79,6 @@ func (d *driver) importPackage(ctx context.Context, path string, b *birth, marks
 	if err := i.prepare(ctx, text, b.name, networks); err != nil {
 		return ref, err
 	}
-	i.spec.ConfigSpec.ExtraConfig = append(append(i.spec.ConfigSpec.ExtraConfig, extraConfig(marks)...), extra...)
 	for _, f := range i.files {
 		of, err := i.ofPackage(pkg, f)
 		if err != nil {
@@ -87,7 +86,13 @@ func (d *driver) importPackage(ctx context.Context, path string, b *birth, marks
 		}
 		i.members = append(i.members, of)
 	}
-	ref, err = i.run(ctx)
+	return i.begin(ctx, marks, extra)
+}
+
+// begin imports a machine of bake's own.
+func (i *importing) begin(ctx context.Context, marks map[string]string, extra []types.BaseOptionValue) (types.ManagedObjectReference, error) {
+	i.spec.ConfigSpec.ExtraConfig = append(append(i.spec.ConfigSpec.ExtraConfig, extraConfig(marks)...), extra...)
+	ref, err := i.run(ctx)
 	return ref, resource.Unclear(err)
 }
 

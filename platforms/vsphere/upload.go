@@ -131,28 +131,33 @@ func (j *job) importing(ctx context.Context, t *target, token, disk string, size
 	}
 	o := j.o.uploaded(j.p.Boot == "uefi")
 	o.Network = t.network.name
-	text, err := describe(j.name, o, size)
-	if err != nil {
-		return nil, &platforms.OptionError{Err: fmt.Errorf("image_hardware: %w", err)}
-	}
 	i := &importing{d: j.d, target: t, folder: folder, out: j.out}
-	if err := i.prepare(ctx, text, uploadName(token), []string{o.Network}); err != nil {
+	if err := i.ofRaw(ctx, uploadName(token), o, disk, size, j.diskIdentity()); err != nil {
 		return nil, err
 	}
 	marks := j.marks(nil)
 	marks[markToken], marks[markBegun] = token, now()
 	i.spec.ConfigSpec.ExtraConfig = append(i.spec.ConfigSpec.ExtraConfig, extraConfig(marks)...)
 	i.spec.ConfigSpec.Annotation = j.o.Description
-	id := j.diskIdentity()
-	if len(i.files) != 1 {
-		return nil, fmt.Errorf("the server asks for %d disks of one", len(i.files))
-	}
-	for _, f := range i.files {
-		i.members = append(i.members, member{file: f, size: size, write: func(ctx context.Context, w io.Writer, done func(n int64)) error {
-			return vmdk.WriteStream(ctx, w, diskFile, disk, size, id, done)
-		}})
-	}
 	return i, nil
+}
+
+// ofRaw prepares the import of a machine with a raw disk.
+func (i *importing) ofRaw(ctx context.Context, name string, o hardware.Options, disk string, size int64, id vmdk.Identity) error {
+	text, err := describe(name, o, size)
+	if err != nil {
+		return &platforms.OptionError{Err: fmt.Errorf("image_hardware: %w", err)}
+	}
+	if err := i.prepare(ctx, text, name, []string{o.Network}); err != nil {
+		return err
+	}
+	if len(i.files) != 1 {
+		return fmt.Errorf("the server asks for %d disks of one", len(i.files))
+	}
+	i.members = []member{{file: i.files[0], size: size, write: func(ctx context.Context, w io.Writer, done func(n int64)) error {
+		return vmdk.WriteStream(ctx, w, diskFile, disk, size, id, done)
+	}}}
+	return nil
 }
 
 // prepare has the server make the request that imports the machine of a descriptor, all
