@@ -95,6 +95,31 @@ func (d *Driver) Import(ctx context.Context, o platforms.Origin, dir string, out
 	return platforms.Made{Ref: newRef(), Traits: traits(h)}, nil
 }
 
+// Adopt makes a first layer of whole media in the hypervisor's format, which it moves to
+// dir, for origins that a platform has alone. h is what the machine is made of, and nvram
+// the file with its UEFI variables, or "".
+func (d *Driver) Adopt(ctx context.Context, media []string, h hardware.Options, nvram, dir string) (made platforms.Made, err error) {
+	for i, path := range media {
+		if err := os.Rename(path, filepath.Join(dir, d.mediumName(i))); err != nil {
+			return made, err
+		}
+	}
+	if nvram != "" {
+		if err := copyFile(ctx, filepath.Join(dir, nvramName), nvram); err != nil {
+			return made, err
+		}
+	}
+	for _, f := range []func() error{
+		func() error { return os.WriteFile(filepath.Join(dir, untouchedName), nil, 0o644) },
+		func() error { return about{Disks: len(media), Hardware: h}.write(dir) },
+	} {
+		if err := f(); err != nil {
+			return made, err
+		}
+	}
+	return platforms.Made{Ref: newRef(), Traits: traits(d.settings.hardware(h))}, nil
+}
+
 // importFile makes a first layer of a disk, or of what describes a machine. The folder of
 // scratch files is on the store's file system.
 func (d *Driver) importFile(ctx context.Context, kind, path, dir string, out platforms.Logger) (_ hardware.Options, err error) {

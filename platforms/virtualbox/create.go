@@ -17,7 +17,9 @@ import (
 )
 
 // A hypervisor is VirtualBox on this host.
-type hypervisor struct{}
+type hypervisor struct {
+	additions bool // machines of steps get the CD of the Guest Additions
+}
 
 var (
 	_ desktop.Hypervisor = (*hypervisor)(nil)
@@ -69,6 +71,13 @@ var adapters = map[string]string{"e1000": "82540EM", "e1000e": "82545EM", "virti
 func (h *hypervisor) Create(ctx context.Context, s desktop.Spec) (desktop.VM, error) {
 	if _, err := h.version(ctx); err != nil {
 		return nil, err
+	}
+	if h.additions {
+		cd, err := additionsCD(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.CDs = append(s.CDs, cd)
 	}
 	v := &vm{place: placeOf(s.Dir), spec: s, ports: map[int]int{}}
 	for _, dir := range []string{v.home(), filepath.Join(s.Dir, "vm")} {
@@ -329,4 +338,19 @@ func trimLog(text string) string {
 		}
 	}
 	return strings.Join(said[max(0, len(said)-3):], "\n")
+}
+
+// additionsCD returns the path of the CD with the Guest Additions.
+func additionsCD(ctx context.Context) (string, error) {
+	said, err := manager().Call(ctx, "list", "systemproperties")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(said) {
+		key, value, _ := strings.Cut(line, ":")
+		if value = strings.TrimSpace(value); key == "Default Guest Additions ISO" && value != "" {
+			return value, nil
+		}
+	}
+	return "", errors.New("option guest_additions: this VirtualBox has no CD with them: install it, such as Debian's virtualbox-guest-additions-iso")
 }

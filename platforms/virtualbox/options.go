@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 
 	"bake.build/bake/internal/hardware"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/desktop"
+	"bake.build/bake/platforms/resource"
 )
 
 // Name is the platform's name in definitions.
@@ -16,12 +18,25 @@ const Name = "virtualbox"
 
 // Options are the options of virtualbox().
 type Options struct {
+	GuestAdditions string `bake:"guest_additions" json:"guest_additions,omitempty" help:"What becomes of the CD with VirtualBox's Guest Additions: attach puts it into a drive of each machine that runs steps." default:"none" choices:"none|attach"`
+
 	desktop.Options
 }
 
 // Origin are the options of source() on this platform.
 type Origin struct {
+	VM       string `bake:"vm,origin" json:"vm,omitempty" help:"A machine of the user's registry, by its name or UUID, that is off. Its disks are copied, and it is not changed. It is pinned as it is, until it runs again."`
+	Snapshot string `bake:"snapshot" json:"snapshot,omitempty" help:"A snapshot of vm, by its name or UUID. The machine has one disk, and may run."`
+
 	desktop.Origin
+}
+
+// Check implements platforms.OptionChecker.
+func (o *Origin) Check() error {
+	if o.Snapshot != "" && o.VM == "" {
+		return errors.New("option snapshot: it is one of a machine: give vm")
+	}
+	return nil
 }
 
 // Parts that VirtualBox has, as options name them.
@@ -57,24 +72,78 @@ func Spec() platforms.Spec {
 // A driver is a desktop driver that tells what this host lacks.
 type driver struct {
 	*desktop.Driver
+	host       platforms.Host
 	hypervisor *hypervisor
 }
 
 var (
-	_ platforms.Driver  = (*driver)(nil)
-	_ platforms.Checker = (*driver)(nil)
+	_ platforms.Driver   = (*driver)(nil)
+	_ platforms.PinNamer = (*driver)(nil)
+	_ platforms.Checker  = (*driver)(nil)
 )
 
 func open(o Options, h platforms.Host) (*driver, error) {
 	if err := o.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", Name, err)
 	}
-	hv := &hypervisor{}
-	d, err := desktop.New(Name, o.Options, o, h, hv)
+	hv := &hypervisor{additions: o.GuestAdditions == "attach"}
+	shared, err := desktop.New(Name, o.Options, o, h, hv)
 	if err != nil {
 		return nil, err
 	}
-	return &driver{Driver: d, hypervisor: hv}, nil
+	d := &driver{Driver: shared, host: h, hypervisor: hv}
+	d.Kinds = append(d.Kinds, resource.Kind{Name: kindClone, Remove: d.collectClone})
+	return d, nil
+}
+
+// Pin implements platforms.Driver.
+func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin, error) {
+	if o.Kind != "vm" {
+		return d.Driver.Pin(ctx, o)
+	}
+	var opts Origin
+	if err := o.Decode(&opts); err != nil {
+		return o, fmt.Errorf("vm: options: %w", err)
+	}
+	if err := opts.Options.Check(Name, o.Kind, o.Paths); err != nil {
+		return o, &platforms.OptionError{Err: err}
+	}
+	r, err := d.find(ctx, opts)
+	if err != nil {
+		return o, fmt.Errorf("vm %s: %w", opts.VM, err)
+	}
+	if p := r.pin(); o.Pin == nil || o.Pin.ID != p.ID {
+		o.Pin = p
+	}
+	return o, nil
+}
+
+// PinName implements platforms.PinNamer.
+func (d *driver) PinName(o platforms.Origin) string {
+	if o.Kind != "vm" {
+		return d.Driver.PinName(o)
+	}
+	var opts Origin
+	if err := o.Decode(&opts); err != nil {
+		return ""
+	}
+	return strings.TrimSpace("vm " + opts.VM + " " + opts.Snapshot)
+}
+
+// Import implements platforms.Driver.
+func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out platforms.Logger) (platforms.Made, error) {
+	if o.Kind != "vm" {
+		return d.Driver.Import(ctx, o, dir, out)
+	}
+	var opts Origin
+	if err := o.Decode(&opts); err != nil {
+		return platforms.Made{}, fmt.Errorf("vm: options: %w", err)
+	}
+	made, err := d.importMachine(ctx, o, opts, dir, out)
+	if err != nil {
+		return made, fmt.Errorf("vm %s: %w", opts.VM, err)
+	}
+	return made, nil
 }
 
 // Check implements platforms.Checker.
