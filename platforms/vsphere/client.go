@@ -17,6 +17,7 @@ import (
 	"github.com/vmware/govmomi/fault"
 	"github.com/vmware/govmomi/session"
 	"github.com/vmware/govmomi/sts"
+	"github.com/vmware/govmomi/vapi/rest"
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -33,6 +34,7 @@ type connection struct {
 	mu     sync.Mutex
 	client *vim25.Client // nil before the first use
 	logout func(ctx context.Context) error
+	login  login
 }
 
 // vim returns the client of the vSphere API, which has logged in.
@@ -60,7 +62,7 @@ func (c *connection) vim(ctx context.Context) (*vim25.Client, error) {
 	}
 	manager := session.NewManager(raw)
 	enter := func(ctx context.Context) error {
-		if err := login(ctx, raw, manager); err != nil {
+		if err := login.vim(ctx, raw, manager); err != nil {
 			return fmt.Errorf("log in to %s: %w", u.Host, refused(err))
 		}
 		return nil
@@ -70,7 +72,7 @@ func (c *connection) vim(ctx context.Context) (*vim25.Client, error) {
 	}
 	client := &vim25.Client{Client: s, ServiceContent: raw.ServiceContent}
 	client.RoundTripper = &tripper{next: s, login: enter, pause: c.pause}
-	c.client, c.logout = client, manager.Logout
+	c.client, c.logout, c.login = client, manager.Logout, login
 	return client, nil
 }
 
@@ -117,11 +119,27 @@ func (c *connection) insecure() bool {
 	return c.options.Insecure || err == nil && env
 }
 
-// A loginFunc logs in.
-type loginFunc func(ctx context.Context, c *vim25.Client, m *session.Manager) error
+// A login is who logs in: with a token, or as a user.
+type login struct{ token, user, password string }
+
+// vim begins the session of a client of the vSphere API.
+func (l login) vim(ctx context.Context, raw *vim25.Client, m *session.Manager) error {
+	if l.token != "" {
+		return m.LoginByToken(raw.WithHeader(ctx, soap.Header{Security: &sts.Signer{Token: l.token}}))
+	}
+	return m.Login(ctx, url.UserPassword(l.user, l.password))
+}
+
+// rest begins the session of a client of the REST API.
+func (l login) rest(ctx context.Context, c *rest.Client) error {
+	if l.token != "" {
+		return c.LoginByToken(c.WithSigner(ctx, &sts.Signer{Token: l.token}))
+	}
+	return c.Login(ctx, url.UserPassword(l.user, l.password))
+}
 
 // credentials returns how to log in.
-func (c *connection) credentials(u *url.URL) (loginFunc, error) {
+func (c *connection) credentials(u *url.URL) (l login, err error) {
 	password, _ := u.User.Password()
 	user := cmp.Or(c.options.ServerUser, u.User.Username(), os.Getenv("GOVC_USERNAME"))
 	password = cmp.Or(password, os.Getenv("GOVC_PASSWORD"))
@@ -136,23 +154,19 @@ func (c *connection) credentials(u *url.URL) (loginFunc, error) {
 		}
 		value, err := c.secret(s.name)
 		if err != nil {
-			return nil, err
+			return l, err
 		}
 		*s.to = string(value)
 	}
 	switch {
 	case token != "" && (c.options.ServerToken != "" || user == ""):
-		return func(ctx context.Context, raw *vim25.Client, m *session.Manager) error {
-			return m.LoginByToken(raw.WithHeader(ctx, soap.Header{Security: &sts.Signer{Token: token}}))
-		}, nil
+		return login{token: token}, nil
 	case user == "":
-		return nil, errors.New("server_user: no user is given, and GOVC_USERNAME is not set")
+		return l, errors.New("server_user: no user is given, and GOVC_USERNAME is not set")
 	case password == "":
-		return nil, fmt.Errorf("server_password: no password of %s is given, and GOVC_PASSWORD is not set", user)
+		return l, fmt.Errorf("server_password: no password of %s is given, and GOVC_PASSWORD is not set", user)
 	}
-	return func(ctx context.Context, _ *vim25.Client, m *session.Manager) error {
-		return m.Login(ctx, url.UserPassword(user, password))
-	}, nil
+	return login{user: user, password: password}, nil
 }
 
 // transport returns the connection that requests take.

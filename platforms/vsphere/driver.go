@@ -85,7 +85,7 @@ func open(o Options, h platforms.Host) (*driver, error) {
 	d.Manager = &resource.Manager{
 		Platform: Name, Options: text, Ledger: h.Ledger(), Pause: func() time.Duration { return d.pause },
 		Identify: d.server, Tagged: d.tagged,
-		Kinds: []resource.Kind{{Name: kindMachine, Remove: d.collectMachine}, {Name: kindFile, Remove: d.collectFile}, {Name: kindUpload, Remove: d.collectImage}, {Name: kindImage, Remove: d.collectImage}},
+		Kinds: []resource.Kind{{Name: kindItem, Remove: d.collectItem}, {Name: kindMachine, Remove: d.collectMachine}, {Name: kindFile, Remove: d.collectFile}, {Name: kindUpload, Remove: d.collectImage}, {Name: kindImage, Remove: d.collectImage}},
 	}
 	d.layers = &remote.Cache{Layers: layers{d}, KeysAtOnce: keysAtOnce, FirstCost: firstCost}
 	return d, nil

@@ -41,6 +41,8 @@ func (d *driver) ImportRemote(ctx context.Context, o platforms.Origin, s platfor
 	switch o.Kind {
 	case originOVA:
 		make, err = d.ofPackage(ctx, or, o, out)
+	case originLibrary:
+		make, err = d.ofItem(o, or, out)
 	case originISO, originStored:
 		make = func(ctx context.Context, b *birth) (types.ManagedObjectReference, error) {
 			return d.install(ctx, or, o, b, out)

@@ -21,6 +21,7 @@ import (
 // name, a file by its path: a record is written before there is anything else.
 const (
 	kindMachine = "machine"
+	kindItem    = "library item"
 	kindFile    = "file"
 	kindUpload  = "upload"
 	kindImage   = "image"
@@ -62,7 +63,7 @@ func (d *driver) collectMachine(ctx context.Context, r platforms.Resource) (got 
 		return got, err
 	}
 	for _, v := range all {
-		if v.marks[markToken] != r.ID {
+		if v.marks[markToken] != r.ID && v.name != machineName(r.ID) { // one that was deployed has its name first
 			continue
 		}
 		kept, err := d.retire(ctx, v.ref)
@@ -138,6 +139,11 @@ func (d *driver) tagged(ctx context.Context, _ string) ([]resource.Found, error)
 	if err != nil {
 		return nil, err
 	}
+	items, err := d.taggedItems(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, items...)
 	for _, v := range all {
 		f := resource.Found{Build: v.marks[markBuild], Made: v.created}
 		if begun, err := time.Parse(remote.Time, v.marks[markBegun]); err == nil {

@@ -150,6 +150,8 @@ type Origin struct {
 	ISO       string `bake:"iso,path,origin" json:"iso,omitempty" help:"An installer: the path or the URL of its ISO image, which is uploaded for the time of the installation. It is started, told what to do by boot_command, and has done its work when it shuts the machine down."`
 	StoredISO string `bake:"datastore_iso,origin" json:"datastore_iso,omitempty" help:"An installer, as iso, on a datastore: such as \"[datastore1] iso/debian.iso\"."`
 
+	LibraryItem string `bake:"library_item,origin" json:"library_item,omitempty" help:"An item of a content library, an OVF or a VM template, which is deployed: the names of the library and of the item, such as images/debian-12."`
+
 	SHA256    string `bake:"sha256" json:"sha256,omitempty" help:"The SHA-256 that the file must have, in hex. ova and iso only."`
 	SHA512    string `bake:"sha512" json:"sha512,omitempty" help:"The SHA-512 that the file must have, in hex. ova and iso only."`
 	Checksums string `bake:"checksums,path" json:"checksums,omitempty" help:"A list of checksums that has the file's, as sha256sum and sha512sum write it: a path, or a URL, whose digest of the file is pinned. ova and iso only."`
@@ -183,6 +185,11 @@ func (o *Origin) check(kind string, paths map[string]string) error {
 		return fmt.Errorf("origin %s: disk_size and hardware are for installers: a machine has those of its origin", kind)
 	case o.FloppyFiles != "":
 		return errors.New("floppy_files: machines of vsphere get no floppy disk: give the files as cd_files or http")
+	}
+	if kind == originLibrary {
+		if _, _, err := splitItem(o.LibraryItem); err != nil {
+			return err
+		}
 	}
 	if o.Hardware != nil {
 		if err := o.Hardware.Check(); err != nil {

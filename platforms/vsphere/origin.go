@@ -34,7 +34,7 @@ func (d *driver) PinName(o platforms.Origin) string {
 		}
 		return ""
 	}
-	return strings.Join(strings.Fields(strings.Join([]string{d.options.Server, d.options.Datacenter, cmp.Or(or.Template, or.VM, or.StoredISO), or.Snapshot}, " ")), " ")
+	return strings.Join(strings.Fields(strings.Join([]string{d.options.Server, d.options.Datacenter, cmp.Or(or.Template, or.VM, or.StoredISO, or.LibraryItem), or.Snapshot}, " ")), " ")
 }
 
 // Pin implements platforms.Driver.
@@ -53,6 +53,9 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 		return o, err
 	case originStored:
 		o.Pin, err = d.pinStored(ctx, or.StoredISO)
+		return o, err
+	case originLibrary:
+		o.Pin, err = d.pinItem(ctx, or.LibraryItem)
 		return o, err
 	}
 	return d.pinMachine(ctx, or, o)
@@ -205,6 +208,8 @@ func (d *driver) Describe(ctx context.Context, o platforms.Origin) (platforms.Tr
 	switch o.Kind {
 	case originOVA:
 		return describePackage(o.Paths[originOVA])
+	case originLibrary:
+		return platforms.Traits{}, nil // known when it was deployed
 	case originISO, originStored:
 		or, err := decode(o)
 		if err != nil {

@@ -15,6 +15,9 @@ type Publication struct {
 	ImageName   string            `bake:"image_name" json:"image_name,omitempty" help:"The name of the template or virtual machine." default:"the artifact's, with the beginning of its key"`
 	ImageFolder string            `bake:"image_folder" json:"image_folder,omitempty" help:"The folder of the image below the datacenter's folder of virtual machines. It is created where it is missing." default:"that of the datacenter"`
 	ImageType   string            `bake:"image_type" json:"image_type,omitempty" help:"What the image is: a template, or a virtual machine that is off, with a snapshot for linked clones." default:"template" choices:"template|vm"`
+	Library     string            `bake:"library" json:"library,omitempty" help:"A content library, by its name: the image is an item of it, and each later one a new version of that item."`
+	LibraryItem string            `bake:"library_item" json:"library_item,omitempty" help:"The name of the item." default:"the artifact's"`
+	LibraryType string            `bake:"library_type" json:"library_type,omitempty" help:"What the item is: an OVF, or a VM template, which is deployed faster and lies in image_folder." default:"ovf" choices:"ovf|vm-template"`
 	Description string            `bake:"description" json:"description,omitempty" help:"The image's notes."`
 	Hardware    *hardware.Options `bake:"image_hardware" json:"image_hardware,omitempty" help:"What the image's machine is made of. Of a layer of vsphere only its cpus and memory can be changed." default:"2 CPUs, 2G, scsi disks by pvscsi and a vmxnet3 card; that of the layer for one of vsphere"`
 
@@ -36,6 +39,12 @@ func (p *Publication) Check() error {
 		return fmt.Errorf("image_name: it has %d characters, and vSphere takes %d", len(p.ImageName), nameMost)
 	case strings.ContainsAny(p.ImageName, `/\%`):
 		return fmt.Errorf("image_name: %q: a name has no /, \\ and %%", p.ImageName)
+	}
+	if p.Library == "" && (p.LibraryItem != "" || p.LibraryType != "") {
+		return errors.New("library_item and library_type: belong to a library")
+	}
+	if p.Library != "" && (p.ImageName != "" || p.ImageType != "" || p.Keep != 0) {
+		return errors.New("library: image_name, image_type and keep are for templates and virtual machines: an item has versions")
 	}
 	var err error
 	if p.Hardware != nil {

@@ -97,31 +97,44 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 		if _, _, err := j.o.kept(); err != nil {
 			return err
 		}
-	} else if _, err := j.d.target(ctx); err != nil {
-		return err
+	} else if j.o.Library == "" || j.o.itemType() == libraryVM { // whose disk goes to a machine
+		if _, err := j.d.target(ctx); err != nil {
+			return err
+		}
 	}
 	if _, err := d.place(ctx); err != nil {
 		return err
+	}
+	if j.o.Library != "" {
+		return j.inLibrary(ctx, func(i *itemJob) error { _, _, err := i.find(ctx); return err })
 	}
 	_, err = j.life().Existing(ctx)
 	return err
 }
 
 // Published implements platforms.Publisher.
-func (d *driver) Published(ctx context.Context, p platforms.Publication) ([]platforms.Registered, string, error) {
+func (d *driver) Published(ctx context.Context, p platforms.Publication) (found []platforms.Registered, why string, err error) {
 	j, err := d.job(ctx, p, nil)
 	if err != nil {
 		return nil, "", err
+	}
+	if j.o.Library != "" {
+		err = j.inLibrary(ctx, func(i *itemJob) error { found, why, err = i.published(ctx); return err })
+		return found, why, err
 	}
 	return j.life().Published(ctx)
 }
 
 // Publish implements platforms.Publisher: a disk is uploaded, and no machine runs; the
 // machine of a layer is cloned.
-func (d *driver) Publish(ctx context.Context, p platforms.Publication, from platforms.ImageSource, out platforms.Logger) ([]platforms.Registered, error) {
+func (d *driver) Publish(ctx context.Context, p platforms.Publication, from platforms.ImageSource, out platforms.Logger) (found []platforms.Registered, err error) {
 	j, err := d.job(ctx, p, out)
 	if err != nil {
 		return nil, err
+	}
+	if j.o.Library != "" {
+		err = j.inLibrary(ctx, func(i *itemJob) error { found, err = i.publish(ctx, from); return err })
+		return found, err
 	}
 	return j.publish(ctx, func(ctx context.Context) (*publish.Held[image], error) {
 		if from.Layer != "" {
@@ -158,32 +171,42 @@ func (j *job) ofLayer(ctx context.Context, ref string) (*publish.Held[image], er
 	if err != nil {
 		return nil, err
 	}
-	cpus, memory, err := j.o.kept()
+	spec, err := j.wholeClone(b, p, j.marks(b.marks))
 	if err != nil {
 		return nil, err
 	}
-	spec := types.VirtualMachineCloneSpec{
-		Location: types.VirtualMachineRelocateSpec{
-			Pool: &p.pool, Host: p.host, Datastore: p.datastore,
-			DiskMoveType: string(types.VirtualMachineRelocateDiskMoveOptionsMoveAllDiskBackingsAndDisallowSharing),
-		},
-		Template: j.o.ImageType != imageVM,
-		Config: &types.VirtualMachineConfigSpec{
-			NumCPUs: cpus, MemoryMB: memory, Annotation: cmp.Or(j.o.Description, " "), // and none of the origin's
-			ExtraConfig: append(extraConfig(j.marks(b.marks)), noGuestinfo()...),
-		},
-	}
-	if b.snapshot != nil {
-		spec.Snapshot = &b.snapshot.ref
-	}
+	spec.Template = j.o.ImageType != imageVM
 	record, err := j.d.Begin(ctx, kindImage, "", j.name)
 	if err != nil {
 		return nil, err
 	}
 	result, err := j.d.do(ctx, "clone "+b.name+" to "+j.name, j.out, func(ctx context.Context) (*object.Task, error) {
-		return object.NewVirtualMachine(c, b.ref).Clone(ctx, object.NewFolder(c, folder), j.name, spec)
+		return object.NewVirtualMachine(c, b.ref).Clone(ctx, object.NewFolder(c, folder), j.name, *spec)
 	})
 	return j.created(ctx, result, record, err)
+}
+
+// wholeClone is the request that clones a layer whole, without what was there for the
+// build.
+func (j *job) wholeClone(b *base, p *place, marks map[string]string) (*types.VirtualMachineCloneSpec, error) {
+	cpus, memory, err := j.o.kept()
+	if err != nil {
+		return nil, err
+	}
+	spec := &types.VirtualMachineCloneSpec{
+		Location: types.VirtualMachineRelocateSpec{
+			Pool: &p.pool, Host: p.host, Datastore: p.datastore,
+			DiskMoveType: string(types.VirtualMachineRelocateDiskMoveOptionsMoveAllDiskBackingsAndDisallowSharing),
+		},
+		Config: &types.VirtualMachineConfigSpec{
+			NumCPUs: cpus, MemoryMB: memory, Annotation: cmp.Or(j.o.Description, " "), // and none of the origin's
+			ExtraConfig: append(extraConfig(marks), noGuestinfo()...),
+		},
+	}
+	if b.snapshot != nil {
+		spec.Snapshot = &b.snapshot.ref
+	}
+	return spec, nil
 }
 
 // created hands an image over to its life.

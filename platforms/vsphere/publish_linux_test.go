@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,27 +52,44 @@ func (w *world) disk() (path string) {
 	return path
 }
 
-// received keeps the bodies of uploads.
+// received keeps the bodies of uploads to machines.
 func (w *world) received() func() [][]byte {
+	bodies := w.keep(func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/nfc/") })
+	return func() (all [][]byte) {
+		kept := bodies()
+		for _, path := range slices.Sorted(maps.Keys(kept)) {
+			all = append(all, kept[path])
+		}
+		return all
+	}
+}
+
+// keep keeps the bodies of requests, by the last words of their paths, or by all of them
+// where these are not alone.
+func (w *world) keep(which func(r *http.Request) bool) func() map[string][]byte {
 	var mu sync.Mutex
-	var all [][]byte
+	all := map[string][]byte{}
 	w.server.HTTP = func(_ http.ResponseWriter, r *http.Request) bool {
-		if strings.HasPrefix(r.URL.Path, "/nfc/") {
+		if which(r) {
 			body, err := io.ReadAll(r.Body)
 			if err != nil {
 				w.Error(err)
 			}
 			mu.Lock()
-			all = append(all, body)
+			name := path.Base(r.URL.Path)
+			if strings.HasPrefix(r.URL.Path, "/nfc/") {
+				name = r.URL.Path
+			}
+			all[name] = body
 			mu.Unlock()
 			r.Body = io.NopCloser(bytes.NewReader(body))
 		}
 		return false
 	}
-	return func() [][]byte {
+	return func() map[string][]byte {
 		mu.Lock()
 		defer mu.Unlock()
-		return all
+		return maps.Clone(all)
 	}
 }
 

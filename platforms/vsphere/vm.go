@@ -220,12 +220,8 @@ func (d *driver) reconfigure(ctx context.Context, v vm, spec types.VirtualMachin
 	}
 	o := object.NewVirtualMachine(c, v.ref)
 	if v.template {
-		p, err := d.place(ctx)
-		if err != nil {
+		if err := d.unmark(ctx, v); err != nil {
 			return err
-		}
-		if err := o.MarkAsVirtualMachine(ctx, *object.NewResourcePool(c, p.pool), nil); err != nil {
-			return fmt.Errorf("%s: make the template a virtual machine, to change it: %w", v.name, explain(err))
 		}
 	}
 	_, err = d.do(ctx, "reconfigure "+v.name, nil, func(ctx context.Context) (*object.Task, error) { return o.Reconfigure(ctx, spec) })
@@ -233,6 +229,22 @@ func (d *driver) reconfigure(ctx context.Context, v vm, spec types.VirtualMachin
 		err = errors.Join(err, explain(o.MarkAsTemplate(context.WithoutCancel(ctx))))
 	}
 	return err
+}
+
+// unmark makes a template a virtual machine.
+func (d *driver) unmark(ctx context.Context, v vm) error {
+	c, err := d.vim(ctx)
+	if err != nil {
+		return err
+	}
+	p, err := d.place(ctx)
+	if err != nil {
+		return err
+	}
+	if err := object.NewVirtualMachine(c, v.ref).MarkAsVirtualMachine(ctx, *object.NewResourcePool(c, p.pool), nil); err != nil {
+		return fmt.Errorf("%s: make the template a virtual machine, to change it: %w", v.name, explain(err))
+	}
+	return nil
 }
 
 // destroy removes a virtual machine with its disks. One that is not there is no error.

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
+	_ "github.com/vmware/govmomi/vapi/simulator" // content libraries
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -76,7 +78,7 @@ func New(model *simulator.Model) (*Server, error) {
 	}
 	model.Service.TLS = new(tls.Config)
 	model.Service.RegisterEndpoints = true
-	model.Service.Listen = nil
+	model.Service.Listen = &url.URL{User: url.UserPassword(User, Password)}
 	s.server = model.Service.NewServer()
 	inner := s.server.Config.Handler
 	s.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
