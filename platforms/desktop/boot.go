@@ -15,12 +15,6 @@ import (
 
 // boot starts a machine on the chain and logs in.
 func (d *Driver) boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (_ *machine, err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
-	}
-	if len(chain) == 0 {
-		return nil, errors.New("the chain has no layers")
-	}
 	a, err := readAbout(chain[0].Dir)
 	if err != nil {
 		return nil, err
@@ -31,7 +25,7 @@ func (d *Driver) boot(ctx context.Context, chain []platforms.Layer, out platform
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, m.Close())
+			err = errors.Join(err, m.End())
 		}
 	}()
 	s := m.spec()

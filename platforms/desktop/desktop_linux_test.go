@@ -32,7 +32,7 @@ func TestMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := w.toy.vms[m.(*machine).dir]
+	v := w.toy.vms[m.(*handle).dir]
 	if h := v.spec.Hardware; h.CPUs != 1 || h.Memory != "512M" || h.NIC != "e1000" || h.DiskBus != "sata" {
 		t.Errorf("the machine has %+v", h)
 	}
@@ -50,7 +50,7 @@ func TestMachine(t *testing.T) {
 	if layer, err := os.Stat(filepath.Join(w.first.Dir, "disk0.toy")); err != nil || !os.SameFile(layer, same) {
 		t.Errorf("the layer's medium is not linked: %v", err)
 	}
-	if err := errors.Join(m.Close(), m.Close()); err != nil {
+	if err := errors.Join(m.Close(), m.Close(), w.driver.Close()); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(v.spec.Dir); !os.IsNotExist(err) {
@@ -88,6 +88,9 @@ func TestCollect(t *testing.T) {
 	w := newWorld(t, Options{})
 	m, err := w.driver.Boot(t.Context(), []platforms.Layer{w.first}, testLogger{t})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Run(t.Context(), platforms.Cmd{Args: []string{"true"}}); err != nil { // not to be parked
 		t.Fatal(err)
 	}
 	defer m.Close()

@@ -13,22 +13,23 @@ import (
 	"bake.build/bake/platforms/seed"
 )
 
-// Disk implements platforms.Disker. A new machine on the chain's last layer removes the
-// traces of the build and shuts down; what it wrote is part of the disk and of no layer.
+// Disk implements platforms.Disker. The machine that was left on the chain's last
+// layer, or a new one, removes the traces of the build and shuts down; what it wrote is
+// part of the disk and of no layer.
 //
 // A disk on which no step ran leaves as it came.
 func (d *Driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, out platforms.Logger) (err error) {
 	copying := telling(out, "copy the disk")
 	if len(chain) == 1 {
 		if _, err := os.Stat(filepath.Join(chain[0].Dir, untouchedName)); err == nil {
-			return d.hypervisor.Media().Read(ctx, d.chainOf(chain, 0), dst, copying)
+			return d.hv.Media().Read(ctx, d.chainOf(chain, 0), dst, copying)
 		}
 	}
-	m, err := d.boot(ctx, chain, out)
+	m, err := d.open(ctx, chain, out)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.Close()) }()
+	defer func() { err = errors.Join(err, m.End()) }()
 	out.Progress("shut the machine down", 0, 0)
 	if err := m.shutDown(ctx); err != nil {
 		return err
@@ -36,7 +37,7 @@ func (d *Driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, 
 	if _, err := m.freeze(ctx); err != nil {
 		return err
 	}
-	return d.hypervisor.Media().Read(ctx, m.chains[0], dst, copying)
+	return d.hv.Media().Read(ctx, m.chains[0], dst, copying)
 }
 
 // shutDown removes what the build has left in the machine, and shuts it down.

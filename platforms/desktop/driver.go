@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/hypervisor"
 	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/ssh"
 )
@@ -22,9 +23,10 @@ type Driver struct {
 	name        string
 	host        platforms.Host
 	settings    settings
-	hypervisor  Hypervisor
+	hv          Hypervisor
 	fingerprint string
 	key         func() (*ssh.Key, error)
+	parked      hypervisor.Parking[*machine]
 }
 
 var (
@@ -36,6 +38,7 @@ var (
 	_ platforms.Sizer            = (*Driver)(nil)
 	_ platforms.Describer        = (*Driver)(nil)
 	_ platforms.GarbageCollector = (*Driver)(nil)
+	_ platforms.Closer           = (*Driver)(nil)
 )
 
 // New makes the driver of the platform called name. all are the options of the platform's
@@ -49,7 +52,7 @@ func New(name string, o Options, all any, h platforms.Host, hv Hypervisor) (*Dri
 	if err != nil {
 		return nil, fmt.Errorf("%s: options: %w", name, err)
 	}
-	d := &Driver{name: name, host: h, settings: s, hypervisor: hv, key: sync.OnceValues(ssh.NewKey)}
+	d := &Driver{name: name, host: h, settings: s, hv: hv, key: sync.OnceValues(ssh.NewKey)}
 	if d.fingerprint, err = s.fingerprint(name); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -88,18 +91,40 @@ func (d *Driver) Describe(context.Context, platforms.Origin) (platforms.Traits, 
 
 // Boot implements platforms.Driver.
 func (d *Driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (platforms.Machine, error) {
-	m, err := d.boot(ctx, chain, out)
+	m, err := d.open(ctx, chain, out)
 	if err != nil {
-		return nil, err // not a machine that is nil
+		return nil, err
 	}
-	return m, nil
+	return &handle{machine: m}, nil
 }
+
+// open gives a machine on the chain: one that was left there, or a new one.
+func (d *Driver) open(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (*machine, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	if len(chain) == 0 {
+		return nil, errors.New("the chain has no layers")
+	}
+	ref := chain[len(chain)-1].Ref
+	if m, err := d.parked.Take(ref); m != nil || err != nil {
+		return m, err
+	}
+	m, err := d.boot(ctx, chain, out)
+	if err == nil {
+		m.at = ref
+	}
+	return m, err
+}
+
+// Close implements platforms.Closer: machines that wait for another user end.
+func (d *Driver) Close() error { return d.parked.Close() }
 
 // collect ends a machine that a killed build has left.
 func (d *Driver) collect(ctx context.Context, r platforms.Resource) (platforms.Collected, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, removeTimeout, errors.New("the hypervisor does not end the machine"))
 	defer cancel()
-	found, err := d.hypervisor.Remove(ctx, r.ID)
+	found, err := d.hv.Remove(ctx, r.ID)
 	if err != nil {
 		return platforms.Collected{}, fmt.Errorf("%s: end the machine in %s: %w", d.name, r.ID, err)
 	}

@@ -29,14 +29,14 @@ func (d *Driver) install(ctx context.Context, opts Origin, o platforms.Origin, p
 	if err != nil {
 		return h, err
 	}
-	defer func() { err = errors.Join(err, m.Close()) }()
+	defer func() { err = errors.Join(err, m.End()) }()
 	s, err := d.installSpec(ctx, m, opts, o, path)
 	if err != nil {
 		return h, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the installer has not ended within %v", limit))
 	defer cancel()
-	if m.vm, err = d.hypervisor.Create(ctx, s); err != nil {
+	if m.vm, err = d.hv.Create(ctx, s); err != nil {
 		return h, err
 	}
 	k, err := m.keyboard()
@@ -47,7 +47,7 @@ func (d *Driver) install(ctx context.Context, opts Origin, o platforms.Origin, p
 		return h, fmt.Errorf("%w%s", err, m.tailText())
 	}
 	// The hypervisor lets go of the medium before it is moved.
-	if _, err := d.hypervisor.Remove(ctx, m.dir); err != nil {
+	if _, err := d.hv.Remove(ctx, m.dir); err != nil {
 		return h, err
 	}
 	if err := os.Rename(m.chains[0][0], filepath.Join(dir, d.mediumName(0))); err != nil {
@@ -68,8 +68,8 @@ func (d *Driver) installSpec(ctx context.Context, m *machine, opts Origin, o pla
 	if err := empty(raw, cmp.Or(d.settings.diskSize, installDisk)); err != nil {
 		return s, err
 	}
-	medium := filepath.Join(m.dir, "disk0-0"+d.hypervisor.Media().Ext())
-	if err := d.hypervisor.Media().Write(ctx, medium, raw); err != nil {
+	medium := filepath.Join(m.dir, "disk0-0"+d.hv.Media().Ext())
+	if err := d.hv.Media().Write(ctx, medium, raw); err != nil {
 		return s, err
 	}
 	s = m.spec()

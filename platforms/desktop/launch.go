@@ -32,7 +32,7 @@ func (d *Driver) Launch(ctx context.Context, i platforms.Image, out platforms.Lo
 	if err != nil {
 		return nil, fmt.Errorf("launch %s: %w", filepath.Base(i.Path), err)
 	}
-	return m, nil
+	return &handle{machine: m}, nil
 }
 
 func (d *Driver) launch(ctx context.Context, i platforms.Image, format platforms.DiskFormat, out platforms.Logger) (_ *machine, err error) {
@@ -62,7 +62,7 @@ func (d *Driver) launch(ctx context.Context, i platforms.Image, format platforms
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, m.Close())
+			err = errors.Join(err, m.End())
 		}
 	}()
 	m.launched, m.plain = true, i.User != ""
@@ -103,6 +103,6 @@ func (d *Driver) launchDisk(ctx context.Context, i platforms.Image, m *image.Mac
 	if err != nil {
 		return "", err
 	}
-	medium = filepath.Join(dir, fmt.Sprintf("disk%d-0%s", n, d.hypervisor.Media().Ext()))
-	return medium, d.hypervisor.Media().Write(ctx, medium, raw)
+	medium = filepath.Join(dir, fmt.Sprintf("disk%d-0%s", n, d.hv.Media().Ext()))
+	return medium, d.hv.Media().Write(ctx, medium, raw)
 }

@@ -57,7 +57,7 @@ const mostDisks = 8
 
 // mediumName is that of disk i's medium in a layer's directory.
 func (d *Driver) mediumName(i int) string {
-	return fmt.Sprintf("disk%d%s", i, d.hypervisor.Media().Ext())
+	return fmt.Sprintf("disk%d%s", i, d.hv.Media().Ext())
 }
 
 // chainOf returns the media of disk i in the chain's own directories.
@@ -72,7 +72,7 @@ func (d *Driver) chainOf(chain []platforms.Layer, i int) (media []string) {
 // links where those can be had.
 func (d *Driver) place(ctx context.Context, chain []platforms.Layer, i int, dir string) (media []string, err error) {
 	for n, src := range d.chainOf(chain, i) {
-		dst := filepath.Join(dir, fmt.Sprintf("disk%d-%d%s", i, n, d.hypervisor.Media().Ext()))
+		dst := filepath.Join(dir, fmt.Sprintf("disk%d-%d%s", i, n, d.hv.Media().Ext()))
 		if err := link(ctx, dst, src); err != nil {
 			return nil, fmt.Errorf("layer %s: %w", chain[n].Key, err)
 		}

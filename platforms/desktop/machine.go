@@ -39,21 +39,8 @@ type machine struct {
 	stop     context.CancelFunc // of what goes on beside
 	beside   sync.WaitGroup
 
-	mu     sync.Mutex
-	closed bool
+	at string // the layer that it stands on; "" when something ran since
 }
-
-var (
-	_ platforms.Machine    = (*machine)(nil)
-	_ platforms.Rebooter   = (*machine)(nil)
-	_ platforms.Sheller    = (*machine)(nil)
-	_ platforms.PortWaiter = (*machine)(nil)
-	_ platforms.Forwarder  = (*machine)(nil)
-	_ platforms.Consoler   = (*machine)(nil)
-)
-
-// errClosed is what a closed machine answers.
-var errClosed = errors.New("the machine is closed")
 
 // newMachine makes the directory of a machine, and the record of it.
 func (d *Driver) newMachine(ctx context.Context, h hardware.Options) (*machine, error) {
@@ -81,7 +68,7 @@ const consoleName = "console.log"
 
 // start makes the machine and starts it.
 func (m *machine) start(ctx context.Context, s Spec, log string) (err error) {
-	if m.vm, err = m.d.hypervisor.Create(ctx, s); err != nil {
+	if m.vm, err = m.d.hv.Create(ctx, s); err != nil {
 		return err
 	}
 	if m.console, err = followConsole(s.Console, log, m.Fail); err != nil {
@@ -162,64 +149,8 @@ func (m *machine) login(ctx context.Context, out platforms.Logger) error {
 	return err
 }
 
-// use returns an error unless somebody can work in the machine.
-func (m *machine) use() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return errClosed
-	}
-	if m.ssh == nil {
-		return errors.New("nobody can log in to this machine")
-	}
-	return nil
-}
-
-// Run implements platforms.Machine.
-func (m *machine) Run(ctx context.Context, c platforms.Cmd) error {
-	if err := m.use(); err != nil {
-		return err
-	}
-	return m.ssh.Run(ctx, c)
-}
-
-// Write implements platforms.Machine.
-func (m *machine) Write(ctx context.Context, dst string, tar io.Reader) error {
-	if err := m.use(); err != nil {
-		return err
-	}
-	return m.ssh.Write(ctx, dst, tar)
-}
-
-// Read implements platforms.Machine.
-func (m *machine) Read(ctx context.Context, src string, tar io.Writer) error {
-	if err := m.use(); err != nil {
-		return err
-	}
-	return m.ssh.Read(ctx, src, tar)
-}
-
-// Shell implements platforms.Sheller.
-func (m *machine) Shell(ctx context.Context, c platforms.Cmd) error {
-	if err := m.use(); err != nil {
-		return err
-	}
-	return m.ssh.Shell(ctx, c)
-}
-
-// Reboot implements platforms.Rebooter.
-func (m *machine) Reboot(ctx context.Context) error {
-	if err := m.use(); err != nil {
-		return err
-	}
-	return m.ssh.Reboot(ctx)
-}
-
-// Commit implements platforms.Machine.
-func (m *machine) Commit(ctx context.Context, s platforms.State) (platforms.Made, error) {
-	if err := m.use(); err != nil {
-		return platforms.Made{}, err
-	}
+// commit makes a layer of the machine's state.
+func (m *machine) commit(ctx context.Context, s platforms.State) (platforms.Made, error) {
 	if m.launched {
 		return platforms.Made{}, errors.New("a machine of a finished image cannot be committed")
 	}
@@ -282,15 +213,9 @@ func (m *machine) AttachConsole(ctx context.Context, in io.Reader, out io.Writer
 	return m.console.Attach(ctx, in, out)
 }
 
-// Close implements platforms.Machine.
-func (m *machine) Close() error {
-	m.mu.Lock()
-	if m.closed {
-		m.mu.Unlock()
-		return nil
-	}
-	m.closed = true
-	m.mu.Unlock()
+// End implements hypervisor.Parked: it stops the machine at once and removes what was not
+// committed.
+func (m *machine) End() error {
 	m.Fail(errClosed)
 	m.stop()
 	m.beside.Wait()
@@ -307,7 +232,7 @@ func (m *machine) Close() error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), removeTimeout, errors.New("the hypervisor does not end the machine"))
 	defer cancel()
 	return errors.Join(append(errs, m.record.Remove(ctx, func(ctx context.Context) error {
-		if _, err := m.d.hypervisor.Remove(ctx, m.dir); err != nil {
+		if _, err := m.d.hv.Remove(ctx, m.dir); err != nil {
 			return fmt.Errorf("end the machine: %w", err)
 		}
 		return m.remove()

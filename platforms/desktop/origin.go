@@ -180,7 +180,7 @@ func (d *Driver) importDisk(ctx context.Context, m *image.Machine, i int, path, 
 		}
 	}
 	out.Progress("write the disk", 0, 0)
-	return d.hypervisor.Media().Write(ctx, filepath.Join(dir, d.mediumName(i)), raw)
+	return d.hv.Media().Write(ctx, filepath.Join(dir, d.mediumName(i)), raw)
 }
 
 // telling returns what is told how much of something was done.

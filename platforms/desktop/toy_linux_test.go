@@ -226,6 +226,9 @@ func newWorld(t *testing.T, o Options) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if err := w.driver.Close(); err != nil {
+			t.Error(err)
+		}
 		if left := w.toy.left(); len(left) > 0 {
 			t.Errorf("machines are left in %s", left)
 		}

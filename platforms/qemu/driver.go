@@ -15,6 +15,7 @@ import (
 
 	"bake.build/bake/internal/tool"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/hypervisor"
 	"bake.build/bake/platforms/image"
 	"bake.build/bake/platforms/seed"
 	"bake.build/bake/platforms/ssh"
@@ -29,7 +30,7 @@ type driver struct {
 	accelMu sync.Mutex
 	accel   *accelerator // nil until it is chosen
 
-	parked  parking
+	parked  hypervisor.Parking[*machine]
 	merging merging
 }
 
@@ -64,7 +65,6 @@ func open(o Options, h platforms.Host) (platforms.Driver, error) {
 	if d.fingerprint, err = s.fingerprint(); err != nil {
 		return nil, fmt.Errorf("qemu: %w", err)
 	}
-	d.parked.machines = map[string]*machine{}
 	return d, nil
 }
 
@@ -78,7 +78,7 @@ func (d *driver) MachineSize() platforms.Resources {
 }
 
 // Close implements platforms.Closer.
-func (d *driver) Close() error { return errors.Join(d.parked.close(), d.merging.close()) }
+func (d *driver) Close() error { return errors.Join(d.parked.Close(), d.merging.close()) }
 
 // Boot implements platforms.Driver.
 func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (platforms.Machine, error) {
@@ -101,7 +101,7 @@ func (d *driver) open(ctx context.Context, chain []platforms.Layer, out platform
 		return nil, err
 	}
 	ref := chain[len(chain)-1].Ref
-	if m, err := d.parked.take(ref); m != nil || err != nil {
+	if m, err := d.parked.Take(ref); m != nil || err != nil {
 		return m, err
 	}
 	if d.settings.resume && canKeepMemory {

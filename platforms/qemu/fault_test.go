@@ -14,6 +14,7 @@ import (
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/hypervisor"
 )
 
 // fails runs a script that must fail with an error that says all of want.
@@ -96,10 +97,10 @@ func testMishaps(t *testing.T, w *world) {
 			if err := m.Close(); err != nil {
 				t.Error(err)
 			}
-			if err := w.driver.parked.close(); err != nil {
+			if err := w.driver.parked.Close(); err != nil {
 				t.Error(err)
 			}
-			w.driver.parked.closed = false
+			w.driver.parked = hypervisor.Parking[*machine]{}
 			w.host.nothingLeft(t)
 		})
 	}

@@ -361,7 +361,7 @@ func (m *machine) Close() error {
 	at := m.at
 	m.mu.Unlock()
 	if at != "" && !m.launched && m.vm.Alive() == nil {
-		return m.d.parked.put(at, m.successor())
+		return m.d.parked.Put(at, m.successor())
 	}
 	return m.end()
 }
@@ -373,6 +373,12 @@ func (m *machine) successor() *machine {
 		kept: m.kept, spare: m.spare, secret: m.secret, vm: m.vm, ssh: m.ssh, at: m.at,
 	}
 }
+
+// Alive implements hypervisor.Parked.
+func (m *machine) Alive() error { return m.vm.Alive() }
+
+// End implements hypervisor.Parked.
+func (m *machine) End() error { return m.end() }
 
 // end stops the machine at once and removes what was not committed.
 func (m *machine) end() error {
