@@ -1,6 +1,7 @@
 package virtualbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"bake.build/bake/internal/hardware"
 	"bake.build/bake/internal/sparse"
@@ -18,7 +20,15 @@ import (
 
 // A hypervisor is VirtualBox on this host.
 type hypervisor struct {
-	additions bool // machines of steps get the CD of the Guest Additions
+	additions bool          // machines of steps get the CD of the Guest Additions
+	limit     time.Duration // how long a command may take; zero means the usual time
+}
+
+// placeOf returns the place of the machine whose directory is dir.
+func (h *hypervisor) placeOf(dir string) place {
+	p := placeOf(dir)
+	p.limit = h.limit
+	return p
 }
 
 var (
@@ -79,7 +89,7 @@ func (h *hypervisor) Create(ctx context.Context, s desktop.Spec) (desktop.VM, er
 		}
 		s.CDs = append(s.CDs, cd)
 	}
-	v := &vm{place: placeOf(s.Dir), spec: s, ports: map[int]int{}}
+	v := &vm{place: h.placeOf(s.Dir), spec: s, ports: map[int]int{}}
 	for _, dir := range []string{v.home(), filepath.Join(s.Dir, "vm")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
@@ -262,13 +272,13 @@ func (v *vm) addVariables(ctx context.Context) (err error) {
 }
 
 // Remove implements desktop.Hypervisor.
-func (*hypervisor) Remove(ctx context.Context, dir string) (found bool, err error) {
-	p := placeOf(dir)
+func (h *hypervisor) Remove(ctx context.Context, dir string) (found bool, err error) {
+	p := h.placeOf(dir)
 	if _, err := os.Stat(p.home()); err == nil {
 		found = true
 		// In order, so that the kernel's driver lets go of the machine. What hangs is
 		// ended below.
-		if _, err := p.manage().Within(removeLimit).Call(ctx, "controlvm", p.uuid, "poweroff"); err != nil && ctx.Err() != nil {
+		if _, err := p.manage().Within(cmp.Or(h.limit, removeLimit)).Call(ctx, "controlvm", p.uuid, "poweroff"); err != nil && ctx.Err() != nil {
 			return found, err
 		}
 	}

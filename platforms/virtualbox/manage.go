@@ -26,6 +26,8 @@ type place struct {
 	dir  string
 	id   string // of the machine's VBoxSVC
 	uuid string // of the machine
+
+	limit time.Duration // see hypervisor
 }
 
 func placeOf(dir string) place {
@@ -55,7 +57,7 @@ const homeEnv = "VBOX_USER_HOME="
 func (p place) manage() hv.Caller {
 	c := manager()
 	c.Env = []string{homeEnv + p.home(), "VBOX_IPC_SOCKETID=" + p.id}
-	c.Dir = p.dir
+	c.Dir, c.Limit = p.dir, p.limit
 	return c
 }
 

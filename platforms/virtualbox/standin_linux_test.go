@@ -53,10 +53,10 @@ func install(t *testing.T) (home string) {
 	return home
 }
 
-// faultEnv names a file whose lines say what goes wrong: a command and what it does
-// instead, "hang", "die", "unknown", "quiet" (it fails with exit code zero) or
-// "locked N" (N times).
-const faultEnv = "BAKE_TEST_VBOX_FAULT"
+// faultEnv names a file whose lines say what goes wrong: what a command begins with, what
+// happens, and how often, as in "modifyvm: locked 3". Kinds are hang, die (VBoxSVC does),
+// locked, unknown (an error without a code), and zero (it fails with exit code zero).
+const faultEnv = "BAKE_VBOXTEST_FAULTS"
 
 type medium struct{ Path, Parent string } // Parent is a UUID
 
@@ -138,24 +138,24 @@ func (r *registry) fault(args []string) error {
 		return nil
 	}
 	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 2 || f[0] != args[0] {
+		prefix, what, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		f := strings.Fields(what + " 1")
+		times, err := strconv.Atoi(f[1])
+		if err != nil || !strings.HasPrefix(strings.Join(args, " "), prefix) || r.Locked[prefix] >= times {
 			continue
 		}
-		switch f[1] {
+		r.Locked[prefix]++
+		switch f[0] {
 		case "hang":
 			time.Sleep(time.Hour)
 		case "die":
 			return refuse("", "Code NS_ERROR_CALL_FAILED (0x800706BE) - Call to remote object failed (extended info not available)")
 		case "unknown":
-			fmt.Fprintln(os.Stderr, "Segmentation fault (core dumped)")
-			os.Exit(139)
-		case "quiet":
-			return refuse("QUIET", "Nothing was done")
+			return refuse("", "the moon is in the wrong house")
+		case "zero":
+			return refuse("QUIET", "it did not work")
 		case "locked":
-			if r.Locked[args[0]]++; fmt.Sprint(r.Locked[args[0]]) <= f[2] {
-				return refuse("VBOX_E_INVALID_OBJECT_STATE", "The machine 'x' is already locked for a session (or being unlocked)")
-			}
+			return refuse("VBOX_E_INVALID_OBJECT_STATE", "The machine 'x' already has a lock request pending")
 		}
 	}
 	return nil
@@ -619,10 +619,22 @@ func (r *registry) control(m *machine, words []string) error {
 		}
 		return err
 	case "natpf1":
+		if words[1] == "delete" {
+			rule, ok := m.Rules[words[2]]
+			if !ok {
+				return refuse("NS_ERROR_INVALID_ARG", "Invalid argument value")
+			}
+			delete(m.Rules, words[2])
+			return m.qmp("human-monitor-command", map[string]any{"command-line": "hostfwd_remove n " + rule})
+		}
 		rule := strings.Split(words[1], ",")
 		if len(rule) != 6 {
 			return fmt.Errorf("natpf1 %q", words)
 		}
+		if _, taken := m.Rules[rule[0]]; taken {
+			return refuse("NS_ERROR_INVALID_ARG", "A NAT rule of this name already exists")
+		}
+		m.Rules[rule[0]] = strings.Join(rule[1:4], ":")
 		return m.qmp("human-monitor-command", map[string]any{"command-line": fmt.Sprintf("hostfwd_add n %s:%s:%s-%s:%s", rule[1], rule[2], rule[3], rule[4], rule[5])})
 	case "keyboardputscancode":
 		for _, w := range words[1:] {
