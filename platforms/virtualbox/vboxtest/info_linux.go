@@ -266,9 +266,8 @@ func (c *call) list() error {
 		}
 	case "hdds", "dvds":
 		for _, d := range c.Media {
-			if d.DVD == (what == "dvds") {
-				c.describe(d, opts.has("long"))
-				c.print("\n")
+			if d.DVD == (what == "dvds") && d.Parent == "" {
+				c.family(d, opts.has("long"))
 			}
 		}
 	case "systemproperties":
@@ -284,4 +283,13 @@ func (c *call) list() error {
 		return usage("Unknown subcommand \""+what+"\".\n", "View system information and VM configuration details", 2)
 	}
 	return nil
+}
+
+// family prints a medium, and its children below it.
+func (c *call) family(d *medium, long bool) {
+	c.describe(d, long)
+	c.print("\n")
+	for _, child := range c.children(d) {
+		c.family(child, long)
+	}
 }

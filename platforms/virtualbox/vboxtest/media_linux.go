@@ -82,7 +82,7 @@ func probe(path string, dvd bool) (*medium, error) {
 func probeDisk(d *medium, text []byte) error {
 	ext := strings.ToLower(filepath.Ext(d.Path))
 	switch {
-	case len(text) > 0x1000 && bytes.Equal(text[0x40:0x44], []byte{0x7f, 0x10, 0xda, 0xbe}):
+	case len(text) > vdiHeaderEnd && bytes.Equal(text[0x40:0x44], []byte{0x7f, 0x10, 0xda, 0xbe}):
 		v, err := openVDI(d.Path, os.O_RDONLY)
 		if err != nil {
 			return err

@@ -107,7 +107,7 @@ type replay struct {
 }
 
 func newReplay(t *testing.T) *replay {
-	need.Tool(t, "qemu-img")
+	need.Tool(t, "qemu-img", "qemu-system-x86_64")
 	Install(t)
 	home, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -187,7 +187,7 @@ func (r *replay) play(name string, before map[string][]string, differs map[strin
 // codes, outputs and errors, with UUIDs, times and addresses masked.
 func TestTranscripts(t *testing.T) {
 	r := newReplay(t)
-	r.must("VBoxManage setproperty machinefolder "+r.home+"/vms", "truncate -s 64M d64.raw", "printf x >empty.iso",
+	r.must("VBoxManage setproperty machinefolder "+r.home+"/vms", "head -c 9000000 /dev/urandom >d64.raw && truncate -s 64M d64.raw", "printf x >empty.iso",
 		"printf '<<< Oracle VM VirtualBox Disk Image >>>' >trunc.vdi", "printf KDMV >trunc.vmdk", "printf garbage >garbage.vmdk")
 	short := "the list of this VirtualBox is left out"
 	human := "the form for people is not all there"
@@ -215,5 +215,19 @@ func TestTranscripts(t *testing.T) {
 			"VBoxManage storagectl danger --name SATA --add sata --portcount 1",
 			"VBoxManage storageattach danger --storagectl SATA --port 0 --device 0 --type hdd --medium " + r.home + "/vms/danger/danger.vdi",
 		},
-	}, map[string]string{})
+	}, map[string]string{"VBoxManage list -l hdds": "the record has some lines of it alone"})
+	noDriver := "there the kernel's driver lacks"
+	r.play("06-run-locks.txt", map[string][]string{
+		"VBoxManage startvm small": {
+			"VBoxManage createvm --name small --ostype Debian_64 --register --basefolder " + r.home + "/vms",
+			"VBoxManage modifyvm small --natpf1 ssh,tcp,127.0.0.1,2222,,22 --macaddress1 080027AABBCC --audio-enabled off --uart1 0x3f8 4 --graphicscontroller vmsvga --boot1 disk --boot2 none --boot3 none --boot4 none",
+			"VBoxManage createmedium disk --filename " + r.home + "/vms/small/small.vdi --size 64",
+			"VBoxManage storagectl small --name SATA --add sata --portcount 2",
+			"VBoxManage storageattach small --storagectl SATA --port 0 --device 0 --type hdd --medium " + r.home + "/vms/small/small.vdi",
+		},
+		"VBoxManage showvminfo small --machinereadable": {"VBoxManage controlvm small poweroff"},
+	}, map[string]string{
+		"VBoxManage startvm small --type headless": noDriver, "VBoxManage startvm small --type nosuchtype": noDriver, "VBoxManage showvminfo small --log 0": noDriver,
+		"VBoxManage guestcontrol small run --exe /bin/true": "there are no guest additions", "VBoxManage debugvm small info help": "not there",
+	})
 }
