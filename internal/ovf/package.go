@@ -119,6 +119,7 @@ func (p *Package) read() error {
 		return err
 	}
 	p.Text = text
+	p.Envelope.decodeNames(p.Has)
 	for _, f := range p.Envelope.Files {
 		if err := p.has(f); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -49,6 +50,28 @@ func (e *Envelope) Machine() (*Machine, error) {
 		names = append(names, strconv.Quote(m.Name))
 	}
 	return nil, fmt.Errorf("the descriptor has %d machines, %s: want one", len(e.Systems), strings.Join(names, ", "))
+}
+
+// decodeNames replaces the names of files that are written as in URLs, with %20 for a
+// blank, by those of the members that has knows.
+func (e *Envelope) decodeNames(has func(name string) bool) {
+	for i, f := range e.Files {
+		decoded, err := url.PathUnescape(f.Name)
+		if err != nil || has(f.Name) || f.ChunkSize != 0 {
+			continue
+		}
+		if decoded, err = memberName(decoded); err != nil || !has(decoded) {
+			continue
+		}
+		e.Files[i].Name = decoded
+		for _, m := range e.Systems {
+			for n := range m.Disks {
+				if m.Disks[n].File == f.Name {
+					m.Disks[n].File = decoded
+				}
+			}
+		}
+	}
 }
 
 // memberName checks the name of a member and returns it without a leading "./". A name
@@ -203,33 +226,47 @@ func quantity(number, units string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%q is not a number", number)
 	}
-	shift, err := unitShift(units)
+	unit, err := unitOf(units)
 	if err != nil {
 		return 0, err
 	}
-	high, low := bits.Mul64(n, 1<<shift)
+	high, low := bits.Mul64(n, unit)
 	if high != 0 || low > 1<<62 {
 		return 0, fmt.Errorf("%s %s are more than any machine has", number, units)
 	}
 	return int64(low), nil
 }
 
-// unitShift returns the power of two that a unit of DSP0004 stands for, or one of the
-// words that programs have written in its place.
-func unitShift(units string) (uint, error) {
-	words := map[string]uint{
-		"byte": 0, "bytes": 0, "kilobytes": 10, "kb": 10, "megabytes": 20, "mb": 20, "gigabytes": 30, "gb": 30, "terabytes": 40, "tb": 40,
+// unitOf returns the bytes of a unit of DSP0004, "byte" times factors such as 2^20 and
+// 1024, or of one of the words that programs have written in its place.
+func unitOf(units string) (uint64, error) {
+	words := map[string]uint64{
+		"byte": 1, "bytes": 1, "kilobytes": 1 << 10, "kb": 1 << 10, "megabytes": 1 << 20, "mb": 1 << 20,
+		"gigabytes": 1 << 30, "gb": 1 << 30, "terabytes": 1 << 40, "tb": 1 << 40,
 	}
-	u := strings.ToLower(strings.Join(strings.Fields(units), ""))
-	if n, ok := words[u]; ok {
-		return n, nil
+	factors := strings.Split(strings.ToLower(strings.Join(strings.Fields(units), "")), "*")
+	unit, ok := words[factors[0]]
+	if !ok || unit != 1 && len(factors) > 1 {
+		return 0, fmt.Errorf("the unit %q is not one of bytes", units)
 	}
-	if power, ok := strings.CutPrefix(u, "byte*2^"); ok {
-		if n, err := strconv.ParseUint(power, 10, 8); err == nil && n < 63 {
-			return uint(n), nil
+	for _, factor := range factors[1:] {
+		text, power, raised := strings.Cut(factor, "^")
+		base, err := strconv.ParseUint(text, 10, 32)
+		n, powerErr := uint64(1), error(nil)
+		if raised {
+			n, powerErr = strconv.ParseUint(power, 10, 8)
+		}
+		if err != nil || powerErr != nil || base == 0 || n >= 64 {
+			return 0, fmt.Errorf("the unit %q is not one of bytes", units)
+		}
+		for range n {
+			var high uint64
+			if high, unit = bits.Mul64(unit, base); high != 0 {
+				return 0, fmt.Errorf("the unit %q is more than any machine has", units)
+			}
 		}
 	}
-	return 0, fmt.Errorf("the unit %q is not one of bytes", units)
+	return unit, nil
 }
 
 func (r *reader) system(e *element) (*Machine, error) {
@@ -296,12 +333,8 @@ func (m *Machine) vboxSettings(e *element) {
 // hardware reads the items of a section.
 func (r *reader) hardware(m *Machine, section *element) error {
 	o := &m.Hardware
-	controllers := map[string]string{} // buses by instance
-	type attached struct {
-		e    *element
-		unit int
-	}
-	var disks []attached
+	controllers := map[string]controller{} // by instance
+	var disks []*element
 	for _, e := range section.children {
 		if !isItem(e) || !r.holds(e) {
 			continue
@@ -323,10 +356,9 @@ func (r *reader) hardware(m *Machine, section *element) error {
 			}
 			o.Memory = platforms.FormatSize(n)
 		case itemIDE, itemSCSI, itemStorage:
-			controllers[instance] = busOf(kind, subtype)
+			controllers[instance] = controller{busOf(kind, subtype), len(controllers)}
 		case itemDisk:
-			unit, _ := strconv.Atoi(e.value("AddressOnParent")) // what is not said is 0
-			disks = append(disks, attached{e, unit})
+			disks = append(disks, e)
 		case itemEthernet:
 			if o.NIC == "" {
 				o.NIC, o.Network = cmp.Or(cardOf(subtype), "e1000"), e.value("Connection")
@@ -337,14 +369,28 @@ func (r *reader) hardware(m *Machine, section *element) error {
 			o.TPM = o.TPM || subtype == "vmware.vtpm"
 		}
 	}
-	slices.SortStableFunc(disks, func(a, b attached) int { return cmp.Compare(a.unit, b.unit) })
-	for _, d := range disks {
-		if err := r.attach(m, d.e, controllers); err != nil {
+	place := func(e *element) (controller, unit int) {
+		unit, _ = strconv.Atoi(e.value("AddressOnParent")) // what is not said is 0
+		return controllers[e.value("Parent")].place, unit
+	}
+	slices.SortStableFunc(disks, func(a, b *element) int {
+		ca, ua := place(a)
+		cb, ub := place(b)
+		return cmp.Or(cmp.Compare(ca, cb), cmp.Compare(ua, ub))
+	})
+	for _, e := range disks {
+		if err := r.attach(m, e, controllers); err != nil {
 			return err
 		}
 	}
 	r.extensions(o, section)
 	return nil
+}
+
+// A controller is what disks hang on.
+type controller struct {
+	bus   string // "" for one that bake does not know
+	place int    // among those of the descriptor
 }
 
 func isItem(e *element) bool {
@@ -362,7 +408,33 @@ func (r *reader) holds(e *element) bool {
 }
 
 // attach adds the disk of an item.
-func (r *reader) attach(m *Machine, e *element, controllers map[string]string) error {
+func (r *reader) attach(m *Machine, e *element, controllers map[string]controller) error {
+	disk, err := r.diskOf(e)
+	if err != nil {
+		return err
+	}
+	m.Disks = append(m.Disks, disk)
+	if len(m.Disks) > 1 {
+		return nil
+	}
+	parent := e.value("Parent")
+	c, ok := controllers[parent]
+	switch {
+	case !ok && parent == "":
+		m.Hardware.DiskBus = "ide" // nothing is said
+	case !ok:
+		return at(e, "the disk %q hangs on the controller %q, which is not there", e.value("ElementName"), parent)
+	case c.bus == "":
+		return at(e, "the disk %q hangs on a controller of a kind that bake does not know", e.value("ElementName"))
+	default:
+		m.Hardware.DiskBus = c.bus
+	}
+	return nil
+}
+
+// diskOf returns the disk of an item: the one of the DiskSection that it names, or an
+// empty one of the item's own.
+func (r *reader) diskOf(e *element) (Disk, error) {
 	host := e.value("HostResource")
 	id := host
 	for _, prefix := range []string{"ovf://disk/", "ovf:/disk/", "/disk/"} {
@@ -372,28 +444,23 @@ func (r *reader) attach(m *Machine, e *element, controllers map[string]string) e
 		}
 	}
 	if strings.HasPrefix(id, "ovf:/file/") {
-		return at(e, "the disk %q is a bare file: bake reads those of the DiskSection", id)
+		return Disk{}, at(e, "the disk %q is a bare file: bake reads those of the DiskSection", id)
 	}
 	disk, ok := r.disks[id]
-	if !ok {
-		return at(e, "the disk %q is not in the DiskSection", host)
+	if !ok && host != "" {
+		return Disk{}, at(e, "the disk %q is not in the DiskSection", host)
 	}
-	m.Disks = append(m.Disks, disk)
-	bus, ok := controllers[e.value("Parent")]
-	if len(m.Disks) > 1 {
-		return nil
+	if host == "" {
+		n, err := quantity(e.value("VirtualQuantity"), cmp.Or(e.value("VirtualQuantityUnits"), e.value("AllocationUnits"), "byte"))
+		if err != nil {
+			return Disk{}, at(e, "the disk %q: %w", e.value("ElementName"), err)
+		}
+		disk.Capacity = n
 	}
-	switch {
-	case !ok && e.value("Parent") == "":
-		m.Hardware.DiskBus = "ide" // nothing is said
-	case !ok:
-		return at(e, "the disk %q hangs on the controller %q, which is not there", id, e.value("Parent"))
-	case bus == "":
-		return at(e, "the disk %q hangs on a controller of a kind that bake does not know", id)
-	default:
-		m.Hardware.DiskBus = bus
+	if disk.File == "" && disk.Capacity == 0 {
+		return Disk{}, at(e, "the disk %q has neither a file nor a capacity that is a number", e.value("ElementName"))
 	}
-	return nil
+	return disk, nil
 }
 
 // extensions reads VMware's settings of a section.

@@ -28,6 +28,9 @@ func Parse(text []byte) (*ovf.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if keys["encryption.data"] != "" && keys["config.version"] == "" {
+		return nil, errors.New("is encrypted: remove the encryption with the program that made it")
+	}
 	if keys["config.version"] == "" && keys["virtualhw.version"] == "" {
 		return nil, errors.New("is not a VMX file: it has no config.version")
 	}

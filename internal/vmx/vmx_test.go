@@ -94,6 +94,7 @@ func TestParse(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "is not a VMX file", "a = \"b\"\n": "is not a VMX file", "\xff": "is not a VMX file in UTF-8",
 		strings.Repeat("a", maxFile+1): "at most",
+		".encoding = \"UTF-8\"\nencryption.keySafe = \"vmware:key/list/(x)\"\nencryption.data = \"1HGP\"\n": "is encrypted",
 	} {
 		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.20q: %v, want %q", text, err, want)

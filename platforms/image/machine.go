@@ -30,6 +30,15 @@ type Machine struct {
 // something else, such as the image of a disk. Describes a machine: what its content
 // says, not its name.
 func OpenMachine(path string) (*Machine, error) {
+	m, err := openDescribed(path)
+	if m != nil && err == nil && len(m.Disks) == 0 {
+		return nil, errors.Join(fmt.Errorf("is the %s of a machine without a disk", m.Kind), m.Close())
+	}
+	return m, err
+}
+
+// openDescribed is OpenMachine for a machine with or without disks.
+func openDescribed(path string) (*Machine, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -37,7 +46,7 @@ func OpenMachine(path string) (*Machine, error) {
 	if info.IsDir() {
 		return openMachineFolder(path)
 	}
-	start, err := head(path)
+	start, err := head(path, 4<<10)
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +65,15 @@ func OpenMachine(path string) (*Machine, error) {
 // made of: it refuses a descriptor without the files that it names.
 func OpenOrigin(path string) (*Machine, error) {
 	m, err := OpenMachine(path)
-	if m == nil || err != nil || m.Kind != "OVF" && m.Kind != "VMX" {
+	if m == nil || err != nil {
 		return m, err
 	}
 	info, err := os.Stat(path)
-	if err == nil && !info.IsDir() {
+	switch {
+	case err != nil:
+	case m.Disks[0].File == "":
+		err = fmt.Errorf("is the %s of a machine whose first disk is empty", m.Kind)
+	case (m.Kind == "OVF" || m.Kind == "VMX") && !info.IsDir():
 		err = fmt.Errorf("the %s file names others, which are not part of the layer's key: give their folder", m.Kind)
 	}
 	if err != nil {
@@ -72,14 +85,14 @@ func OpenOrigin(path string) (*Machine, error) {
 // maxText bounds a text that describes a machine, in bytes.
 const maxText = 1 << 20
 
-// head returns the beginning of a regular file.
-func head(path string) (_ []byte, err error) {
+// head returns the beginning of a regular file, at most most bytes.
+func head(path string, most int) (_ []byte, err error) {
 	f, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	b := make([]byte, 4<<10)
+	b := make([]byte, most)
 	n, err := io.ReadFull(f, b)
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		err = nil
@@ -250,35 +263,53 @@ func (m *Machine) Package() *ovf.Package { return m.pkg }
 func (m *Machine) Close() error { return m.files.Close() }
 
 // Disk returns the path of the image of disk i: the file itself where it is one beside a
-// VMX file, else a new file in the folder dir, whose digest is compared. A disk that is
-// empty at first has the path "". progress may be nil.
-func (m *Machine) Disk(ctx context.Context, i int, dir string, progress func(done, total int64)) (_ string, err error) {
+// VMX file and in one piece, else a new file in the folder dir, whose digest is compared. A
+// disk that is empty at first has the path "". progress may be nil.
+func (m *Machine) Disk(ctx context.Context, i int, dir string, progress func(done, total int64)) (string, error) {
 	d := m.Disks[i]
 	if d.File == "" {
 		return "", nil
 	}
-	if p := m.files.Path(d.File); p != "" && m.pkg == nil {
-		return p, nil
-	}
-	if !m.files.Has(d.File) && m.pkg == nil {
-		return "", fmt.Errorf("the disk %s is not there", d.File)
-	}
 	dst := filepath.Join(dir, fmt.Sprintf("disk%d.image", i))
-	f, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
 	if m.pkg != nil {
-		return dst, m.pkg.Copy(ctx, f, d.File, progress)
+		return dst, writeNew(dst, func(f *os.File) error { return m.pkg.Copy(ctx, f, d.File, progress) })
 	}
-	r, err := m.files.Open(d.File)
-	if err != nil {
+	if !m.files.Has(d.File) {
+		return "", fmt.Errorf("the disk %q is not there", d.File)
+	}
+	if p := m.files.Path(d.File); p != "" {
+		dst = p
+	} else if err := m.extract(ctx, d.File, dst); err != nil {
 		return "", err
+	}
+	path, err := joinExtents(ctx, dst, dir, m.extentMember(ctx, d.File, dir))
+	if err != nil {
+		return "", fmt.Errorf("the disk %q: %w", d.File, err)
+	}
+	return path, nil
+}
+
+// extract writes a member of the machine's archive to a new file.
+func (m *Machine) extract(ctx context.Context, name, dst string) (err error) {
+	r, err := m.files.Open(name)
+	if err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	_, err = io.Copy(f, &contextReader{ctx, r})
-	return dst, err
+	return writeNew(dst, func(f *os.File) error {
+		_, err := io.Copy(f, &contextReader{ctx, r})
+		return err
+	})
+}
+
+// writeNew has fill write a new file.
+func writeNew(path string, fill func(f *os.File) error) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return fill(f)
 }
 
 // A contextReader ends when its context does.

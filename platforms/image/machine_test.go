@@ -102,7 +102,14 @@ func TestOpenMachine(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, m, err)
 		}
 	}
+	bare := *m
+	bare.Disks = nil
+	diskless, err := bare.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for want, path := range map[string]string{
+		"is the OVA of a machine without a disk":     makeBox(t, "web.ovf", string(diskless)),
 		"neither an .ovf nor a .vmx":                 folder("x", "y"),
 		"is a folder with 2 descriptors":             folder("a.ovf", "", "b.vmx", ""),
 		`boxes for the provider "docker"`:            makeBox(t, "metadata.json", `{"provider":"docker"}`),
@@ -115,6 +122,18 @@ func TestOpenMachine(t *testing.T) {
 		if m, err := OpenMachine(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, %v, want %q", m, err, want)
 		}
+	}
+}
+
+func TestOpenOrigin(t *testing.T) {
+	m := described()
+	m.Disks[0].File = ""
+	empty, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := OpenOrigin(makeBox(t, "web.ovf", string(empty))); err == nil || !strings.Contains(err.Error(), "whose first disk is empty") {
+		t.Errorf("%v, %v", m, err)
 	}
 }
 

@@ -29,10 +29,12 @@ func readVMDK(h *header) (int64, error) {
 	return int64(sectors) * sector, checkDescription(string(text))
 }
 
+// mostDescription bounds the description of a VMDK, in bytes.
+const mostDescription = 64 << 10
+
 // readDescription reads the description of a VMDK that is a file of its own.
 func readDescription(h *header) (int64, error) {
-	const most = 64 << 10
-	d := parseDescription(string(h.bytes(0, int(min(h.size, most)))))
+	d := parseDescription(string(h.bytes(0, int(min(h.size, mostDescription)))))
 	return 0, outside("is the description of a VMDK", d.file)
 }
 
@@ -42,7 +44,8 @@ type vmdkDescription struct {
 	parent  string // CID of the disk that it holds the differences to
 	hint    string // where that one is
 	extents []string
-	file    string // of the first extent
+	file    string   // of the first extent
+	lines   []string // of the extents
 }
 
 func parseDescription(text string) (d vmdkDescription) {
@@ -59,7 +62,7 @@ func parseDescription(text string) (d vmdkDescription) {
 			d.hint = value
 		}
 		if f := strings.Fields(line); len(f) >= 3 && (f[0] == "RW" || f[0] == "RDONLY" || f[0] == "NOACCESS") {
-			d.extents = append(d.extents, f[2])
+			d.extents, d.lines = append(d.extents, f[2]), append(d.lines, line)
 			if _, name, ok := strings.Cut(line, `"`); ok && d.file == "" {
 				d.file, _, _ = strings.Cut(name, `"`)
 			}
