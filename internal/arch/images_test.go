@@ -35,6 +35,7 @@ func TestWhoGivesImagesToQEMU(t *testing.T) {
 		"platforms/desktop.(*Driver).raw: image.Open":         "a user's disk, or an artifact",
 
 		"platforms/image.CheckWhole: qemu-img":             "a node",
+		"platforms/image.joinExtents: qemu-img":            "a description of bake's own, with pieces that were looked into",
 		"platforms/qemu.qemuImg: qemu-img":                 "what its callers give it",
 		"platforms/qemu.createImage: qemuImg":              "nothing: it makes an image",
 		"platforms/qemu.convert: qemuImg":                  "a node",
