@@ -4,19 +4,21 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"bake.build/bake/internal/hardware"
 	"bake.build/bake/internal/need"
+	"bake.build/bake/internal/testbake"
 	"bake.build/bake/internal/testdisk"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/desktop"
 	"bake.build/bake/platforms/image/root"
 	"bake.build/bake/platforms/ssh"
+	"bake.build/bake/platforms/virtualbox/vboxtest"
 )
 
 // A lender is a host with a ledger that can be looked at.
@@ -105,70 +107,74 @@ func (s testLogger) Write(p []byte) (int, error) {
 
 func (s testLogger) Progress(what string, _, _ int64) { s.t.Log(what) }
 
-func sh(t *testing.T, m platforms.Machine, script string) string {
-	t.Helper()
-	var out strings.Builder
-	if err := m.Run(t.Context(), platforms.Cmd{Args: []string{"sh", "-c", script}, Stdout: &out}); err != nil {
-		t.Fatalf("%s: %v", script, err)
-	}
-	return strings.TrimSpace(out.String())
-}
+// definition is built twice: the first time its second step fails.
+const definition = `
+step = param("step", default = "false", help = "What the second step does")
+machine = hardware(cpus = 2, memory = "512M", disk_bus = "virtio", nic = "virtio", guest_os = "debian12")
+vbox = virtualbox(hardware = machine, boot_timeout = "2m")
+one = shell(source(vbox, disk = "base.qcow2"), "echo one >/one", name = "first")
+two = shell(one, step, name = "second")
+appliance = export(two, "web", formats = ["ova", "raw"], hardware = machine, ovf = {"flavor": "virtualbox"})
+test(appliance, "grep one /one && grep two /two && test $(nproc) = 2", on = vbox, format = "ova")
+export(source(vbox, ova = appliance), "again", formats = ["raw"])
+`
 
-// TestDebian builds on a disk with Debian: two steps in one machine, and the disk of the
-// last layer by another process' driver, which has another key.
-func TestDebian(t *testing.T) {
+// TestBuild builds on a disk with Debian by bake itself: it resumes at the step that
+// failed in another process, which has another key, exports the machine without a trace,
+// launches the OVA as it ships, and takes it as an origin.
+func TestBuild(t *testing.T) {
 	need.Slow(t)
 	need.Root(t)
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
-	install(t)
-	disk := testdisk.Path(t)
+	vboxtest.Install(t)
 	h := newLender(t)
-	d := openDriver(t, h)
-	first := platforms.Layer{Key: "first", Dir: t.TempDir()}
-	made, err := d.Import(t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": disk}}, first.Dir, testLogger{t})
+	project, bake := filepath.Join(h.dir, "project"), filepath.Join(h.dir, "bake")
+	if err := errors.Join(testbake.Build(bake), os.Mkdir(project, 0o755), os.Link(testdisk.Path(t), filepath.Join(project, "base.qcow2")),
+		os.WriteFile(filepath.Join(project, "images.star"), []byte(definition), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("BAKE_CACHE_DIR", filepath.Join(h.dir, "cache"))
+	run := func(args ...string) (string, error) {
+		cmd := exec.Command(bake, args...)
+		cmd.Dir = project
+		out, err := cmd.CombinedOutput()
+		t.Logf("bake %q:\n%s", args, out)
+		return string(out), err
+	}
+	if out, err := run("build", "--progress", "plain"); err == nil || !strings.Contains(out, "exit status 1") {
+		t.Fatalf("the second step does not fail: %v", err)
+	}
+	out, err := run("build", "--progress", "plain", "-p", "step=echo two >/two")
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.Ref, first.Traits = made.Ref, made.Traits
-	chain := []platforms.Layer{first}
-	before := contents(t, chain)
-	begun := time.Now()
-	m, err := d.Boot(t.Context(), chain, testLogger{t})
-	if err != nil {
-		t.Fatal(err)
+	if n := strings.Count(out, "wait for an SSH server"); n > 2 {
+		t.Errorf("%d machines were booted: want one for the steps and the export, and one for the test", n)
 	}
-	t.Logf("a machine after %v", time.Since(begun))
-	defer m.Close()
-	for _, key := range []string{"one", "two"} {
-		sh(t, m, "echo "+key+" >/"+key)
-		layer := platforms.Layer{Key: key, Dir: t.TempDir()}
-		begun := time.Now()
-		if made, err = m.Commit(t.Context(), platforms.State{Key: key, Dir: layer.Dir, Needed: true}); err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("committed in %v", time.Since(begun))
-		layer.Ref, layer.Traits = made.Ref, made.Traits
-		chain = append(chain, layer)
+	if out, err := run("gc"); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
-	sh(t, m, "echo three >/three")
-	if err := m.Close(); err != nil {
-		t.Fatal(err)
+	if left, err := filepath.Glob("/tmp/.vbox-bake-*"); err != nil || len(left) > 0 {
+		t.Errorf("sockets are left: %v, %v", left, err)
 	}
-	if left := h.open(); len(left) > 0 {
-		t.Errorf("the ledger has %v", left)
+	if left, err := exec.Command("sh", "-c", "grep -lzF "+homeEnv+h.dir+" /proc/[0-9]*/environ 2>/dev/null").Output(); err == nil {
+		t.Errorf("processes are left: %s", left)
 	}
-	raw := filepath.Join(h.dir, "disk.raw")
-	if err := openDriver(t, h).Disk(t.Context(), chain, raw, testLogger{t}); err != nil {
-		t.Fatal(err)
+	web, again := filepath.Join(project, "out", "web", "web.raw"), filepath.Join(project, "out", "again", "again.raw")
+	if said, err := exec.Command("qemu-img", "compare", "-f", "raw", "-F", "raw", web, again).CombinedOutput(); err != nil {
+		t.Errorf("the appliance is read otherwise than the disk: %v: %s", err, said)
 	}
-	if after := contents(t, chain[:1]); after != before {
-		t.Errorf("the first layer was %s, and is %s", before, after)
-	}
+	noTrace(t, web)
+}
+
+// noTrace looks for what the build has left on a disk.
+func noTrace(t *testing.T, raw string) {
+	t.Helper()
 	if err := root.Check(); err != nil {
 		t.Skip(err)
 	}
-	err = root.Open(t.Context(), raw, t.TempDir(), func(dir string) error {
-		for name, want := range map[string]string{"one": "one\n", "two": "two\n", "three": "", "root/.ssh/authorized_keys2": "", "root/.ssh/authorized_keys": ""} {
+	err := root.Open(t.Context(), raw, t.TempDir(), func(dir string) error {
+		for name, want := range map[string]string{"one": "one\n", "two": "two\n", "root/.ssh/authorized_keys2": "", "root/.ssh/authorized_keys": ""} {
 			text, err := os.ReadFile(filepath.Join(dir, name))
 			if string(text) != want || want == "" && !os.IsNotExist(err) {
 				t.Errorf("/%s has %q, %v", name, text, err)
@@ -179,24 +185,4 @@ func TestDebian(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-}
-
-// contents tells the files of layers, by their sizes and times.
-func contents(t *testing.T, chain []platforms.Layer) string {
-	t.Helper()
-	var all strings.Builder
-	for _, l := range chain {
-		entries, err := os.ReadDir(l.Dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range entries {
-			info, err := e.Info()
-			if err != nil {
-				t.Fatal(err)
-			}
-			all.WriteString(info.Name() + " " + info.ModTime().String() + "\n")
-		}
-	}
-	return all.String()
 }

@@ -17,6 +17,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/desktop"
+	"bake.build/bake/platforms/virtualbox/vboxtest"
 )
 
 // faults has commands go wrong.
@@ -26,7 +27,7 @@ func faults(t *testing.T, lines ...string) {
 	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv(faultEnv, path)
+	t.Setenv(vboxtest.FaultsEnv, path)
 }
 
 // emptyDisk makes a machine's spec with a disk that boots nothing.
@@ -62,7 +63,7 @@ func gone(t *testing.T, dir string) {
 func TestFaults(t *testing.T) {
 	need.Slow(t)
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
-	install(t)
+	vboxtest.Install(t)
 	for fault, want := range map[string]string{
 		"":                      "",
 		"modifyvm: locked 3":    "",
@@ -146,7 +147,7 @@ func use(t *testing.T, h *hypervisor, s desktop.Spec) error {
 // TestReachTaken has VirtualBox' log say that another program has taken the port.
 func TestReachTaken(t *testing.T) {
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
-	install(t)
+	vboxtest.Install(t)
 	h, dir := &hypervisor{}, t.TempDir()
 	made, err := h.Create(t.Context(), emptyDisk(t, dir))
 	if err != nil {
@@ -211,7 +212,7 @@ func TestKilled(t *testing.T) {
 	}
 	need.Slow(t)
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
-	install(t)
+	vboxtest.Install(t)
 	for range 12 {
 		h := newLender(t)
 		cmd := exec.Command(os.Args[0], "-test.run", "^TestKilled$")
