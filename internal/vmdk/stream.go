@@ -229,15 +229,23 @@ func uint32s(list []uint32) []byte {
 	return b
 }
 
-// descriptor returns the text that says what the disk is.
-func descriptor(file string, id Identity, sectors uint64) string {
-	const heads, perTrack = 255, 63
-	return fmt.Sprintf(`# Disk DescriptorFile
+// What a description says of the disk's geometry, which nothing uses any more.
+const heads, perTrack = 255, 63
+
+func cylinders(sectors int64) int64 { return min(sectors/heads/perTrack, 65535) }
+
+// none is the content identifier of a parent that is not there.
+const none = "ffffffff"
+
+// descriptorForm is the text that says what a disk of one extent is: its content
+// identifier and its parent's, the kind, where the parent is, the sectors and the name
+// of the extent, the geometry and the identity.
+const descriptorForm = `# Disk DescriptorFile
 version=1
 CID=%s
-parentCID=ffffffff
-createType="streamOptimized"
-
+parentCID=%s
+createType="%s"
+%s
 # Extent description
 RW %d SPARSE "%s"
 
@@ -249,5 +257,9 @@ ddb.geometry.cylinders = "%d"
 ddb.geometry.heads = "%d"
 ddb.geometry.sectors = "%d"
 ddb.virtualHWVersion = "10"
-%s`, id.CID, sectors, file, min(sectors/heads/perTrack, 65535), heads, perTrack, id.Database())
+%s`
+
+// descriptor returns the description of a stream.
+func descriptor(file string, id Identity, sectors uint64) string {
+	return fmt.Sprintf(descriptorForm, id.CID, none, "streamOptimized", "", sectors, file, cylinders(int64(sectors)), heads, perTrack, id.Database())
 }
