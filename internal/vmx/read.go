@@ -24,7 +24,7 @@ const (
 
 // Parse reads a VMX file. The disks that it names are in its folder.
 func Parse(text []byte) (*ovf.Machine, error) {
-	keys, err := parse(text)
+	keys, err := Keys(text)
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +61,9 @@ func Parse(text []byte) (*ovf.Machine, error) {
 	return m, disks(m, keys)
 }
 
-// parse returns the values by their keys in lower case. A second line of a key counts.
-func parse(text []byte) (map[string]string, error) {
+// Keys returns the values of a VMX file by their keys in lower case. A second line of a
+// key counts.
+func Keys(text []byte) (map[string]string, error) {
 	switch {
 	case len(text) > maxFile:
 		return nil, fmt.Errorf("has %d bytes, and a VMX file at most %d", len(text), maxFile)

@@ -88,9 +88,12 @@ type writer struct{ b bytes.Buffer }
 // escaped are the characters that a value has as |xx: quotes, and what ends a line.
 var escaped = strings.NewReplacer("|", "|7C", `"`, "|22", "\n", "|0A", "\r", "|0D")
 
-func (w *writer) say(key, value string) {
-	fmt.Fprintf(&w.b, "%s = \"%s\"\n", key, escaped.Replace(value))
+// Line returns the line that gives a key its value.
+func Line(key, value string) string {
+	return fmt.Sprintf("%s = \"%s\"\n", key, escaped.Replace(value))
 }
+
+func (w *writer) say(key, value string) { w.b.WriteString(Line(key, value)) }
 
 func boolean(b bool) string { return strings.ToUpper(strconv.FormatBool(b)) }
 

@@ -8,6 +8,7 @@ import (
 	"bake.build/bake/platforms/qemu"
 	"bake.build/bake/platforms/rootfs"
 	"bake.build/bake/platforms/virtualbox"
+	"bake.build/bake/platforms/vmware"
 	"bake.build/bake/platforms/vsphere"
 )
 
@@ -17,6 +18,7 @@ func Table() []platforms.Spec {
 		rootfs.Spec(),
 		qemu.Spec(),
 		virtualbox.Spec(),
+		vmware.Spec(),
 		aws.Spec(),
 		vsphere.Spec(),
 	}

@@ -93,8 +93,8 @@ type Keyboard interface {
 	// Type has the guest see a stroke that has keys.
 	Type(ctx context.Context, s installer.Stroke) error
 
-	// HostAddress is the address by which the guest reaches the loopback of this host.
-	HostAddress() string
+	// Host is where this host serves files to the guest.
+	Host() (installer.Host, error)
 }
 
 // A Variables is a VM whose UEFI variables are kept with its layers.

@@ -43,7 +43,11 @@ func (d *Driver) install(ctx context.Context, opts Origin, o platforms.Origin, p
 	if err != nil {
 		return h, err
 	}
-	if err := opts.Run(ctx, &installing{keyboard: k, spec: s, out: out}, o, k.address, out); err != nil {
+	host, err := k.k.Host()
+	if err != nil {
+		return h, err
+	}
+	if err := opts.RunAt(ctx, &installing{keyboard: k, spec: s, out: out}, o, host, out); err != nil {
 		return h, fmt.Errorf("%w%s", err, m.tailText())
 	}
 	// The hypervisor lets go of the medium before it is moved.
@@ -91,14 +95,13 @@ func (m *machine) keyboard() (*keyboard, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s has no way to type on its machines' keyboards", m.d.name)
 	}
-	return &keyboard{m: m, k: k, address: k.HostAddress()}, nil
+	return &keyboard{m: m, k: k}, nil
 }
 
 // A keyboard is the machine's, for an installer's options.
 type keyboard struct {
-	m       *machine
-	k       Keyboard
-	address string
+	m *machine
+	k Keyboard
 }
 
 var _ installer.Keyboard = (*keyboard)(nil)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ type Caller struct {
 	Program string   // looked up in PATH unless it is a path
 	Env     []string // "NAME=value", beside bake's own environment and a locale of UTF-8
 	Dir     string   // working directory; "" is bake's own
+	Flags   []string // before each command
 
 	// Limit is how long one command may take; zero means DefaultLimit. Some programs
 	// wait without end, and without a word, for a service that hangs.
@@ -115,7 +117,7 @@ func (c Caller) once(ctx context.Context, args []string) (string, error) {
 	limit := cmp.Or(c.Limit, DefaultLimit)
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd := exec.CommandContext(limited, c.Program, args...)
+	cmd := exec.CommandContext(limited, c.Program, slices.Concat(c.Flags, args)...)
 	cmd.Dir = c.Dir
 	// Texts are looked at: they are to be English and, as file names are, in UTF-8.
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "LANG=C.UTF-8", "LANGUAGE=C")

@@ -52,6 +52,19 @@ var namedKeys = map[string]Key{
 // shift is the key that is pressed with others.
 func shift() Key { return namedKeys["leftshift"] }
 
+// Rune returns what the key types, alone or with the shift key, or 0 where that is
+// nothing.
+func (k Key) Rune(shifted bool) rune {
+	for _, t := range keyTable {
+		if t.Key == k && shifted {
+			return t.shifted
+		} else if t.Key == k {
+			return t.plain
+		}
+	}
+	return 0
+}
+
 // A Stroke is what is typed at once, or a pause.
 type Stroke struct {
 	Keys  []Key         // in the order in which they go down

@@ -181,9 +181,11 @@ func (v *vm) Type(ctx context.Context, s installer.Stroke) error {
 	return err
 }
 
-// HostAddress implements desktop.Keyboard: it is the NAT's own, which leads to the
-// loopback where nat-localhostreachable is on.
-func (*vm) HostAddress() string { return "10.0.2.2" }
+// Host implements desktop.Keyboard: the NAT's own address leads to the loopback where
+// nat-localhostreachable is on.
+func (*vm) Host() (installer.Host, error) {
+	return installer.Host{Listen: "127.0.0.1:0", Name: "10.0.2.2"}, nil
+}
 
 // NVRAM implements desktop.Variables.
 func (v *vm) NVRAM() string { return filepath.Join(v.folder(v.spec.Name), v.spec.Name+".nvram") }
