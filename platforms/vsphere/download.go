@@ -104,7 +104,7 @@ func (d *driver) downloadBy(ctx context.Context, lease *nfc.Lease, dst string, o
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	var sum hash.Hash
-	err = transfer(ctx, lease, info, func(ctx context.Context, percent *atomic.Int64) error {
+	err = d.transfer(ctx, lease, info, func(ctx context.Context, percent *atomic.Int64) error {
 		return d.transferTries(ctx, "read the disk from "+from.Host, out, func(ctx context.Context) error {
 			sum = sha1.New() // what manifests of leases have
 			if err := f.Truncate(0); err != nil {

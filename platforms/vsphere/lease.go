@@ -25,7 +25,7 @@ import (
 // POSTed as a stream is written to its place while it comes.
 const (
 	leaseTimeout  = 10 * time.Minute // until the server is ready for a transfer
-	leaseProgress = 10 * time.Second // how often it is told the progress, at least
+	leaseProgress = 40               // how often it is told the progress at least, in pauses
 	transferTries = 4
 	transferPause = 2 * time.Second
 	stallTimeout  = 2 * time.Minute // in which not a byte goes
@@ -113,7 +113,7 @@ func (i *importing) send(ctx context.Context, lease *nfc.Lease, info *types.Http
 	for _, m := range i.members {
 		total += max(1, m.size)
 	}
-	return transfer(ctx, lease, info, func(ctx context.Context, percent *atomic.Int64) error {
+	return i.d.transfer(ctx, lease, info, func(ctx context.Context, percent *atomic.Int64) error {
 		var before int64
 		for _, m := range i.members {
 			to, err := i.address(ctx, info, m.file)
@@ -138,11 +138,11 @@ func (i *importing) send(ctx context.Context, lease *nfc.Lease, info *types.Http
 
 // transfer calls do, and tells the lease of it meanwhile so that it goes on. do is given
 // where it says how many percent are done.
-func transfer(ctx context.Context, lease *nfc.Lease, info *types.HttpNfcLeaseInfo, do func(ctx context.Context, percent *atomic.Int64) error) error {
+func (d *driver) transfer(ctx context.Context, lease *nfc.Lease, info *types.HttpNfcLeaseInfo, do func(ctx context.Context, percent *atomic.Int64) error) error {
 	var percent atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
-	g.Go(func() error { return tellLease(ctx, lease, info, &percent) })
+	g.Go(func() error { return d.tellLease(ctx, lease, info, &percent) })
 	g.Go(func() error {
 		defer stop()
 		return do(ctx, &percent)
@@ -174,8 +174,8 @@ func (i *importing) address(ctx context.Context, info *types.HttpNfcLeaseInfo, f
 
 // tellLease tells a lease the progress until ctx ends. A lease that is gone ends the
 // transfer.
-func tellLease(ctx context.Context, lease *nfc.Lease, info *types.HttpNfcLeaseInfo, percent *atomic.Int64) error {
-	every := leaseProgress
+func (d *driver) tellLease(ctx context.Context, lease *nfc.Lease, info *types.HttpNfcLeaseInfo, percent *atomic.Int64) error {
+	every := leaseProgress * d.pause
 	if t := time.Duration(info.LeaseTimeout) * time.Second / 4; t > 0 && t < every {
 		every = t
 	}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vmware/govmomi/object"
@@ -212,6 +213,7 @@ func TestUploadFaults(t *testing.T) {
 	for name, c := range map[string]struct {
 		http   func(n int, w http.ResponseWriter, r *http.Request) bool // of upload n, counted from 1
 		answer func(method string, body any) types.BaseMethodFault
+		gone   bool   // nothing is reached from the first upload on
 		want   string // of the error, or "" for none
 	}{
 		"broken once": {http: func(n int, _ http.ResponseWriter, r *http.Request) bool {
@@ -244,6 +246,17 @@ func TestUploadFaults(t *testing.T) {
 			}
 			return nil
 		}, want: "import: "},
+		"lease over meanwhile": {http: func(_ int, _ http.ResponseWriter, r *http.Request) bool {
+			_, _ = io.Copy(io.Discard, r.Body) // which may break
+			<-r.Context().Done()
+			panic(http.ErrAbortHandler)
+		}, answer: func(m string, _ any) types.BaseMethodFault {
+			if m == "HttpNfcLeaseProgress" {
+				return &types.Timedout{}
+			}
+			return nil
+		}, want: "the lease of the transfer has ended"},
+		"network gone": {http: func(int, http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }, gone: true, want: "upload disk.vmdk to 127.0.0.1"},
 		"descriptor": {answer: func(m string, _ any) types.BaseMethodFault {
 			if m == "CreateImportSpec" {
 				return &types.NoPermission{PrivilegeId: "VApp.Import"}
@@ -255,11 +268,16 @@ func TestUploadFaults(t *testing.T) {
 			w := newWorld(t)
 			d := w.open(func(o *Options) { o.Datastore = "LocalDS_0"; o.Network = "VM Network" })
 			uploads := 0
+			var gone atomic.Bool
 			w.server.HTTP = func(rw http.ResponseWriter, r *http.Request) bool {
+				if gone.Load() {
+					panic(http.ErrAbortHandler)
+				}
 				if !strings.HasPrefix(r.URL.Path, "/nfc/") || c.http == nil {
 					return false
 				}
 				uploads++
+				gone.Store(c.gone)
 				return c.http(uploads, rw, r)
 			}
 			w.server.Answer = c.answer
