@@ -34,6 +34,7 @@ func measurements() []measurement {
 		{"upload", "a large file and many small ones into a machine, against scp and Packer", measureUpload},
 		{"ebs", "an image published as an AMI over a link of a set speed: all of it, one file changed, nothing changed", measureEBS},
 		{"ova", "a disk written as an OVA, against deflate alone and against qemu-img, tar and sha256sum", measureOVA},
+		{"vsphere", "an OVA and a disk uploaded to vcsim, against an HTTP PUT of the same bytes", measureVSphere},
 		{"formats", "four formats of one layer, against the slowest of them alone", measureFormats},
 	}
 }

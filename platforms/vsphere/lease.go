@@ -87,7 +87,7 @@ func (i *importing) run(ctx context.Context) (ref types.ManagedObjectReference, 
 // leaseReady waits until a lease is ready.
 func (d *driver) leaseReady(ctx context.Context, lease *nfc.Lease) (*types.HttpNfcLeaseInfo, error) {
 	var info *types.HttpNfcLeaseInfo
-	loop := wait.Loop{What: "the server's readiness for the transfer", Timeout: leaseTimeout, Backoff: wait.Backoff{Next: d.pause, Most: 8 * d.pause}}
+	loop := wait.Loop{What: "the server's readiness for the transfer", Timeout: leaseTimeout, Backoff: wait.Backoff{Next: d.pause / 8, Most: 8 * d.pause}}
 	err := loop.Until(ctx, func(ctx context.Context) (bool, error) {
 		now, err := lease.Properties(ctx, "state", "info", "error")
 		switch {

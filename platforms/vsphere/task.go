@@ -48,7 +48,7 @@ func (d *driver) await(ctx context.Context, what string, out platforms.Logger, t
 	if err != nil {
 		return nil, err
 	}
-	loop := wait.Loop{What: what, Timeout: timeout, Backoff: wait.Backoff{Next: d.pause, Most: 8 * d.pause}}
+	loop := wait.Loop{What: what, Timeout: timeout, Backoff: wait.Backoff{Next: d.pause / 8, Most: 8 * d.pause}}
 	err = loop.Until(ctx, func(ctx context.Context) (bool, error) {
 		var now mo.Task
 		if err := property.DefaultCollector(c).RetrieveOne(ctx, t.Reference(), []string{"info"}, &now); err != nil {
