@@ -37,9 +37,11 @@ func (*Options) KindName() string { return "hardware" }
 // What bounds the numbers: the largest machines of the hypervisors that read
 // descriptors, with room to spare.
 const (
-	mostCPUs    = 768
+	MostCPUs   = 768
+	MostMemory = 24 << 40
+	MostDisks  = 256
+
 	leastMemory = 64 << 20
-	mostMemory  = 24 << 40
 	memoryStep  = 4 << 20 // of vSphere
 
 	leastVersion, mostVersion = 7, 30 // of VMware's hardware
@@ -51,9 +53,9 @@ func (o *Options) Check() error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("memory: %w", err)
-	case o.CPUs < 0 || o.CPUs > mostCPUs:
-		return fmt.Errorf("cpus: %d: want 1 to %d", o.CPUs, mostCPUs)
-	case memory != 0 && (memory < leastMemory || memory > mostMemory || memory%memoryStep != 0):
+	case o.CPUs < 0 || o.CPUs > MostCPUs:
+		return fmt.Errorf("cpus: %d: want 1 to %d", o.CPUs, MostCPUs)
+	case memory != 0 && (memory < leastMemory || memory > MostMemory || memory%memoryStep != 0):
 		return errors.New("memory: want a multiple of 4M, 64M at least and 24T at most")
 	case o.SecureBoot && o.Firmware == "bios":
 		return errors.New(`secure_boot: machines with a bios do not have it: leave firmware out, or set firmware = "uefi"`)

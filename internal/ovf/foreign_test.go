@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -188,75 +187,6 @@ func TestDeploymentOptions(t *testing.T) {
 	}
 }
 
-// Disks are those of the first controller first, whatever the order of the items, and one
-// without a file of the package is empty, as vSphere writes it.
-func TestDisksOfControllers(t *testing.T) {
-	item := func(instance int, rest string) string {
-		return fmt.Sprintf("<Item><InstanceID>%d</InstanceID>%s</Item>", instance, rest)
-	}
-	text := `<Envelope><References><File id="f" href="boot.vmdk"/></References>
-<DiskSection><Disk diskId="boot" fileRef="f" capacity="1"/><Disk diskId="log" capacity="3" capacityAllocationUnits="byte * 2^30"/></DiskSection>
-<VirtualSystem id="vm"><VirtualHardwareSection>` +
-		item(1, "<ResourceType>6</ResourceType><ResourceSubType>VirtualSCSI</ResourceSubType><Address>0</Address>") +
-		item(2, "<ResourceType>6</ResourceType><ResourceSubType>lsilogic</ResourceSubType><Address>1</Address>") +
-		item(3, "<ResourceType>17</ResourceType><Parent>2</Parent><AddressOnParent>0</AddressOnParent><HostResource>ovf:/disk/log</HostResource>") +
-		item(4, "<ResourceType>17</ResourceType><Parent>1</Parent><AddressOnParent>1</AddressOnParent><AllocationUnits>byte*1024*1024</AllocationUnits><VirtualQuantity>10240</VirtualQuantity>") +
-		item(5, "<ResourceType>17</ResourceType><Parent>1</Parent><AddressOnParent>0</AddressOnParent><HostResource>ovf:/disk/boot</HostResource>") +
-		`</VirtualHardwareSection></VirtualSystem></Envelope>`
-	e, err := Parse([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := e.Systems[0]
-	want := []Disk{{File: "boot.vmdk", Capacity: 1}, {Capacity: 10 << 30}, {Capacity: 3 << 30}}
-	if !slices.Equal(m.Disks, want) || m.Hardware.DiskBus != "pvscsi" {
-		t.Errorf("%+v, %s", m.Disks, m.Hardware.DiskBus)
-	}
-}
-
-func TestUnits(t *testing.T) {
-	for units, want := range map[string]uint64{
-		"byte": 1, "byte * 2^20": 1 << 20, "byte * 2 ^ 30": 1 << 30, "Byte*1024*1024": 1 << 20, "byte * 10^9": 1e9, "byte * 2^0": 1,
-		"MegaBytes": 1 << 20, "MB": 1 << 20, "byte * 2^64": 0, "byte * 0": 0, "byte * 2^-1": 0, "byte * 10^30": 0, "hertz * 10^6": 0, "MB * 2^10": 0, "": 0,
-	} {
-		n, err := unitOf(units)
-		if n != want && want != 0 || (err == nil) != (want != 0) {
-			t.Errorf("%q is %d, %v, want %d", units, n, err, want)
-		}
-	}
-}
-
-// Names of files are written as in URLs by some programs, and as they are by others.
-func TestEncodedNames(t *testing.T) {
-	m := machine(hardware.Options{}, Options{})
-	m.Disks[0].File, m.Disks[0].Size = "my%20web%231.vmdk", 4
-	text, err := m.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"my web#1.vmdk", "my%20web%231.vmdk"} {
-		p, err := openBytes(t, archive(t, tar.FormatUSTAR, file{"web.ovf", string(text)}, file{name, "disk"}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := p.Envelope.Machine()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var b bytes.Buffer
-		if err := p.Copy(context.Background(), &b, m.Disks[0].File, nil); err != nil || b.String() != "disk" || m.Disks[0].File != name {
-			t.Errorf("%q: %q, %v", m.Disks[0].File, b.String(), err)
-		}
-	}
-	m.Disks[0].File = "..%2f..%2fetc%2fshadow"
-	if text, err = m.Encode(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := openBytes(t, archive(t, tar.FormatUSTAR, file{"web.ovf", string(text)})); err == nil || !strings.Contains(err.Error(), "does not have it") {
-		t.Error(err)
-	}
-}
-
 // What is damaged, or would lead bake to other files, is refused with the reason.
 func TestDamaged(t *testing.T) {
 	m := machine(hardware.Options{}, Options{})
@@ -282,6 +212,8 @@ func TestDamaged(t *testing.T) {
 		w.WriteHeader(&tar.Header{Name: "web-disk1.vmdk", Typeflag: kind, Linkname: "/etc/shadow"})
 		return append(b.Bytes(), of(file{"web.ovf", text})...)
 	}
+	const emptyItem = `<Item><InstanceID>9</InstanceID><ResourceType>17</ResourceType><Parent>3</Parent><VirtualQuantity>1</VirtualQuantity></Item>`
+	const diskItem = `<Item><InstanceID>9</InstanceID><ResourceType>17</ResourceType><Parent>3</Parent><HostResource>ovf:/disk/vmdisk1</HostResource></Item>`
 	bomb := `<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]>`
 	for _, c := range []struct {
 		name, want string
@@ -327,6 +259,13 @@ func TestDamaged(t *testing.T) {
 		{"large capacity", "more than any machine has", edit(`capacityAllocationUnits="byte"`, `capacityAllocationUnits="byte * 2^60"`)},
 		{"units", "is not one of bytes", edit("MegaBytes", "parsecs")},
 		{"CPUs", "makes no sense", edit("<rasd:VirtualQuantity>2<", "<rasd:VirtualQuantity>none<")},
+		{"more CPUs than any", `the number of CPUs, "2000000000", makes no sense`, edit("<rasd:VirtualQuantity>2<", "<rasd:VirtualQuantity>2000000000<")},
+		{"more memory than any", `the memory, "4398046511103", makes no sense`, edit("<rasd:VirtualQuantity>2048<", "<rasd:VirtualQuantity>4398046511103<")},
+		{"memory that overflows", "more than any machine has", edit("<rasd:VirtualQuantity>2048<", "<rasd:VirtualQuantity>9223372036854775807<")},
+		{"no memory", `the memory, "0", makes no sense`, edit("<rasd:VirtualQuantity>2048<", "<rasd:VirtualQuantity>0<")},
+		{"negative memory", `"-5" is not a number`, edit("<rasd:VirtualQuantity>2048<", "<rasd:VirtualQuantity>-5<")},
+		{"a disk twice", "the disk in web-disk1.vmdk is attached twice", edit("</VirtualHardwareSection>", diskItem+"</VirtualHardwareSection>")},
+		{"many disks", "more than 256 disks", edit("</VirtualHardwareSection>", strings.Repeat(emptyItem, 256)+"</VirtualHardwareSection>")},
 		{"depth", "more elements than any descriptor", []byte(strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100))},
 		{"count", "more elements than any descriptor", []byte("<a>" + strings.Repeat("<b/>", maxElements) + "</a>")},
 		{"compression", `is compressed with "xz"`, edit(`ovf:id="file1"`, `ovf:id="file1" ovf:compression="xz"`)},

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"strconv"
 	"strings"
@@ -38,15 +39,15 @@ func Parse(text []byte) (*ovf.Machine, error) {
 	m.Annotation = keys["annotation"]
 	m.UUID = strings.NewReplacer(" ", "", "-", "").Replace(keys["uuid.bios"])
 	o := &m.Hardware
-	if o.CPUs, err = number(keys, "numvcpus", 1); err != nil {
+	if o.CPUs, err = number(keys, "numvcpus", 1, hardware.MostCPUs); err != nil {
 		return nil, err
 	}
-	memory, err := number(keys, "memsize", 32) // MiB, the least that VMware has
+	memory, err := number(keys, "memsize", 32, hardware.MostMemory>>20) // MiB; 32 is the least that VMware has
 	if err != nil {
 		return nil, err
 	}
 	o.Memory = platforms.FormatSize(int64(memory) << 20)
-	if o.HardwareVersion, err = number(keys, "virtualhw.version", 0); err != nil {
+	if o.HardwareVersion, err = number(keys, "virtualhw.version", 0, math.MaxInt32); err != nil {
 		return nil, err
 	}
 	o.GuestOS = hardware.GuestOf(keys["guestos"], "", 0).Name
@@ -106,12 +107,12 @@ func unescape(s string) string {
 
 func truth(s string) bool { return strings.EqualFold(s, "TRUE") }
 
-func number(keys map[string]string, key string, without int) (int, error) {
+func number(keys map[string]string, key string, without, most int) (int, error) {
 	if keys[key] == "" {
 		return without, nil
 	}
 	n, err := strconv.ParseInt(keys[key], 10, 32)
-	if err != nil || n < 1 {
+	if err != nil || n < 1 || int(n) > most {
 		return 0, fmt.Errorf("%s: %q makes no sense", key, keys[key])
 	}
 	return int(n), nil

@@ -82,6 +82,8 @@ func TestParse(t *testing.T) {
 		"Old Disk.vmdk":            {"../../etc/x.vmdk", "is outside of the machine's folder"},
 		`"Old Disk`:                {`"C:\disks\a`, "is outside of the machine's folder"},
 		`memsize = "1024"`:         {`memsize = "none"`, `memsize: "none" makes no sense`},
+		`displayName`:              {"numvcpus = \"2000000000\"\ndisplayName", `numvcpus: "2000000000" makes no sense`},
+		`virtualHW.version`:        {"memsize = \"2000000000\"\nvirtualHW.version", ""},
 		`guestOS = "debian10-64"`:  {"guestOS", "line 18 is not a setting"},
 		`scsi0:0.present = "TRUE"`: {"", "the machine has no disk"},
 		`config.version = "8"`:     {"", ""},

@@ -12,12 +12,17 @@ import (
 	"bake.build/bake/platforms/image"
 )
 
-// openMachine opens the image i, which describes a machine.
-func openMachine(i platforms.Image) (*image.Machine, error) {
+// openMachine opens the image i, which describes a machine and may be compressed, as boxes
+// are: it is decompressed into the folder scratch.
+func openMachine(ctx context.Context, i platforms.Image, scratch string, out platforms.Logger) (*image.Machine, error) {
 	if i.Changes != "" {
 		return nil, errors.New("what the machine writes is kept on top of an image of a disk, and this holds its disk packed")
 	}
-	m, err := image.OpenMachine(i.Path)
+	path, err := image.Unpack(ctx, i.Path, scratch, decompressing(out))
+	if err != nil {
+		return nil, err
+	}
+	m, err := image.OpenMachine(path)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +68,11 @@ func (s *settings) takeHardware(h virtual.Options, out platforms.Logger) error {
 	}
 	s.machine = defaultMachine(s.arch, s.firmware, s.diskBus)
 	return s.checkHardware()
+}
+
+// decompressing tells how much of a file was decompressed.
+func decompressing(out platforms.Logger) func(done, total int64) {
+	return func(done, total int64) { out.Progress("decompress the disk", done, total) }
 }
 
 // extracting tells how much of a disk was taken out of its package.

@@ -30,7 +30,12 @@ func (d *driver) Launch(ctx context.Context, i platforms.Image, out platforms.Lo
 	}
 	var described *image.Machine
 	if format.Machine {
-		if described, err = openMachine(i); err != nil {
+		scratch, remove, tempErr := d.host.TempDir("launch")
+		if tempErr != nil {
+			return nil, tempErr
+		}
+		defer func() { err = errors.Join(err, remove()) }()
+		if described, err = openMachine(ctx, i, scratch, out); err != nil {
 			return nil, fmt.Errorf("launch %s: %w", filepath.Base(i.Path), err)
 		}
 		defer func() { err = errors.Join(err, described.Close()) }()

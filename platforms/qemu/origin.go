@@ -116,8 +116,7 @@ func (d *driver) importFile(ctx context.Context, path, dir string, out platforms
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	tell := func(done, total int64) { out.Progress("decompress the disk", done, total) }
-	if path, err = image.Unpack(ctx, path, scratch, tell); err != nil {
+	if path, err = image.Unpack(ctx, path, scratch, decompressing(out)); err != nil {
 		return err
 	}
 	return d.importAny(ctx, path, dir, out)
