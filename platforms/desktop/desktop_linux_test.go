@@ -82,6 +82,46 @@ func TestDisk(t *testing.T) {
 	}
 }
 
+// TestParked takes over the machine that made a layer, until something ran in it.
+func TestParked(t *testing.T) {
+	w := newWorld(t, Options{})
+	boot := func(chain ...platforms.Layer) *handle {
+		t.Helper()
+		m, err := w.driver.Boot(t.Context(), chain, testLogger{t})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.(*handle)
+	}
+	m := boot(w.first)
+	layer := platforms.Layer{Key: "one", Dir: t.TempDir()}
+	made, err := m.Commit(t.Context(), platforms.State{Key: "one", Dir: layer.Dir, Needed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer.Ref = made.Ref
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Run(t.Context(), platforms.Cmd{Args: []string{"true"}}); !errors.Is(err, errClosed) {
+		t.Errorf("a machine that is closed runs a command: %v", err)
+	}
+	same := boot(w.first, layer)
+	if same.machine != m.machine {
+		t.Error("another machine was started")
+	}
+	if err := errors.Join(same.Run(t.Context(), platforms.Cmd{Args: []string{"true"}}), same.Close()); err != nil {
+		t.Fatal(err)
+	}
+	other := boot(w.first, layer)
+	if other.machine == m.machine {
+		t.Error("a machine that differs from the layer was taken over")
+	}
+	if err := other.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestCollect ends what a build has left that was killed, once in each state: with a
 // machine, with a directory alone, and with neither.
 func TestCollect(t *testing.T) {
