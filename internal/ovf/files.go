@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,7 +40,7 @@ func OpenFolder(dir string) (*Files, error) {
 	p := &Files{members: map[string]member{}}
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() {
+		if err != nil || !info.Mode().IsRegular() || isAppleDouble(e.Name()) {
 			continue // what is missing is told where it is needed
 		}
 		p.members[e.Name()] = member{path: filepath.Join(dir, e.Name()), size: info.Size()}
@@ -48,8 +49,8 @@ func OpenFolder(dir string) (*Files, error) {
 }
 
 // OpenArchive lists the members of a tar archive, which stays open until Close.
-func OpenArchive(path string) (*Files, error) {
-	f, err := regular.Open(path)
+func OpenArchive(name string) (*Files, error) {
+	f, err := regular.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +95,10 @@ func (p *Files) list() error {
 	}
 }
 
+// isAppleDouble reports whether a file holds the attributes of another one, which macOS
+// puts beside it: ._web.ovf is no descriptor.
+func isAppleDouble(name string) bool { return strings.HasPrefix(path.Base(name), "._") }
+
 // add notes a member of an archive of total bytes, whose data come next.
 func (p *Files) add(h *tar.Header, total int64) error {
 	if h.Typeflag == tar.TypeDir || h.Typeflag == tar.TypeXGlobalHeader {
@@ -110,6 +115,9 @@ func (p *Files) add(h *tar.Header, total int64) error {
 	name, err := memberName(h.Name)
 	if err != nil {
 		return err
+	}
+	if isAppleDouble(name) {
+		return nil
 	}
 	if _, twice := p.members[name]; twice {
 		return fmt.Errorf("has two members called %q", name)

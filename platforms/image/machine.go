@@ -129,7 +129,7 @@ func openMachineFolder(dir string) (*Machine, error) {
 	}
 	var found []string
 	for _, e := range entries {
-		if ext := strings.ToLower(filepath.Ext(e.Name())); ext == ".ovf" || ext == ".vmx" {
+		if ext := strings.ToLower(filepath.Ext(e.Name())); (ext == ".ovf" || ext == ".vmx") && !strings.HasPrefix(e.Name(), "._") {
 			found = append(found, e.Name())
 		}
 	}

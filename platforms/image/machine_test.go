@@ -70,6 +70,8 @@ func TestOpenMachine(t *testing.T) {
 		name, path, kind, bus string
 	}{
 		{"OVA", makeBox(t, "web.ovf", string(descriptor), "disk.vmdk", "disk"), "OVA", "nvme"},
+		{"OVA of macOS", makeBox(t, "./._web.ovf", "x", "./web.ovf", string(descriptor), "./._disk.vmdk", "x", "./disk.vmdk", "disk"), "OVA", "nvme"},
+		{"folder of macOS", folder("._web.vmx", "x", "web.vmx", string(settings), "disk.vmdk", "disk"), "VMX", "nvme"},
 		{"folder with an OVF", ovfDir, "OVF", "nvme"},
 		{"OVF", filepath.Join(ovfDir, "web.ovf"), "OVF", "nvme"},
 		{"folder with a VMX", vmxDir, "VMX", "nvme"},
