@@ -144,8 +144,5 @@ func (c *call) discardState() error {
 	m.setState("poweroff")
 	saved := m.Saved
 	m.Saved = ""
-	if c.snapshotOf(saved) != nil {
-		return nil
-	}
-	return os.Remove(saved)
+	return c.forget(saved)
 }

@@ -60,6 +60,8 @@ func (h *home) register(d *medium) error {
 	return nil
 }
 
+var anyUUID = regexp.MustCompile(`(?m)^ddb\.uuid\..*\n`)
+
 var ddbUUID = regexp.MustCompile(`ddb\.uuid\.image="([0-9a-f-]{36})"`)
 
 // formats are those that are known, with QEMU's names.
@@ -67,19 +69,31 @@ var formats = map[string]string{"VDI": "vdi", "VMDK": "vmdk", "VHD": "vpc", "RAW
 
 // probe finds out what a file is.
 func probe(path string, dvd bool) (*medium, error) {
-	text, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	d := &medium{Path: path, Type: "normal", Variant: "dynamic default", DVD: dvd}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	d := &medium{Path: path, Type: "normal", Variant: "dynamic default", DVD: dvd, Capacity: info.Size()}
 	if dvd {
-		d.Format, d.Type, d.UUID, d.Capacity = "RAW", "readonly", newUUID(), int64(len(text))
+		d.Format, d.Type, d.UUID = "RAW", "readonly", newUUID()
 		return d, nil
 	}
-	return d, probeDisk(d, text)
+	head, foot := make([]byte, min(info.Size(), 1<<16)), make([]byte, min(info.Size(), 512))
+	_, headErr := f.ReadAt(head, 0)
+	_, footErr := f.ReadAt(foot, info.Size()-int64(len(foot)))
+	if err := errors.Join(headErr, footErr); err != nil {
+		return nil, err
+	}
+	return d, probeDisk(d, head, foot)
 }
 
-func probeDisk(d *medium, text []byte) error {
+// probeDisk finds out what a disk is by the first 64 KiB of its file and the last sector.
+func probeDisk(d *medium, text, foot []byte) error {
 	ext := strings.ToLower(filepath.Ext(d.Path))
 	switch {
 	case len(text) > vdiHeaderEnd && bytes.Equal(text[0x40:0x44], []byte{0x7f, 0x10, 0xda, 0xbe}):
@@ -94,20 +108,20 @@ func probeDisk(d *medium, text []byte) error {
 		return v.f.Close()
 	case bytes.HasPrefix(text, []byte("KDMV")):
 		d.Format = "VMDK"
-		if m := ddbUUID.FindSubmatch(text[:min(len(text), 1<<16)]); m != nil {
+		if m := ddbUUID.FindSubmatch(text); m != nil {
 			d.UUID = string(m[1])
 		} else {
 			d.UUID, d.Broken = newUUID(), true
 		}
-		if bytes.Contains(text[:min(len(text), 1<<16)], []byte("streamOptimized")) {
+		if bytes.Contains(text, []byte("streamOptimized")) {
 			d.Variant = "dynamic streamOptimized"
 		}
-	case len(text) >= 512 && bytes.HasPrefix(text[len(text)-512:], []byte("conectix")):
+	case bytes.HasPrefix(foot, []byte("conectix")):
 		d.Format, d.UUID = "VHD", newUUID()
 	case bytes.HasPrefix(text, []byte("QFI\xfb")):
 		d.Format, d.UUID = "QCOW", newUUID()
 	case ext == ".raw" || ext == ".img":
-		d.Format, d.UUID, d.Capacity = "RAW", newUUID(), int64(len(text))
+		d.Format, d.UUID = "RAW", newUUID()
 		return nil
 	default:
 		return errBadFormat
@@ -198,8 +212,9 @@ func nameVMDK(path, uuid string) error {
 	text := make([]byte, 20*512-512)
 	n, _ := f.ReadAt(text, 512) // a small file may be shorter
 	text = bytes.TrimRight(text[:n], "\x00")
+	text = anyUUID.ReplaceAll(text, nil)
 	text = fmt.Appendf(text, "ddb.uuid.image=%q\nddb.uuid.parent=%q\nddb.uuid.modification=%q\nddb.uuid.parentmodification=%q\n", uuid, zero, newUUID(), zero)
-	_, err = f.WriteAt(text, 512)
+	_, err = f.WriteAt(append(text, make([]byte, n-min(n, len(text)))...), 512)
 	return errors.Join(err, f.Close())
 }
 

@@ -77,13 +77,12 @@ func (c *call) powerOn(m *machine) error {
 		m.Running = nil
 		return errors.Join(err, appendLog(log, "Power up failed (vrc=VERR_GENERAL_FAILURE): "+err.Error()))
 	}
-	if m.State == "saved" && c.snapshotOf(m.Saved) == nil {
-		if err := os.Remove(m.Saved); err != nil {
-			return err
-		}
-	}
+	saved := m.Saved
 	m.Saved = ""
 	m.setState("running")
+	if err := c.forget(saved); err != nil {
+		return err
+	}
 	for _, r := range m.Rules {
 		if err := c.forward(m, r); err != nil {
 			return err
@@ -92,13 +91,15 @@ func (c *call) powerOn(m *machine) error {
 	return nil
 }
 
-func (c *call) snapshotOf(saved string) *snapshot {
+// forget removes a saved state that no machine and no snapshot has any more.
+func (c *call) forget(saved string) error {
 	for _, m := range c.Machines {
-		for _, s := range m.Snapshots {
-			if s.Saved == saved {
-				return s
-			}
+		if saved == "" || m.Saved == saved || slices.ContainsFunc(m.Snapshots, func(s *snapshot) bool { return s.Saved == saved }) {
+			return nil
 		}
+	}
+	if err := os.Remove(saved); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	return nil
 }

@@ -20,6 +20,17 @@ const guest = "\x31\xc0\x8e\xd8\x8e\xc0\x8e\xd0\xbc\x00\x7c\x88\x16\x00\x7f\xbe\
 	"\x30\xe4\xcd\x16\x3c\x21\x74\x1f\x3c\x0d\x75\x02\xb0\x0a\xe8\x20\x00\xa2\x00\x7e\xb8\x01\x03\xbb\x00\x7e\xb9\x02\x00\x30\xf6\x8a\x16\x00\x7f\xcd\x13\xeb\xd9" +
 	"\xba\x04\x06\xb8\x00\x20\xef\xf4\xeb\xf6\x50\xba\xfd\x03\xec\xa8\x20\x74\xf8\x58\xba\xf8\x03\xee\xc3BOOTED\n\x00"
 
+// bootDisk writes boot.raw, a disk with the guest.
+func (r *replay) bootDisk() {
+	r.t.Helper()
+	disk := make([]byte, 8<<20)
+	copy(disk, guest)
+	copy(disk[510:], "\x55\xaa")
+	if err := os.WriteFile(filepath.Join(r.home, "files", "boot.raw"), disk, 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // await waits until the file holds the text.
 func await(t *testing.T, path, text string) {
 	t.Helper()
@@ -56,12 +67,7 @@ func second(t *testing.T, chain ...string) string {
 // saved state, ports that are taken, and an end of its own.
 func TestRun(t *testing.T) {
 	r := newReplay(t)
-	sector := make([]byte, 8<<20)
-	copy(sector, guest)
-	copy(sector[510:], "\x55\xaa")
-	if err := os.WriteFile(filepath.Join(r.home, "files", "boot.raw"), sector, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	r.bootDisk()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -161,7 +161,7 @@ func (c *call) take(m *machine, name string, opts options) error {
 }
 
 func (m *machine) newSaved() string {
-	return filepath.Join(m.snapFolder(), time.Now().UTC().Format("2006-01-02T15-04-05-000000000Z")+".sav")
+	return filepath.Join(m.snapFolder(), strings.Replace(time.Now().UTC().Format("2006-01-02T15-04-05.000000000Z"), ".", "-", 1)+".sav")
 }
 
 // overlay has the machine write to new media of differences.
@@ -283,13 +283,14 @@ func (c *call) restore(m *machine, s *snapshot) error {
 			slot.Medium = d.UUID
 		}
 	}
+	before := m.Saved
 	m.Current, m.Saved = s.UUID, s.Saved
 	m.setState("poweroff")
 	if s.Saved != "" {
 		m.setState("saved")
 	}
 	c.progress()
-	return nil
+	return c.forget(before)
 }
 
 func (c *call) deleteSnapshot(m *machine, s *snapshot) error {
@@ -316,9 +317,6 @@ func (c *call) deleteSnapshot(m *machine, s *snapshot) error {
 				where{"RTEXITCODE handleSnapshot(HandlerArg*)", 564, "VBoxManageSnapshot"})
 		}
 	}
-	if m.Running != nil {
-		return errors.New("the stand-in merges no media of a running machine")
-	}
 	for _, d := range merged {
 		if err := c.merge(m, d); err != nil {
 			return err
@@ -332,10 +330,11 @@ func (c *call) deleteSnapshot(m *machine, s *snapshot) error {
 	}
 	m.Snapshots = slices.DeleteFunc(m.Snapshots, func(o *snapshot) bool { return o == s })
 	c.progress()
-	return nil
+	return c.forget(s.Saved)
 }
 
-// merge puts what the child of a medium holds into it, and has it be used instead.
+// merge puts what the child of a medium holds into it, and has it be used instead. A
+// running machine goes on: what it has written since is brought there later.
 func (c *call) merge(m *machine, d *medium) (err error) {
 	children := c.children(d)
 	if len(children) == 0 {
@@ -376,6 +375,13 @@ func (c *call) merge(m *machine, d *medium) (err error) {
 				if slot.Medium == child.UUID {
 					slot.Medium = d.UUID
 				}
+			}
+		}
+	}
+	if m.Running != nil {
+		for _, l := range m.Running.Disks {
+			if l.Medium == child.UUID {
+				l.Medium = d.UUID
 			}
 		}
 	}

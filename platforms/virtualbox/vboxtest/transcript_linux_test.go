@@ -151,12 +151,14 @@ func (r *replay) must(commands ...string) {
 }
 
 // play replays a transcript. before has commands that are run before those that begin so,
-// and differs why an answer of the stand-in is another one on purpose.
+// and differs why an answer of the stand-in is another one on purpose. A key ":12" is the
+// command in that line.
 func (r *replay) play(name string, before map[string][]string, differs map[string]string) {
 	r.t.Helper()
 	for _, want := range transcript(r.t, name) {
+		at := fmt.Sprintf(":%d", want.line)
 		for prefix, commands := range before {
-			if strings.HasPrefix(want.command, prefix) {
+			if strings.HasPrefix(want.command, prefix) || prefix == at {
 				r.must(commands...)
 				delete(before, prefix)
 			}
@@ -173,7 +175,7 @@ func (r *replay) play(name string, before map[string][]string, differs map[strin
 		for i := range min(len(was), len(is)) {
 			r.uuids[was[i]] = is[i]
 		}
-		if reason := differs[want.command]; reason != "" {
+		if differs[want.command] != "" || differs[at] != "" {
 			continue
 		}
 		if exit != want.exit || !match(stdout, want.stdout, r.home) || !match(stderr, want.stderr, r.home) {
@@ -230,4 +232,45 @@ func TestTranscripts(t *testing.T) {
 		"VBoxManage startvm small --type headless": noDriver, "VBoxManage startvm small --type nosuchtype": noDriver, "VBoxManage showvminfo small --log 0": noDriver,
 		"VBoxManage guestcontrol small run --exe /bin/true": "there are no guest additions", "VBoxManage debugvm small info help": "not there",
 	})
+}
+
+// TestRunningTranscript calls a running machine as VirtualBox was called.
+func TestRunningTranscript(t *testing.T) {
+	need.Slow(t)
+	r := newReplay(t)
+	r.bootDisk()
+	console := r.home + "/vms/run1/console.log"
+	saw := func(text string) string {
+		return "for n in $(seq 600); do grep -qF '" + text + "' " + console + " && exit; sleep 0.05; done; cat " + console + " >&2; exit 1"
+	}
+	const ended = "for n in $(seq 200); do VBoxManage list runningvms | grep -q run1 || exit 0; sleep 0.05; done; exit 1"
+	r.play("08-running.txt", map[string][]string{
+		":2": {
+			"VBoxManage createvm --name run1 --ostype Linux_64 --register --basefolder " + r.home + "/vms",
+			"VBoxManage convertfromraw boot.raw " + r.home + "/vms/run1/run1.vdi",
+			"VBoxManage modifyvm run1 --memory 64 --uart1 0x3f8 4 --uartmode1 file " + console + " --natpf1 ssh,tcp,127.0.0.1,22221,,22 --boot1 disk",
+			"VBoxManage storagectl run1 --name IDE --add ide",
+			"VBoxManage storageattach run1 --storagectl IDE --port 0 --device 0 --type hdd --medium " + r.home + "/vms/run1/run1.vdi",
+			"printf 'putc: push dx\\n pop ax ; [0xaa55]\\n' >" + r.home + "/vms/typed.txt",
+		},
+		":10":  {saw("BOOTED")},
+		":144": {saw(`$abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ`)},
+		":193": {saw("pop ax ; [0xaa55]"), "file " + r.home + "/vms/shot.png | grep -q 'PNG image'"},
+		":437": {saw("after restore."), "! grep BOOTED " + console},
+		":477": {ended},
+		":574": {"VBoxManage controlvm liveclone poweroff"},
+		":519": {"VBoxManage startvm run1 --type headless", "VBoxManage snapshot run1 take live3 --live", "VBoxManage createvm --name deb --register", "VBoxManage startvm deb --type headless"},
+	}, map[string]string{
+		":437": "there are no guest additions", ":469": "the machine may end after the release of the key",
+	})
+	for _, saved := range []string{"run1", "liveclone"} {
+		if left, err := filepath.Glob(filepath.Join(r.home, "vms", saved, "Snapshots", "*")); err != nil || len(left) > 0 {
+			t.Errorf("states and media are left: %q, %v", left, err)
+		}
+	}
+	r.must("VBoxManage controlvm run1 keyboardputstring Z", saw("Z"), "VBoxManage controlvm run1 poweroff")
+	if got := second(t, filepath.Join(r.home, "vms", "run1", "run1.vdi")); got != "Z" {
+		t.Errorf("the disk whose snapshots were merged holds %q", got)
+	}
+	r.must("VBoxManage controlvm deb poweroff")
 }
