@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -68,8 +69,10 @@ func Keys(text []byte) (map[string]string, error) {
 	switch {
 	case len(text) > maxFile:
 		return nil, fmt.Errorf("has %d bytes, and a VMX file at most %d", len(text), maxFile)
-	case !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0:
+	case bytes.IndexByte(text, 0) >= 0:
 		return nil, errors.New("is not a VMX file in UTF-8")
+	case !utf8.Valid(text):
+		return nil, fmt.Errorf("is not a VMX file in UTF-8%s", encodingOf(text))
 	}
 	keys := map[string]string{}
 	lines := bufio.NewScanner(bytes.NewReader(text))
@@ -79,14 +82,42 @@ func Keys(text []byte) (map[string]string, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		key, value, ok := strings.Cut(line, "=")
-		key, value = strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(value)
-		if !ok || key == "" || n > maxLines || len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
+		key, rest, ok := strings.Cut(line, "=")
+		key = strings.ToLower(strings.TrimSpace(key))
+		value, valueOK := valueOf(strings.TrimSpace(rest))
+		if !ok || key == "" || n > maxLines || !valueOK {
 			return nil, fmt.Errorf("line %d is not a setting of a VMX file", n)
 		}
-		keys[key] = unescape(value[1 : len(value)-1])
+		keys[key] = unescape(value)
 	}
 	return keys, lines.Err()
+}
+
+// encodingOf returns what a file says of its encoding, to be added to an error.
+func encodingOf(text []byte) string {
+	for line := range bytes.Lines(text) {
+		key, value, _ := bytes.Cut(line, []byte("="))
+		if strings.EqualFold(string(bytes.TrimSpace(key)), ".encoding") {
+			return fmt.Sprintf(": it is in %s", bytes.ToValidUTF8(bytes.TrimSpace(value), nil))
+		}
+	}
+	return ""
+}
+
+// valueOf returns the value that begins a text, quoted or a word. A comment may follow,
+// and nothing else.
+func valueOf(text string) (value string, ok bool) {
+	if quoted, yes := strings.CutPrefix(text, `"`); yes {
+		if value, text, ok = strings.Cut(quoted, `"`); !ok {
+			return "", false
+		}
+	} else {
+		n := strings.IndexAny(text+"#", " \t#")
+		value, text = text[:n], text[n:]
+		ok = value != ""
+	}
+	text = strings.TrimSpace(text)
+	return value, ok && (text == "" || text[0] == '#')
 }
 
 // unescape replaces |xx by the character of that number.
@@ -105,7 +136,9 @@ func unescape(s string) string {
 	return b.String()
 }
 
-func truth(s string) bool { return strings.EqualFold(s, "TRUE") }
+func truth(s string) bool {
+	return slices.Contains([]string{"true", "t", "yes", "y", "on", "1"}, strings.ToLower(s))
+}
 
 func number(keys map[string]string, key string, without, most int) (int, error) {
 	if keys[key] == "" {
@@ -153,6 +186,9 @@ func disks(m *ovf.Machine, keys map[string]string) error {
 				name, err := diskName(file)
 				if err != nil {
 					return fmt.Errorf("%s.fileName: %w", at, err)
+				}
+				if slices.Contains(m.Disks, ovf.Disk{File: name}) {
+					return fmt.Errorf("%s.fileName: the disk %q is attached twice", at, name)
 				}
 				m.Disks = append(m.Disks, ovf.Disk{File: name})
 				if len(m.Disks) == 1 {

@@ -83,10 +83,11 @@ func TestParse(t *testing.T) {
 		`"Old Disk`:                {`"C:\disks\a`, "is outside of the machine's folder"},
 		`memsize = "1024"`:         {`memsize = "none"`, `memsize: "none" makes no sense`},
 		`displayName`:              {"numvcpus = \"2000000000\"\ndisplayName", `numvcpus: "2000000000" makes no sense`},
-		`virtualHW.version`:        {"memsize = \"2000000000\"\nvirtualHW.version", ""},
 		`guestOS = "debian10-64"`:  {"guestOS", "line 18 is not a setting"},
 		`scsi0:0.present = "TRUE"`: {"", "the machine has no disk"},
 		`config.version = "8"`:     {"", ""},
+		`memsize = "1024"` + "\n":  {"memsize = 1024 # in MiB\n", ""},
+		`displayName =`:            {`sata0:0.fileName = "Old Disk.vmdk"` + "\nsata0:0.present = 1\ndisplayName =", `the disk "Old Disk.vmdk" is attached twice`},
 	} {
 		_, err := Parse([]byte(strings.Replace(workstation, old, c[0], 1)))
 		if c[1] == "" && err != nil || c[1] != "" && (err == nil || !strings.Contains(err.Error(), c[1])) {
@@ -94,8 +95,9 @@ func TestParse(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"": "is not a VMX file", "a = \"b\"\n": "is not a VMX file", "\xff": "is not a VMX file in UTF-8",
-		strings.Repeat("a", maxFile+1): "at most",
+		"": "is not a VMX file", "a = \"b\"\n": "is not a VMX file", "\xff": "is not a VMX file in UTF-8", "a = \"x\" y\n": "line 1 is not a setting", "a = \"x\n": "line 1 is not a setting", "a =\n": "line 1 is not a setting",
+		".encoding = \"windows-1252\"\nx = \"\xe9\"\n": `is not a VMX file in UTF-8: it is in "windows-1252"`,
+		strings.Repeat("a", maxFile+1):                 "at most",
 		".encoding = \"UTF-8\"\nencryption.keySafe = \"vmware:key/list/(x)\"\nencryption.data = \"1HGP\"\n": "is encrypted",
 	} {
 		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
