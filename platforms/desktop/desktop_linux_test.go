@@ -1,6 +1,7 @@
 package desktop
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -166,6 +167,38 @@ func TestFailures(t *testing.T) {
 	}
 	if _, err := w.driver.Launch(t.Context(), platforms.Image{Path: "/x.raw", Format: "raw", Arch: "arm64"}, testLogger{t}); err == nil || !strings.Contains(err.Error(), "machines are amd64") {
 		t.Errorf("an image of another architecture: %v", err)
+	}
+}
+
+// TestInstall has an installer fill an empty disk: it is told what to do by keys, and its
+// CDs are behind the disk in the order of devices.
+func TestInstall(t *testing.T) {
+	w := newWorld(t, Options{DiskSize: "1M", Firmware: "uefi"})
+	iso := filepath.Join(t.TempDir(), "installer.iso")
+	if err := os.WriteFile(iso, []byte("CD"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := platforms.Origin{
+		Kind: "iso", Paths: map[string]string{"iso": iso},
+		Options: json.RawMessage(`{"boot_command": ["go<enter>"], "boot_wait": "10ms", "cd_files": {"user-data": "x"}}`),
+	}
+	dir := t.TempDir()
+	made, err := w.driver.Import(t.Context(), o, dir, testLogger{t})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "disk0.toy")); err != nil || string(text) != "installed by g o ret " {
+		t.Errorf("the disk has %q, %v", text, err)
+	}
+	if a, err := readAbout(dir); err != nil || a.Disks != 1 || a.Hardware.Firmware != "uefi" || made.Boot != "uefi" {
+		t.Errorf("the layer is of %+v, %v, %+v", a, err, made)
+	}
+	if s := w.toy.last; len(s.CDs) != 2 || s.CDs[0] != iso || strings.Join(s.Boot, " ") != "disk cd" || !s.Disks[0].Own || s.OEM != "" {
+		t.Errorf("the machine was %+v", s)
+	}
+	o.Options = json.RawMessage(`{"boot_command": ["go"], "boot_wait": "10ms", "install_timeout": "300ms"}`)
+	if _, err := w.driver.Import(t.Context(), o, t.TempDir(), testLogger{t}); err == nil || !strings.Contains(err.Error(), "the installer has not ended within 300ms") {
+		t.Errorf("an installer that waits for ever: %v", err)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testsshd"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/installer"
 )
 
 // A toy is a hypervisor whose machines are SSH servers in namespaces, and whose media are
@@ -28,6 +29,7 @@ type toy struct {
 	mu      sync.Mutex
 	vms     map[string]*toyVM // by their directories
 	removed int
+	last    Spec  // that a machine was made of
 	fails   error // of Create
 }
 
@@ -37,6 +39,7 @@ func (y *toy) Create(_ context.Context, s Spec) (VM, error) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	v := &toyVM{spec: s, keys: y.keys}
+	y.last = s
 	y.vms[s.Dir] = v
 	return v, y.fails
 }
@@ -71,9 +74,29 @@ type toyVM struct {
 	server testsshd.Server
 	down   atomic.Bool
 	frozen int
+	typed  string // by the names of the keys
+}
+
+// Type implements Keyboard. An installer's machine has done its work when it reads a line.
+func (v *toyVM) Type(_ context.Context, s installer.Stroke) error {
+	for _, k := range s.Keys {
+		v.typed += k.QEMU + " "
+		if k.QEMU == "ret" && v.spec.Disks[0].Own {
+			v.down.Store(true)
+			return os.WriteFile(v.spec.Disks[0].Media[0], []byte("installed by "+v.typed), 0o600)
+		}
+	}
+	return nil
+}
+
+func (v *toyVM) Host() (installer.Host, error) {
+	return installer.Host{Listen: "127.0.0.1:0", Name: "127.0.0.1"}, nil
 }
 
 func (v *toyVM) Start(context.Context) error {
+	if v.spec.Disks[0].Own {
+		return nil // of an installer
+	}
 	dir := filepath.Join(v.spec.Dir, "sshd")
 	upper := filepath.Join(v.spec.Dir, "upper")
 	media := v.spec.Disks[0].Media
@@ -94,8 +117,8 @@ func (v *toyVM) Start(context.Context) error {
 func (v *toyVM) Stop(context.Context) error { return v.server.Stop() }
 
 func (v *toyVM) Running(context.Context) (bool, error) {
-	if v.down.Load() {
-		return false, nil
+	if v.down.Load() || v.spec.Disks[0].Own {
+		return !v.down.Load(), nil
 	}
 	child, err := v.server.Child()
 	if err != nil {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"bake.build/bake/internal/vdi"
 	"bake.build/bake/platforms/desktop"
 	hv "bake.build/bake/platforms/hypervisor"
+	"bake.build/bake/platforms/wait"
 )
 
 // A hypervisor is VirtualBox on this host.
@@ -44,6 +47,9 @@ func (h *hypervisor) Check(ctx context.Context) (string, error) { return h.versi
 
 // version asks which VirtualBox is installed. It starts no VBoxSVC.
 func (*hypervisor) version(ctx context.Context) (string, error) {
+	if runtime.GOOS == "windows" {
+		return "", errors.New("machines of virtualbox() have registries of their own, which VirtualBox does not have on Windows")
+	}
 	said, err := manager().Call(ctx, "--version")
 	if err != nil {
 		return "", err
@@ -286,7 +292,17 @@ func (h *hypervisor) Remove(ctx context.Context, dir string) (found bool, err er
 	if err != nil {
 		return found, err
 	}
-	return found || ended, os.RemoveAll(p.socket())
+	// Where the system does not tell whose processes there are, VBoxSVC ends by itself
+	// when it has had no client for 5 seconds.
+	loop := wait.Loop{What: "wait for the end of VBoxSVC", Timeout: removeLimit, Backoff: wait.Backoff{Next: 50 * time.Millisecond, Most: time.Second}}
+	err = loop.Until(ctx, func(context.Context) (bool, error) {
+		c, err := net.Dial("unix", filepath.Join(p.socket(), "ipcd"))
+		if err != nil {
+			return true, nil
+		}
+		return false, c.Close()
+	})
+	return found || ended, errors.Join(err, os.RemoveAll(p.socket()))
 }
 
 // media are VDI files.

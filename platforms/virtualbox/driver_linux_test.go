@@ -89,7 +89,7 @@ func (h *lender) open() (list []platforms.Resource) {
 func openDriver(t *testing.T, h platforms.Host) *driver {
 	t.Helper()
 	o := Options{Options: desktop.Options{
-		Hardware: &hardware.Options{CPUs: 2, Memory: "512M", NIC: "virtio", DiskBus: "virtio"}, Login: ssh.Login{BootTimeout: "90s"},
+		Hardware: &hardware.Options{CPUs: 2, Memory: "512M", NIC: "virtio", DiskBus: "virtio"}, Login: ssh.Login{BootTimeout: "5m"},
 	}}
 	d, err := open(o, h)
 	if err != nil {
@@ -111,7 +111,7 @@ func (s testLogger) Progress(what string, _, _ int64) { s.t.Log(what) }
 const definition = `
 step = param("step", default = "false", help = "What the second step does")
 machine = hardware(cpus = 2, memory = "512M", disk_bus = "virtio", nic = "virtio", guest_os = "debian12")
-vbox = virtualbox(hardware = machine, boot_timeout = "2m")
+vbox = virtualbox(hardware = machine)
 one = shell(source(vbox, disk = "base.qcow2"), "echo one >/one", name = "first")
 two = shell(one, step, name = "second")
 appliance = export(two, "web", formats = ["ova", "raw"], hardware = machine, ovf = {"flavor": "virtualbox"})
