@@ -2,6 +2,7 @@ package vboxtest
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 )
 
@@ -77,4 +78,9 @@ func unknown(name string, at where) *failure {
 
 func lockedBy(m *machine, at where) *failure {
 	return fail("VBOX_E_INVALID_OBJECT_STATE", "MachineWrap/IMachine", fmt.Sprintf("The machine '%s' is already locked for a session (or being unlocked)", m.Name), at)
+}
+
+// brokenHome is a home whose file cannot be read.
+func brokenHome(dir string) *failure {
+	return plain("Failed to create the VirtualBox object!\nVBoxManage: error: Couldn't find end of Start Tag broken line 1.\nVBoxManage: error: Location: '%s', line 2 (1), column 1.\nVBoxManage: error: /src/VBox/Main/src-server/VirtualBoxImpl.cpp[830] (nsresult VirtualBox::init())\nVBoxManage: error: Details: code NS_ERROR_FAILURE (0x80004005), component VirtualBoxWrap, interface IVirtualBox", filepath.Join(dir, "VirtualBox.xml"))
 }

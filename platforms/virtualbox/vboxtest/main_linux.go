@@ -113,16 +113,15 @@ func (c *call) locked(dir string) int {
 	if err == nil {
 		return 0
 	}
-	f := (*failure)(nil)
-	if !errors.As(err, &f) {
-		return c.fault(err)
-	}
-	c.err.WriteString(f.text)
-	return f.exit
+	return c.fault(err)
 }
 
-// fault is a failure of the stand-in itself.
+// fault says an error: one that VirtualBox has, or one of the stand-in itself.
 func (c *call) fault(err error) int {
+	if f := (*failure)(nil); errors.As(err, &f) {
+		c.err.WriteString(f.text)
+		return f.exit
+	}
 	fmt.Fprintf(&c.err, "VBoxManage: error: stand-in: %v\n", err)
 	return 70
 }

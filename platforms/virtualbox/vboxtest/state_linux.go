@@ -98,7 +98,10 @@ func load(dir string) (*home, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	return h, json.Unmarshal(text, h)
+	if json.Unmarshal(text, h) != nil {
+		return nil, brokenHome(dir)
+	}
+	return h, nil
 }
 
 // save writes the home's file and those of the machines.

@@ -104,6 +104,7 @@ type replay struct {
 	t     *testing.T
 	home  string            // stands for /home/user
 	uuids map[string]string // by those of the transcript
+	leave *regexp.Regexp    // commands that are not replayed
 }
 
 func newReplay(t *testing.T) *replay {
@@ -157,13 +158,16 @@ func (r *replay) play(name string, before map[string][]string, differs map[strin
 	r.t.Helper()
 	for _, want := range transcript(r.t, name) {
 		at := fmt.Sprintf(":%d", want.line)
+		if r.leave != nil && r.leave.MatchString(want.command) {
+			continue
+		}
 		for prefix, commands := range before {
 			if strings.HasPrefix(want.command, prefix) || prefix == at {
 				r.must(commands...)
 				delete(before, prefix)
 			}
 		}
-		command := strings.ReplaceAll(want.command, "/home/user", r.home)
+		command := strings.NewReplacer("/home/user", r.home, "sleep 8; ", "").Replace(want.command) // there is no VBoxSVC to end
 		command = maskUUID.ReplaceAllStringFunc(command, func(u string) string {
 			if known := r.uuids[u]; known != "" {
 				return known
@@ -234,6 +238,25 @@ func TestTranscripts(t *testing.T) {
 	})
 }
 
+// TestOddTranscripts has homes, locales, files and names that give trouble.
+func TestOddTranscripts(t *testing.T) {
+	r := newReplay(t)
+	r.must("VBoxManage setproperty machinefolder "+r.home+"/vms", "mkdir broken", `printf '<?xml version="1.0"?>\n<broken' >broken/VirtualBox.xml`)
+	r.leave = regexp.MustCompile(`^VBoxManage list vms$`) // VBoxSVC hangs there
+	disk := func(name, path string) []string {
+		return []string{
+			"VBoxManage createvm --name " + name + " --ostype Debian_64 --register",
+			"VBoxManage createmedium disk --filename " + path + " --size 8",
+			"VBoxManage storagectl " + name + " --name SATA --add sata --portcount 1",
+			"VBoxManage storageattach " + name + " --storagectl SATA --port 0 --device 0 --type hdd --medium " + path,
+		}
+	}
+	r.play("09-process.txt", map[string][]string{"sh -c 'VBoxManage createvm --name gone": disk("big", "big.vdi")}, nil)
+	// Nothing that is replayed of this one needs what is left out of it.
+	r.leave = regexp.MustCompile(`^VBoxManage (import|unattended|mediumio|movevm|showvminfo x-)`)
+	r.play("10-more.txt", map[string][]string{"VBoxManage modifyvm small": disk("small", r.home+"/vms/small/small.vdi")}, nil)
+}
+
 // TestRunningTranscript calls a running machine as VirtualBox was called.
 func TestRunningTranscript(t *testing.T) {
 	need.Slow(t)
@@ -255,7 +278,7 @@ func TestRunningTranscript(t *testing.T) {
 		},
 		":10":  {saw("BOOTED")},
 		":144": {saw(`$abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ`)},
-		":193": {saw("pop ax ; [0xaa55]"), "file " + r.home + "/vms/shot.png | grep -q 'PNG image'"},
+		":193": {saw("pop ax ; [0xaa55]"), "head -c 4 " + r.home + "/vms/shot.png | grep -qa PNG"},
 		":437": {saw("after restore."), "! grep BOOTED " + console},
 		":477": {ended},
 		":574": {"VBoxManage controlvm liveclone poweroff"},
