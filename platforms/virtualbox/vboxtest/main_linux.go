@@ -136,7 +136,7 @@ func (c *call) dispatch() error {
 		"createmedium": c.createMedium, "closemedium": c.closeMedium, "modifymedium": c.modifyMedium,
 		"clonemedium": c.cloneMedium, "storagectl": c.storageCtl, "storageattach": c.storageAttach,
 		"snapshot": c.snapshot, "clonevm": c.cloneVM, "startvm": c.startVM, "controlvm": c.controlVM,
-		"discardstate": c.discardState,
+		"discardstate": c.discardState, "import": c.importApp, "export": c.export,
 	}
 	if len(c.args) == 0 {
 		return usage("", "Oracle VM VirtualBox command-line interface", 2)
