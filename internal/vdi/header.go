@@ -25,6 +25,7 @@ const (
 	imageAt     = 0x188 // UUIDs: of the medium, of its last change, of its parent, of the parent's last change
 	changeAt    = 0x198
 	parentAt    = 0x1a8
+	logicalAt   = 0x1d4 // of the logical geometry, the last of its numbers
 
 	headerSize = 0x1d8
 	signature  = 0xbeda107f

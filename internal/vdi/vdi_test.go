@@ -90,6 +90,39 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+// TestHeader has what VirtualBox' vdiValidateHeader and vdiImageReadHeader ask for, which
+// qemu-img does not look at.
+func TestHeader(t *testing.T) {
+	raw, data := rawDisk(t)
+	b, err := os.ReadFile(written(t, raw, len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	le := binary.LittleEndian
+	const preHeader, header1Plus = 72, 400
+	for what, c := range map[string]struct{ at, want uint32 }{
+		"size of the header":              {0x48, header1Plus},
+		"flags":                           {0x50, 0},
+		"place of the map":                {0x154, 1 << 20},
+		"place of the data":               {0x158, 2 << 20},
+		"sectors of the legacy geometry":  {0x168, 512},
+		"blocks":                          {0x180, 8},
+		"blocks that are there":           {0x184, 5},
+		"logical cylinders":               {preHeader + header1Plus - 16, 0},
+		"sectors of the logical geometry": {preHeader + header1Plus - 4, 512},
+	} {
+		if got := le.Uint32(b[c.at:]); got != c.want {
+			t.Errorf("%s: %d, want %d", what, got, c.want)
+		}
+	}
+	if got := le.Uint64(b[0x170:]); got != uint64(len(data)) {
+		t.Errorf("the disk has %d bytes, want %d", got, len(data))
+	}
+	if string(b[0x188:0x18a]) != "\x01\x00" || string(b[0x198:0x19a]) != "\x02\x00" || len(bytes.Trim(b[0x1a8:0x1c8], "\x00")) > 0 {
+		t.Errorf("the UUIDs are %x", b[0x188:0x1c8])
+	}
+}
+
 // differ writes a medium of differences to one with the id parent: entries are those of
 // its map, and block n is filled with the byte fill[n].
 func differ(t *testing.T, size int64, id, parent byte, entries []uint32, fill ...byte) string {

@@ -56,13 +56,15 @@ func Write(ctx context.Context, out *os.File, disk *os.File, size int64, id, cha
 // align rounds up to where VirtualBox begins its parts.
 func align(n int64) int64 { return (n + blockSize - 1) / blockSize * blockSize }
 
-// header is that of a whole medium that grows.
+// header is that of a whole medium that grows. VirtualBox refuses one whose logical
+// geometry, which is not known, has no sectors of 512 bytes: see vdiValidateHeader in its
+// VDI.cpp.
 func header(size, blocks, data int64, allocated uint32, id, change [16]byte) []byte {
 	b := make([]byte, headerSize)
 	copy(b, "<<< Oracle VM VirtualBox Disk Image >>>\n")
 	for at, value := range map[int]uint32{
 		signatureAt: signature, versionAt: version, sizeAt: headerSize - sizeAt, kindAt: kindGrowing,
-		mapAt: blockSize, dataAt: uint32(data), sectorAt: 512, blockAt: blockSize,
+		mapAt: blockSize, dataAt: uint32(data), sectorAt: 512, logicalAt: 512, blockAt: blockSize,
 		blocksAt: uint32(blocks), allocatedAt: allocated,
 	} {
 		binary.LittleEndian.PutUint32(b[at:], value)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"regexp"
 	"sync"
@@ -196,7 +197,11 @@ func (m *machine) keepVariables(ctx context.Context, dir string) error {
 	if !ok || !m.hardware.UEFI() || v.NVRAM() == "" {
 		return nil
 	}
-	return copyFile(ctx, filepath.Join(dir, nvramName), v.NVRAM())
+	err := copyFile(ctx, filepath.Join(dir, nvramName), v.NVRAM())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // hypervisors write them when a machine ends, and this has set none before
+	}
+	return err
 }
 
 // WaitConsole implements platforms.Consoler.
