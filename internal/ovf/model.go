@@ -23,7 +23,7 @@ type Disk struct {
 
 // Options are what an exported descriptor says beside the hardware.
 type Options struct {
-	Version string `bake:"version" json:"version,omitempty" help:"Version of OVF." default:"1.0" choices:"1.0|1.1|2.0"`
+	Version string `bake:"version" json:"version,omitempty" help:"Version of OVF. virt-v2v and Proxmox do not read 2.0." default:"1.0" choices:"1.0|1.1|2.0"`
 	Flavor  string `bake:"flavor" json:"flavor,omitempty" help:"Whose reader counts where readers disagree." default:"generic" choices:"generic|vmware|virtualbox"`
 	Digest  string `bake:"digest" json:"digest,omitempty" help:"Digests of the manifest; sha1 is what vSphere before 6.5 reads." default:"sha256" choices:"sha256|sha1"`
 

@@ -24,7 +24,7 @@ var ova = Format{
 	Name: "ova", Describes: "ovf", Ext: ".ova", From: FromDisk, RunsOn: &drivers.VMware, Streams: true,
 	Doc: "A machine in one file, for vSphere, VMware's desktop programs, VirtualBox and others: an OVF descriptor, a manifest and the disk.",
 	Write: func(ctx context.Context, j *Job, out string) error {
-		m, err := j.machine("ova", j.op.Name+"-disk1.vmdk")
+		m, err := j.machine("ova", diskFile(j.op.Name))
 		if err != nil {
 			return err
 		}
@@ -40,11 +40,14 @@ var ova = Format{
 	},
 }
 
+// diskFile is the file of the disk in the package of a name.
+func diskFile(name string) string { return name + "-disk1.vmdk" }
+
 var ovfFolder = Format{
 	Name: "ovf", Describes: "ovf", Ext: "-ovf", From: FromDisk, RunsOn: &drivers.VMware, Streams: true,
 	Doc: "What an OVA holds, as the files of a folder.",
 	Write: func(ctx context.Context, j *Job, out string) error {
-		m, err := j.machine("ovf", j.op.Name+"-disk1.vmdk")
+		m, err := j.machine("ovf", diskFile(j.op.Name))
 		if err != nil {
 			return err
 		}
@@ -196,10 +199,15 @@ func (o *Op) CheckHardware() error {
 	if err != nil {
 		return err
 	}
-	m.Disks = []ovf.Disk{{File: o.Name}}
+	m.Disks = []ovf.Disk{{File: diskFile(o.Name)}}
 	for _, f := range o.Formats {
 		switch f {
-		case ova.Name, ovfFolder.Name:
+		case ova.Name:
+			_, err = m.Encode()
+			if err == nil {
+				_, err = ovf.TarHeader(m.Disks[0].File, 0)
+			}
+		case ovfFolder.Name:
 			_, err = m.Encode()
 		case boxVirtualBox.Name:
 			m := *m
