@@ -17,12 +17,12 @@ var aliases = map[string]string{
 	"nat-localhostreachable": "natlocalhost", "nat-localhost-reachable": "natlocalhost", "natdnshostresolver": "natdns", "nat-dns-host-resolver": "natdns",
 	"natdnsproxy": "natproxy", "nat-dns-proxy": "natproxy", "tpm-type": "tpm", "bridgeadapter": "bridgeadapter", "bridge-adapter": "bridgeadapter",
 	"drag-and-drop": "draganddrop", "audio-driver": "audiodriver", "audioout": "audio_out", "audio-out": "audio_out", "audioin": "audio_in", "audio-in": "audio_in",
-	"vrde-port": "vrdeport", "vrde-address": "vrdeaddress", "nested-paging": "nestedpaging", "large-pages": "largepages", "hostonlyadapter": "hostonly",
+	"vrde-port": "vrdeport", "vrde-auth-type": "vrdeauthtype", "vrde-address": "vrdeaddress", "nested-paging": "nestedpaging", "large-pages": "largepages", "hostonlyadapter": "hostonly",
 }
 
 // settable are the other options that are taken.
 var settable = strings.Fields(`name groups description ostype memory vram acpi ioapic cpus cpuexecutioncap pae hpet hwvirtex nestedpaging largepages firmware chipset
- boot nic nictype natpf uart uartmode uarttype macaddress cableconnected audio audiodriver audio-enabled usb ehci xhci graphicscontroller rtcuseutc vrde vrdeport vrdeaddress
+ boot nic nictype natpf uart uartmode uarttype macaddress cableconnected audio audiodriver audio-enabled usb ehci xhci graphicscontroller rtcuseutc vrde vrdeport vrdeaddress vrdeauthtype
  clipboard draganddrop hidpointing hidkeyboard natlocalhost natdns natproxy tpm bridgeadapter hostonly paravirtprovider nested-hw-virt bioslogofadein bioslogofadeout biosbootmenu monitorcount accelerate3d
  defaultfrontend snapshotfolder nicpromisc natnet nicspeed apic x2apic longmode audiocontroller audiocodec teleporter audio_out audio_in`)
 
