@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"bake.build/bake/internal/need"
 	disks "bake.build/bake/internal/vdi"
 )
 
@@ -139,6 +140,36 @@ func TestFaults(t *testing.T) {
 	} {
 		if _, stderr, exit := r.run("VBoxManage " + c.command); exit != c.exit || !strings.Contains(stderr, c.says) {
 			t.Error(fmt.Sprint(c), exit, stderr)
+		}
+	}
+}
+
+// TestHardware boots from a disk on each kind of controller, beside each kind of card,
+// and writes to it.
+func TestHardware(t *testing.T) {
+	need.Slow(t)
+	r := newReplay(t)
+	r.bootDisk()
+	machines := []struct{ bus, controller, card string }{
+		{"ide", "PIIX4", "82540EM"}, {"sata", "IntelAhci", "virtio"}, {"scsi", "LsiLogic", "82545EM"}, {"scsi", "BusLogic", "Am79C973"},
+		{"sas", "LsiLogicSas", "82543GC"}, {"virtio", "VirtIO", "virtio"}, {"pcie", "NVMe", "82540EM"},
+	}
+	path := func(controller, name string) string { return filepath.Join(r.home, "vms", controller, name) }
+	for _, m := range machines {
+		r.must("VBoxManage createvm --name "+m.controller+" --ostype Linux_64 --register --basefolder "+r.home+"/vms",
+			"VBoxManage convertfromraw boot.raw "+path(m.controller, "disk.vdi"),
+			"VBoxManage modifyvm "+m.controller+" --memory 64 --nictype1 "+m.card+" --uart1 0x3f8 4 --uartmode1 file "+path(m.controller, "console")+" --boot1 disk",
+			"VBoxManage storagectl "+m.controller+" --name 'a b' --add "+m.bus+" --controller "+m.controller,
+			"VBoxManage storageattach "+m.controller+" --storagectl 'a b' --port 0 --device 0 --type hdd --medium "+path(m.controller, "disk.vdi"),
+			"VBoxManage startvm "+m.controller+" --type headless")
+	}
+	for _, m := range machines {
+		await(t, path(m.controller, "console"), "BOOTED")
+		r.must("VBoxManage controlvm " + m.controller + " keyboardputstring x")
+		await(t, path(m.controller, "console"), "x")
+		r.must("VBoxManage controlvm " + m.controller + " poweroff")
+		if got := second(t, path(m.controller, "disk.vdi")); got != "x" {
+			t.Errorf("%s: the disk has %q", m.controller, got)
 		}
 	}
 }
