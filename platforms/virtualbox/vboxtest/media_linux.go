@@ -40,6 +40,8 @@ func (h *home) open(name string, dvd bool) (*medium, error) {
 		return nil, fail("VBOX_E_FILE_ERROR", "MediumWrap/IMedium", fmt.Sprintf("Could not find file for the medium '%s' (VERR_FILE_NOT_FOUND)", path), atOpen)
 	case errors.Is(err, errBadFormat):
 		return nil, fail("VBOX_E_IPRT_ERROR", "MediumWrap/IMedium", fmt.Sprintf("Could not get the storage format of the medium '%s' (VERR_NOT_SUPPORTED)", path), atOpen)
+	case errors.Is(err, errBadHeader):
+		return nil, fail("VBOX_E_FILE_ERROR", "MediumWrap/IMedium", fmt.Sprintf("Could not open the medium '%s'.\nVBoxManage: error: VD: error %v opening image file '%s' (%v)", path, errBadHeader, path, errBadHeader), atOpen)
 	case err != nil:
 		return nil, err
 	}

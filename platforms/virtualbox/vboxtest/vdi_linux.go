@@ -45,6 +45,9 @@ func openVDI(path string, flags int) (_ *vdi, err error) {
 	if _, err := f.ReadAt(v.header[:], 0); err != nil || v.u32(0x40) != vdiMagic {
 		return nil, errors.Join(errBadFormat, f.Close())
 	}
+	if err := v.check(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	v.table = make([]byte, 4*v.u32(0x180))
 	if _, err := f.ReadAt(v.table, v.u32(0x154)); err != nil {
 		return nil, errors.Join(errBadFormat, f.Close())
@@ -53,6 +56,22 @@ func openVDI(path string, flags int) (_ *vdi, err error) {
 }
 
 var errBadFormat = errors.New("VERR_NOT_SUPPORTED")
+
+// check refuses the headers that VirtualBox refuses (vdiValidateHeader in VDI.cpp).
+func (v *vdi) check() error {
+	blocks, table := v.u32(0x180), v.u32(0x154)
+	nobody := strings.Trim(v.id(0x188), "0-") == "" || strings.Trim(v.id(0x198), "0-") == ""
+	switch kind := v.u32(0x4c); {
+	case v.u32(0x44)>>16 != 1, v.u32(0x48) < 0x180, kind < 1 || kind > 4,
+		table < 0x48+v.u32(0x48), v.u32(0x158) < table+4*blocks,
+		v.u32(0x48) >= 0x190 && v.u32(0x1d4) != 512,
+		v.size() == 0, v.block() == 0, blocks == 0, v.size() > blocks*v.block(), v.u32(0x184) > blocks, nobody:
+		return errBadHeader
+	}
+	return nil
+}
+
+var errBadHeader = errors.New("VERR_VD_VDI_INVALID_HEADER")
 
 // showUUID prints a UUID as VirtualBox keeps it: the first numbers are little-endian.
 func showUUID(b []byte) string {
@@ -97,7 +116,7 @@ func createVDI(path, id, parent, parentChange string, size int64) error {
 	if parent != "" {
 		kind = 4
 	}
-	for at, n := range map[int]uint32{0x40: vdiMagic, 0x44: 0x10001, 0x48: 0x190, 0x4c: kind, 0x154: vdiMega, 0x158: uint32(data), 0x168: 512, 0x178: vdiMega, 0x180: uint32(blocks)} {
+	for at, n := range map[int]uint32{0x40: vdiMagic, 0x44: 0x10001, 0x48: 0x190, 0x4c: kind, 0x154: vdiMega, 0x158: uint32(data), 0x168: 512, 0x178: vdiMega, 0x180: uint32(blocks), 0x1d4: 512} {
 		binary.LittleEndian.PutUint32(b[at:], n)
 	}
 	binary.LittleEndian.PutUint64(b[0x170:], uint64(size))
