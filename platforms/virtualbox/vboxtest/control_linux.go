@@ -93,7 +93,7 @@ func (c *call) controlNet(m *machine, what string, rest []string) error {
 				return err
 			}
 			// A port that was taken has nothing to be removed.
-			_, err := c.qemu(m).Human(fmt.Sprintf("hostfwd_remove net1 %s:%s:%s", p[1], p[2], p[3]))
+			_, err := c.qemu(m).Human(fmt.Sprintf("hostfwd_remove net1 %s:%s:%s", p[1], or(p[2], loopback), p[3]))
 			return err
 		}
 		if err := m.addRule(rest[0], 1015, "VBoxManageControlVM"); err != nil {

@@ -8,5 +8,5 @@
 //
 // What is otherwise than in VirtualBox: calls in one VBOX_USER_HOME wait for each other,
 // there is no VBoxSVC behind them, media of differences are VDI whatever their parent is,
-// and the files *.vbox hold JSON.
+// the files *.vbox hold JSON, and ports of rules without an address are on 127.0.0.1 alone.
 package vboxtest

@@ -131,11 +131,14 @@ func appendLog(path, text string) error {
 	return errors.Join(err, f.Close())
 }
 
+// loopback is where ports of rules are that do not say it: a test has none elsewhere.
+const loopback = "127.0.0.1"
+
 // forward has QEMU lead a port into the machine. One that is taken is no error: the log
 // says so.
 func (c *call) forward(m *machine, rule string) error {
 	p := strings.Split(rule, ",")
-	said, err := c.qemu(m).Human(fmt.Sprintf("hostfwd_add net1 %s:%s:%s-%s:%s", p[1], p[2], p[3], p[4], p[5]))
+	said, err := c.qemu(m).Human(fmt.Sprintf("hostfwd_add net1 %s:%s:%s-%s:%s", p[1], or(p[2], loopback), p[3], p[4], p[5]))
 	if err != nil {
 		return err
 	}

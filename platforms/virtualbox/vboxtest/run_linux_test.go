@@ -64,6 +64,29 @@ func second(t *testing.T, chain ...string) string {
 	return string(b)
 }
 
+// free returns a port that nothing has now.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return strings.TrimPrefix(l.Addr().String(), "127.0.0.1:")
+}
+
+// listening checks whether something takes connections at the address.
+func listening(t *testing.T, address string, want bool) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err == nil {
+		_ = conn.Close()
+	}
+	if (err == nil) != want {
+		t.Errorf("%s: %v", address, err)
+	}
+}
+
 // TestRun runs a machine: keys, the serial port, snapshots of what it has written, a
 // saved state, ports that are taken, and an end of its own.
 func TestRun(t *testing.T) {
@@ -90,6 +113,12 @@ func TestRun(t *testing.T) {
 	}
 	r.must("VBoxManage controlvm run keyboardputscancode 23 a3 17 97 02 82 1c 9c", `VBoxManage controlvm run keyboardputstring 'Hello, "World" /\-_=$A'`)
 	await(t, console, "hi1\nHello, \"World\" /\\-_=$A")
+	web := free(t)
+	r.must("VBoxManage controlvm run natpf1 web,tcp,," + web + ",,80")
+	listening(t, "127.0.0.1:"+web, true)
+	listening(t, "127.0.0.2:"+web, false)
+	r.must("VBoxManage controlvm run natpf1 delete web")
+	listening(t, "127.0.0.1:"+web, false)
 	r.must("VBoxManage snapshot run take one")
 	base, top := filepath.Join(r.home, "files", "base.vdi"), filepath.Join(r.home, "files", "top.vdi")
 	if got := second(t, base, top); got != "A" {
