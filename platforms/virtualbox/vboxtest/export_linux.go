@@ -89,27 +89,38 @@ func (c *call) write(m *machine, out string, opts options) (err error) {
 		}
 	}
 	s.Hardware = s.Hardware.Described(false)
+	text, err := s.Encode()
+	if err != nil {
+		return err
+	}
 	if filepath.Ext(out) == ".ovf" {
-		text, err := s.Encode()
-		if err != nil {
-			return err
-		}
 		return os.WriteFile(out, text, 0o600)
 	}
-	s.Name = name
 	f, err := os.Create(out)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return ovf.WriteOVA(f, s, nil, func(i int, w io.Writer) error {
-		in, err := os.Open(disks[i])
-		if err != nil {
+	o := ovf.NewArchive(f)
+	if err := o.Add(name+".ovf", text); err != nil {
+		return err
+	}
+	for i, path := range disks {
+		if _, err := o.Stream(s.Disks[i].File, func(w io.Writer) error { return pour(w, path) }); err != nil {
 			return err
 		}
-		_, err = io.Copy(w, in)
-		return errors.Join(err, in.Close(), os.Remove(disks[i]))
-	})
+	}
+	return o.Close()
+}
+
+// pour writes a file to w and removes it.
+func pour(w io.Writer, path string) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, in)
+	return errors.Join(err, in.Close(), os.Remove(path))
 }
 
 // described is the machine as a descriptor has it, without its disks.

@@ -53,6 +53,9 @@ func (c *call) importApp() error {
 	a.system = p.Envelope.Systems[0]
 	c.progress()
 	fmt.Fprintf(&c.err, "Interpreting %s...\nOK.\n", path)
+	if n := a.opts.or("vsys", "0"); n != "0" {
+		return usage("Invalid index "+n+" with -vsys option; the OVF contains only 1 virtual system(s).\n", "Import a virtual appliance in OVF format or from a cloud service and create virtual machines", 2)
+	}
 	c.interpret(a)
 	dry := all.has("dry-run") || slices.Contains(c.args, "-n")
 	if a.system.EULA != "" && a.opts.or("eula", "") != "accept" {
@@ -142,9 +145,13 @@ func (c *call) interpret(a *appliance) {
 	if s.Annotation != "" {
 		a.choose("description", "Description specified with --description: \"%s\"", fmt.Sprintf("Description \"%s\"", s.Annotation), "<desc>")
 	}
-	if s.EULA != "" && a.opts.or("eula", "") == "accept" {
+	switch eula := a.opts.or("eula", ""); {
+	case s.EULA == "":
+	case eula == "accept":
 		a.say("End-user license agreement (accepted)")
-	} else if s.EULA != "" {
+	case eula == "show":
+		a.say("End-user license agreement\n    (accept with \"--vsys 0 --eula accept\"):\n\n%s\n", s.EULA)
+	default:
 		a.say("End-user license agreement\n    (display with \"--vsys 0 --eula show\";\n    accept with \"--vsys 0 --eula accept\")")
 	}
 	a.choose("cpus", "No. of CPUs specified with --cpus: %s", fmt.Sprintf("Number of CPUs: %d", s.Hardware.CPUs), "<n>")
