@@ -174,8 +174,8 @@ type Disker interface {
 // A FurtherDisker is a Disker whose machines may have more disks than the one that
 // Disk writes.
 type FurtherDisker interface {
-	// FurtherDisks returns how many.
-	FurtherDisks() int
+	// FurtherDisks returns how many the machine of a chain has.
+	FurtherDisks(ctx context.Context, chain []Layer) (int, error)
 
 	// FurtherDisk is Disk for one of them, n counted from 1.
 	FurtherDisk(ctx context.Context, chain []Layer, n int, dst string, out Logger) error

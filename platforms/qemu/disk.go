@@ -59,7 +59,9 @@ func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, 
 }
 
 // FurtherDisks implements platforms.FurtherDisker.
-func (d *driver) FurtherDisks() int { return len(d.settings.disks) }
+func (d *driver) FurtherDisks(context.Context, []platforms.Layer) (int, error) {
+	return len(d.settings.disks), nil
+}
 
 // FurtherDisk implements platforms.FurtherDisker. Nothing of the build is on such a
 // disk, and its file systems were frozen or synced for the layer: no machine is

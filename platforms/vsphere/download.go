@@ -17,19 +17,54 @@ import (
 
 	"github.com/vmware/govmomi/nfc"
 	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"bake.build/bake/internal/vmdk"
 	"bake.build/bake/platforms"
 )
 
-// Disk implements platforms.Disker: the first disk of the layer is read by a lease.
+// Disk implements platforms.Disker: a disk of the layer is read by a lease.
 func (d *driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, out platforms.Logger) error {
+	return d.FurtherDisk(ctx, chain, 0, dst, out)
+}
+
+// FurtherDisks implements platforms.FurtherDisker.
+func (d *driver) FurtherDisks(ctx context.Context, chain []platforms.Layer) (int, error) {
+	b, err := d.base(ctx, chain[len(chain)-1].Ref)
+	if err != nil {
+		return 0, err
+	}
+	c, err := d.vim(ctx)
+	if err != nil {
+		return 0, err
+	}
+	of := b.ref
+	if b.snapshot != nil { // which has the disks of its own time
+		of = b.snapshot.ref
+	}
+	var list []types.ObjectContent
+	if err := property.DefaultCollector(c).Retrieve(ctx, []types.ManagedObjectReference{of}, []string{"config.hardware.device"}, &list); err != nil {
+		return 0, fmt.Errorf("look for the disks of %s: %w", b.name, explain(err))
+	}
+	disks := 0
+	for _, o := range list {
+		for _, p := range o.PropSet {
+			if all, ok := p.Val.(types.ArrayOfVirtualDevice); ok {
+				disks = len(object.VirtualDeviceList(all.VirtualDevice).SelectByType((*types.VirtualDisk)(nil)))
+			}
+		}
+	}
+	return max(0, disks-1), nil
+}
+
+// FurtherDisk implements platforms.FurtherDisker: the disk n is read, counted from 0.
+func (d *driver) FurtherDisk(ctx context.Context, chain []platforms.Layer, n int, dst string, out platforms.Logger) error {
 	b, err := d.base(ctx, chain[len(chain)-1].Ref)
 	if err != nil {
 		return err
 	}
-	return d.download(ctx, b, dst, out)
+	return d.download(ctx, b, n, dst, out)
 }
 
 // Pull implements platforms.Puller, for the id of a template or a virtual machine that is
@@ -60,12 +95,12 @@ func (d *driver) Pull(ctx context.Context, image, dst string, out platforms.Logg
 	if v.on {
 		return fmt.Errorf("%s is on, so that its disk changes: turn it off", v.name)
 	}
-	return d.download(ctx, &base{vm: v}, dst, out)
+	return d.download(ctx, &base{vm: v}, 0, dst, out)
 }
 
-// download writes the first disk of a virtual machine or a snapshot to the new file dst, as
+// download writes the disk n, counted from 0, of a virtual machine or a snapshot to the new file dst, as
 // a raw image with holes.
-func (d *driver) download(ctx context.Context, b *base, dst string, out platforms.Logger) (err error) {
+func (d *driver) download(ctx context.Context, b *base, n int, dst string, out platforms.Logger) (err error) {
 	c, err := d.vim(ctx)
 	if err != nil {
 		return err
@@ -80,7 +115,7 @@ func (d *driver) download(ctx context.Context, b *base, dst string, out platform
 	if err != nil {
 		return fmt.Errorf("export %s: %w", b.name, explain(err))
 	}
-	if err := d.downloadBy(ctx, lease, dst, out); err != nil {
+	if err := d.downloadBy(ctx, lease, n, dst, out); err != nil {
 		abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 		defer cancel()
 		_ = lease.Abort(abort, nil) // a lease that cannot be aborted times out
@@ -89,12 +124,12 @@ func (d *driver) download(ctx context.Context, b *base, dst string, out platform
 	return nil
 }
 
-func (d *driver) downloadBy(ctx context.Context, lease *nfc.Lease, dst string, out platforms.Logger) (err error) {
+func (d *driver) downloadBy(ctx context.Context, lease *nfc.Lease, n int, dst string, out platforms.Logger) (err error) {
 	info, err := d.leaseReady(ctx, lease)
 	if err != nil {
 		return err
 	}
-	key, from, err := d.firstDisk(ctx, info)
+	key, from, err := d.nthDisk(ctx, info, n)
 	if err != nil {
 		return err
 	}
@@ -126,14 +161,17 @@ func (d *driver) downloadBy(ctx context.Context, lease *nfc.Lease, dst string, o
 	return explain(lease.Complete(ctx))
 }
 
-// firstDisk returns the key of the first disk of a lease, and where it is read.
-func (d *driver) firstDisk(ctx context.Context, info *types.HttpNfcLeaseInfo) (key string, from *url.URL, err error) {
+// nthDisk returns the key of the disk n of a lease, counted from 0, and where it is read.
+func (d *driver) nthDisk(ctx context.Context, info *types.HttpNfcLeaseInfo, n int) (key string, from *url.URL, err error) {
 	c, err := d.vim(ctx)
 	if err != nil {
 		return "", nil, err
 	}
 	for _, device := range info.DeviceUrl {
 		if device.Disk == nil || !*device.Disk {
+			continue
+		}
+		if n--; n >= 0 {
 			continue
 		}
 		u, err := c.ParseURL(device.Url)
@@ -145,7 +183,7 @@ func (d *driver) firstDisk(ctx context.Context, info *types.HttpNfcLeaseInfo) (k
 		}
 		return device.Key, u, nil
 	}
-	return "", nil, errors.New("it has no disk")
+	return "", nil, errors.New("it does not have the disk")
 }
 
 // readOnce reads a disk, which is unpacked while it comes.

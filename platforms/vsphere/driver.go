@@ -59,7 +59,7 @@ var (
 	_ platforms.Sizer            = (*driver)(nil)
 	_ platforms.Publisher        = (*driver)(nil)
 	_ platforms.GarbageCollector = (*driver)(nil)
-	_ platforms.Disker           = (*driver)(nil)
+	_ platforms.FurtherDisker    = (*driver)(nil)
 	_ platforms.Puller           = (*driver)(nil)
 	_ platforms.Pruner           = (*driver)(nil)
 	_ platforms.Closer           = (*driver)(nil)

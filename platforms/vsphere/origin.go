@@ -43,6 +43,9 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 	if err != nil {
 		return o, err
 	}
+	if err := d.hasClones(ctx); err != nil {
+		return o, err
+	}
 	switch o.Kind {
 	case originOVA, originISO:
 		f, err := or.file(o)
@@ -59,6 +62,18 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 		return o, err
 	}
 	return d.pinMachine(ctx, or, o)
+}
+
+// hasClones fails for a server that has no clones, which machines of steps are.
+func (d *driver) hasClones(ctx context.Context) error {
+	c, err := d.vim(ctx)
+	if err != nil {
+		return err
+	}
+	if !c.IsVC() {
+		return &platforms.OptionError{Err: errors.New("server: an ESXi host without vCenter has no clones, which the machines of steps are: it takes images, and starts artifacts")}
+	}
+	return nil
 }
 
 // pinMachine pins a virtual machine by its UUID, with what changes when somebody changes

@@ -93,6 +93,13 @@ func (d *driver) CheckPublish(ctx context.Context, p platforms.Publication) erro
 	if err := j.o.CheckProject(d.host.Ledger().Project()); err != nil {
 		return err
 	}
+	c, err := d.vim(ctx)
+	if err != nil {
+		return err
+	}
+	if !c.IsVC() && j.o.ImageType != imageVM && j.o.Library == "" {
+		return &platforms.OptionError{Err: errors.New(`image_type: an ESXi host without vCenter has no templates: want image_type = "vm"`)}
+	}
 	if p.Arch == "" { // a layer of the driver's own
 		if _, _, err := j.o.kept(); err != nil {
 			return err

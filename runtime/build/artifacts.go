@@ -92,7 +92,7 @@ func (e *exporter) Export(ctx context.Context, j solve.Job) ([]solve.File, error
 	if err != nil {
 		return nil, err
 	}
-	request, err := e.request(j, op)
+	request, err := e.request(ctx, j, op)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (e *exporter) output(ctx context.Context, op *export.Output, j solve.Job) (
 }
 
 // request returns how an artifact of j's layer is written.
-func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
+func (e *exporter) request(ctx context.Context, j solve.Job, op *export.Op) (export.Request, error) {
 	request := export.Request{
 		Op:      op,
 		Key:     j.Key,
@@ -163,8 +163,7 @@ func (e *exporter) request(j solve.Job, op *export.Op) (export.Request, error) {
 	if v, ok := j.Driver.(platforms.VariableStorer); ok && op.Disk <= 1 {
 		request.Variables = func() (string, error) { return v.Variables(j.Chain) }
 	}
-	e.warnOfDisks(j, op)
-	return request, nil
+	return request, e.warnOfDisks(ctx, j, op)
 }
 
 // treeOf shows the files of j's layer.
@@ -184,17 +183,22 @@ func (b *Build) warnOf(n *plan.Node) func(text string) {
 }
 
 // warnOfDisks warns of the disks of the machine that its artifacts leave out.
-func (e *exporter) warnOfDisks(j solve.Job, op *export.Op) {
+func (e *exporter) warnOfDisks(ctx context.Context, j solve.Job, op *export.Op) error {
 	d, ok := j.Driver.(platforms.FurtherDisker)
 	if !ok || op.Disk > 1 {
-		return
+		return nil
+	}
+	further, err := d.FurtherDisks(ctx, j.Chain)
+	if err != nil {
+		return err
 	}
 	layer, warn := j.Node.Deps[0], e.b.warnOf(j.Node)
-	for n := 2; n <= 1+d.FurtherDisks(); n++ {
+	for n := 2; n <= 1+further; n++ {
 		if !e.b.exportsDisk(layer, n) {
 			warn(fmt.Sprintf("the machine's disk %d is not in it: export(…, disk = %d) writes that", n, n))
 		}
 	}
+	return nil
 }
 
 // exportsDisk reports whether the definition has an artifact of the layer's disk n.

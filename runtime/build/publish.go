@@ -147,7 +147,7 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 // into dir unless it is raw.
 func (e *exporter) taken(ctx context.Context, op *export.Publish, j solve.Job, dir string) (string, error) {
 	spec := e.b.Spec(j.Node.Platform.Name)
-	request, err := e.request(j, &export.Op{Name: op.Name, Formats: []string{spec.Takes.Format}, Boot: op.Boot})
+	request, err := e.request(ctx, j, &export.Op{Name: op.Name, Formats: []string{spec.Takes.Format}, Boot: op.Boot})
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,10 @@
 package vspheretest
 
 import (
+	"io"
+	"net/http"
+	"strings"
+
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
@@ -34,4 +38,25 @@ func (l *lacking) PutUsbScanCodes(ctx *simulator.Context, req *types.PutUsbScanC
 	}
 	body.Res = &types.PutUsbScanCodesResponse{Returnval: int32(len(req.Spec.KeyEvents))}
 	return body
+}
+
+// completed answers in place of vcsim where an upload session of a content library is
+// completed, and how it is after that: vcsim changes it while it is read.
+func (s *Server) completed(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.Contains(r.URL.Path, "/library/item/update-session/id:") {
+		return false
+	}
+	s.mu.Lock()
+	complete := r.Method == http.MethodPost && r.URL.Query().Get("~action") == "complete"
+	if complete {
+		s.done[r.URL.Path] = true
+	}
+	done := s.done[r.URL.Path]
+	s.mu.Unlock()
+	if !complete && (!done || r.Method != http.MethodGet) {
+		return false
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"value":{"state":"DONE"}}`) // who reads it sees what is missing
+	return true
 }

@@ -62,6 +62,7 @@ type Server struct {
 	count    map[string]int
 	disks    map[types.ManagedObjectReference]any // of virtual machines and snapshots
 	from     map[string]types.ManagedObjectReference
+	done     map[string]bool // upload sessions of libraries, by their paths
 	sessions map[string]bool
 	making   map[types.ManagedObjectReference]bool // tasks that make virtual machines
 	Log      []string                              // of what went wrong in the machines
@@ -70,7 +71,7 @@ type Server struct {
 // New starts a server with the inventory of a model.
 func New(model *simulator.Model) (*Server, error) {
 	s := &Server{
-		model: model, count: map[string]int{}, sessions: map[string]bool{}, making: map[types.ManagedObjectReference]bool{}, disks: map[types.ManagedObjectReference]any{}, from: map[string]types.ManagedObjectReference{},
+		model: model, count: map[string]int{}, sessions: map[string]bool{}, done: map[string]bool{}, making: map[types.ManagedObjectReference]bool{}, disks: map[types.ManagedObjectReference]any{}, from: map[string]types.ManagedObjectReference{},
 		self: types.ManagedObjectReference{Type: "BakeMachines", Value: "machines"},
 	}
 	if err := model.Create(); err != nil {
@@ -84,6 +85,7 @@ func New(model *simulator.Model) (*Server, error) {
 	s.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case s.HTTP != nil && s.HTTP(w, r):
+		case s.completed(w, r):
 		case s.Disk != nil && r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/nfc/"):
 			_, _ = w.Write(s.Disk) // who reads it sees what is missing
 		default:
@@ -179,7 +181,7 @@ func (s *Server) before(ctx *simulator.Context, m *simulator.Method) (_ mo.Refer
 		if body.UserName != User || body.Password != Password {
 			return nil, new(types.InvalidLogin)
 		}
-	case *types.RetrieveProperties, *types.RetrievePropertiesEx, *types.CreateContainerView:
+	case *types.RetrieveProperties, *types.RetrievePropertiesEx, *types.CreateContainerView, *types.Destroy_Task:
 		s.settle()
 	case *types.CloneVM_Task:
 		s.mu.Lock()
@@ -203,10 +205,11 @@ func (s *Server) before(ctx *simulator.Context, m *simulator.Method) (_ mo.Refer
 // Reference implements simulator.RegisterObject.
 func (s *Server) Reference() types.ManagedObjectReference { return s.self }
 
-// makes reports whether a task makes a virtual machine, or turns one on.
+// makes reports whether a task makes a virtual machine, turns one on or removes one with its
+// files.
 func makes(t *mo.Task) bool {
 	switch t.Info.DescriptionId {
-	case "VirtualMachine.cloneVm", "VirtualMachine.powerOn", "ResourcePool.ImportVAppLRO":
+	case "VirtualMachine.cloneVm", "VirtualMachine.powerOn", "ResourcePool.ImportVAppLRO", "VirtualMachine.destroy", "FileManager.deleteDatastoreFile":
 		return true
 	}
 	return false
@@ -215,8 +218,9 @@ func makes(t *mo.Task) bool {
 // settleMost bounds how long a reader waits.
 const settleMost = 5 * time.Second
 
-// settle waits until no virtual machine is being made or turned on: vcsim fills one in while
-// others may read it, and removes one while it is turned on.
+// settle waits until no virtual machine is being made, turned on or removed: vcsim fills one
+// in while others may read it, removes one while it is turned on, and two at once without a
+// lock.
 func (s *Server) settle() {
 	for end := time.Now().Add(settleMost); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		s.mu.Lock()
