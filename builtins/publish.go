@@ -45,6 +45,9 @@ func publishLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 	return starlark.NewList(artifacts), nil
 }
 
+// hardwareOption is the option of what an image's machine is made of.
+const hardwareOption = "hardware"
+
 func publishOn(c *Call, a *exportArgs, p *Platform, boot string) (*Artifact, error) {
 	spec, err := c.spec(p.plan.Name)
 	if err != nil {
@@ -56,7 +59,14 @@ func publishOn(c *Call, a *exportArgs, p *Platform, boot string) (*Artifact, err
 	if err := c.ownImage(a.Layer.platform, p); err != nil {
 		return nil, err
 	}
-	options, err := decodeOptions(spec.Publication, a.Options, func(o platforms.Option, v starlark.Value) (string, error) {
+	given := slices.Clone(a.Options)
+	if c.Given(hardwareOption) { // which exports to files have as well
+		if !slices.ContainsFunc(spec.Publication, func(o platforms.Option) bool { return o.Name == hardwareOption }) {
+			return nil, fmt.Errorf("%s: images of %s have none of their own", hardwareOption, spec.Name)
+		}
+		given = append(given, starlark.Tuple{starlark.String(hardwareOption), a.Hardware})
+	}
+	options, err := decodeOptions(spec.Publication, given, func(o platforms.Option, v starlark.Value) (string, error) {
 		return "", wrongType(v, string(o.Kind))
 	})
 	if err == nil {

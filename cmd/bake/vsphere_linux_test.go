@@ -220,7 +220,7 @@ m = source(rootfs(), tar = "root.tar")
 m = write(m, "/boot/vmlinuz", "no kernel %d\n" % number)
 m = write(m, "/boot/initrd.img", "no initial RAM disk\n")
 dc = vsphere(cluster = "DC0_C0", datastore = "LocalDS_0", network = "VM Network")
-export(m, "web", to = [dc], size = "256M", keep = 1, image_type = "vm", image_hardware = hardware(cpus = 3, memory = "1G", guest_os = "debian12"))
+export(m, "web", to = [dc], size = "256M", keep = 1, image_type = "vm", hardware = hardware(cpus = 3, memory = "1G", guest_os = "debian12"))
 `
 
 // TestUploaded has a layer of this host registered in vCenter.

@@ -47,7 +47,7 @@ func (j *itemJob) upload(ctx context.Context, old *library.Item, m itemMarks, di
 	o := j.o.uploaded(j.p.Boot == "uefi")
 	text, err := describe(j.name, o, size)
 	if err != nil {
-		return nil, &platforms.OptionError{Err: fmt.Errorf("image_hardware: %w", err)}
+		return nil, &platforms.OptionError{Err: fmt.Errorf("hardware: %w", err)}
 	}
 	i, err := j.begin(ctx, old, m)
 	if err != nil {

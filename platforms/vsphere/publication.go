@@ -19,7 +19,7 @@ type Publication struct {
 	LibraryItem string            `bake:"library_item" json:"library_item,omitempty" help:"The name of the item." default:"the artifact's"`
 	LibraryType string            `bake:"library_type" json:"library_type,omitempty" help:"What the item is: an OVF, or a VM template, which is deployed faster and lies in image_folder." default:"ovf" choices:"ovf|vm-template"`
 	Description string            `bake:"description" json:"description,omitempty" help:"The image's notes."`
-	Hardware    *hardware.Options `bake:"image_hardware" json:"image_hardware,omitempty" help:"What the image's machine is made of. Of a layer of vsphere only its cpus and memory can be changed." default:"2 CPUs, 2G, scsi disks by pvscsi and a vmxnet3 card; that of the layer for one of vsphere"`
+	Hardware    *hardware.Options `bake:"hardware" json:"hardware,omitempty" help:"What the image's machine is made of. Of a layer of vsphere only its cpus and memory can be changed." default:"2 CPUs, 2G, scsi disks by pvscsi and a vmxnet3 card; that of the layer for one of vsphere"`
 
 	publish.Retention
 }
@@ -49,7 +49,7 @@ func (p *Publication) Check() error {
 	var err error
 	if p.Hardware != nil {
 		if err = p.Hardware.Check(); err != nil {
-			err = fmt.Errorf("image_hardware: %w", err)
+			err = fmt.Errorf("hardware: %w", err)
 		}
 	}
 	return errors.Join(err, p.Retention.Check())
@@ -78,7 +78,7 @@ func (p *Publication) kept() (cpus int32, memory int64, err error) {
 	rest := *p.Hardware
 	rest.CPUs, rest.Memory = 0, ""
 	if rest != (hardware.Options{}) {
-		return 0, 0, &platforms.OptionError{Err: errors.New("image_hardware: an image of a layer of vsphere has the hardware of its machine, but for cpus and memory")}
+		return 0, 0, &platforms.OptionError{Err: errors.New("hardware: an image of a layer of vsphere has the hardware of its machine, but for cpus and memory")}
 	}
 	size, err := p.Hardware.MemorySize()
 	return int32(p.Hardware.CPUs), size >> 20, err

@@ -316,7 +316,7 @@ func TestPublication(t *testing.T) {
 	}{
 		{Publication{ImageName: strings.Repeat("x", 81)}, "image_name: it has 81 characters"},
 		{Publication{ImageName: "a/b"}, "image_name: "},
-		{Publication{Hardware: &hardware.Options{CPUs: -1}}, "image_hardware: cpus: "},
+		{Publication{Hardware: &hardware.Options{CPUs: -1}}, "hardware: cpus: "},
 		{Publication{Retention: publish.Retention{Keep: -1}}, "keep: "},
 	} {
 		(&world{T: t}).fails(c.o.Check(), c.want)

@@ -146,7 +146,7 @@ func (j *job) importing(ctx context.Context, t *target, token, disk string, size
 func (i *importing) ofRaw(ctx context.Context, name string, o hardware.Options, disk string, size int64, id vmdk.Identity) error {
 	text, err := describe(name, o, size)
 	if err != nil {
-		return &platforms.OptionError{Err: fmt.Errorf("image_hardware: %w", err)}
+		return &platforms.OptionError{Err: fmt.Errorf("hardware: %w", err)}
 	}
 	if err := i.prepare(ctx, text, name, []string{o.Network}); err != nil {
 		return err
