@@ -28,6 +28,9 @@ type appliance struct {
 // importApp reads an OVF package and makes its machine. Packages of several machines are
 // refused.
 func (c *call) importApp() error {
+	if i := slices.Index(c.args, "-n"); i > 0 { // Vagrant has it before the file
+		c.args = append(slices.Delete(c.args, i, i+1), "--dry-run")
+	}
 	pos, all := split(c.args[1:], map[string]int{"vsys": 1, "options": 1})
 	if len(pos) == 0 {
 		return usage("Not enough arguments for \"import\" command.\n", "Import a virtual appliance in OVF format", 2)
@@ -57,7 +60,7 @@ func (c *call) importApp() error {
 		return usage("Invalid index "+n+" with -vsys option; the OVF contains only 1 virtual system(s).\n", "Import a virtual appliance in OVF format or from a cloud service and create virtual machines", 2)
 	}
 	c.interpret(a)
-	dry := all.has("dry-run") || slices.Contains(c.args, "-n")
+	dry := all.has("dry-run")
 	if a.system.EULA != "" && a.opts.or("eula", "") != "accept" {
 		return &failure{exit: 0, text: "VBoxManage: error: Cannot import until the license agreement listed above is accepted.\n"}
 	}

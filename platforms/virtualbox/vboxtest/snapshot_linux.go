@@ -222,13 +222,19 @@ func (h *home) sync(l *live) (err error) {
 			return err
 		}
 	}
+	return d.update(raw, extents)
+}
+
+// update writes extents of the raw disk into the medium. One that is no VDI is written
+// anew.
+func (d *medium) update(raw *os.File, extents []testqemu.Extent) error {
 	if d.Format == "VDI" {
 		return store(d.Path, raw, extents)
 	}
 	if err := os.Remove(d.Path); err != nil {
 		return err
 	}
-	if _, err := convert(l.Raw, d.Path, d.Format, ""); err != nil {
+	if _, err := convert(raw.Name(), d.Path, d.Format, ""); err != nil {
 		return err
 	}
 	if d.Format == "VMDK" {
@@ -360,7 +366,7 @@ func (c *call) merge(m *machine, d *medium) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(store(d.Path, f, extents), f.Close(), v.f.Close()); err != nil {
+	if err := errors.Join(d.update(f, extents), f.Close(), v.f.Close()); err != nil {
 		return err
 	}
 	for _, g := range c.children(child) {
