@@ -97,9 +97,6 @@ func manager() hv.Caller {
 	}
 }
 
-// Tokens of errors; see "VirtualBox Main API: error codes" in the SDK reference.
-const errNotFound = "VBOX_E_OBJECT_NOT_FOUND"
-
 // notRunning reports whether a command of controlvm failed as the machine does not run.
 func notRunning(err error) bool {
 	e := (*hv.CallError)(nil)
