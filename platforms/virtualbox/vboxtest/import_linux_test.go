@@ -31,6 +31,8 @@ func TestAppliances(t *testing.T) {
 				t.Errorf("import does not say %q: exit %s: %s%s", want, exit, out, stderr)
 			}
 		}
+		// As Vagrant does: the option first, and snapshots above a VMDK.
+		r.must("VBoxManage import -n small-"+v+".ova", "VBoxManage snapshot imp"+v+" take one", "VBoxManage snapshot imp"+v+" delete one")
 		r.must("VBoxManage clonemedium disk "+r.home+"/vms/imp"+v+"/*.vmdk "+v+".raw --format RAW",
 			"VBoxManage export imp"+v+" --output out"+v+".ova --manifest", "VBoxManage import out"+v+".ova --vsys 0 --vmname again"+v+" --basefolder "+r.home+"/vms",
 			"VBoxManage clonemedium disk "+r.home+"/vms/again"+v+"/*.vmdk again"+v+".raw --format RAW")
