@@ -186,10 +186,31 @@ func openMachine(path string) (*machine, error) {
 		return nil, err
 	}
 	m := &machine{path: abs, dir: filepath.Dir(abs), name: strings.TrimSuffix(filepath.Base(abs), ".vmx")}
+	if err := once(string(text)); err != nil {
+		return nil, err
+	}
 	if m.keys, err = vmx.Keys(text); err != nil {
 		return nil, fmt.Errorf("The virtual machine's configuration file is corrupt: %w", err)
 	}
 	return m, m.state.read(m.dir)
+}
+
+// once refuses a VMX file that says a key twice, as VMware does.
+func once(text string) error {
+	said := map[string]bool{}
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		key, _, ok := strings.Cut(line, "=")
+		if key = strings.ToLower(strings.TrimSpace(key)); !ok || strings.HasPrefix(key, "#") {
+			continue
+		}
+		if said[key] {
+			return fmt.Errorf("Dictionary problem: line %d: variable %q is already defined", n, key)
+		}
+		said[key] = true
+	}
+	return nil
 }
 
 // set changes settings of the VMX file, as VMware does.
