@@ -6,8 +6,8 @@
 // a file of QEMU's, over a raw copy of its media; the medium is brought up to date when it
 // is frozen by a snapshot, and when the machine has ended.
 //
-// Programs that know VirtualBox drive it: a test has Vagrant's provider, and Packer 1.6's
-// virtualbox-ovf was run by hand, which imports, types, exports and deletes.
+// Programs that know VirtualBox drive it in tests: Vagrant's provider, and builders of
+// Packer.
 //
 // What is otherwise than in VirtualBox: calls in one VBOX_USER_HOME wait for each other,
 // there is no VBoxSVC behind them, media of differences are VDI whatever their parent is,
