@@ -90,3 +90,14 @@ func (f *Fleet) Close() {
 	}
 	f.servers = nil
 }
+
+// Child returns the process that is in the namespaces of an instance's machine.
+func (f *Fleet) Child(instance string) (pid int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.servers[instance]
+	if s == nil {
+		return 0, errors.New("there is no machine " + instance)
+	}
+	return s.Child()
+}

@@ -39,13 +39,11 @@ func (d *Driver) launch(ctx context.Context, i platforms.Image, format platforms
 	var described *image.Machine
 	a := about{Disks: 1}
 	if format.Machine {
-		if described, err = image.OpenMachine(i.Path); err != nil {
+		var done func() error
+		if described, done, err = d.described(ctx, i.Path, out); err != nil {
 			return nil, err
 		}
-		if described == nil {
-			return nil, errors.New("does not describe a machine")
-		}
-		defer func() { err = errors.Join(err, described.Close()) }()
+		defer func() { err = errors.Join(err, done()) }()
 		a = about{Disks: len(described.Disks), Hardware: described.Hardware}
 	}
 	// What ships is what is tested: the descriptor counts more than the platform.
@@ -88,6 +86,30 @@ func (d *Driver) launch(ctx context.Context, i platforms.Image, format platforms
 		return m, err
 	}
 	return m, m.login(ctx, out)
+}
+
+// described opens what describes a machine, and may be compressed. done closes it.
+func (d *Driver) described(ctx context.Context, path string, out platforms.Logger) (_ *image.Machine, done func() error, err error) {
+	scratch, remove, err := d.host.TempDir("launch")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, remove())
+		}
+	}()
+	if path, err = image.Unpack(ctx, path, scratch, telling(out, "decompress the box")); err != nil {
+		return nil, nil, err
+	}
+	m, err := image.OpenMachine(path)
+	if err == nil && m == nil {
+		err = errors.New("does not describe a machine")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return m, func() error { return errors.Join(m.Close(), remove()) }, nil
 }
 
 // launchDisk makes the medium of disk n of an image.

@@ -79,10 +79,17 @@ func (m *machine) login(ctx context.Context, key *ssh.Key) (c ssh.Config, err er
 	if c.Caches, err = m.d.host.CacheDir("vsphere-caches"); err != nil {
 		return c, err
 	}
-	if m.address, err = m.waitAddress(ctx, c.Timeout); err != nil {
+	if m.address, err = m.waitGuest(ctx, c.Timeout); err != nil {
 		return c, err
 	}
 	c.Address, c.CloudInit = net.JoinHostPort(m.address, "22"), true
+	if m.address == "" {
+		c.Address, c.Dial, c.OwnRoute = net.JoinHostPort(m.name, "22"), m.dialGuest, true
+		if !c.Plain {
+			c.User, c.SudoPassword = "root", ""
+		}
+		return c, nil
+	}
 	return c, m.d.options.Bastions.Apply(&c)
 }
 

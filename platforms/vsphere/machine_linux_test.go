@@ -24,7 +24,7 @@ func newFleet(t *testing.T) (w *world, template string) {
 	need.Root(t)
 	need.Tool(t, testsshd.Tools...)
 	w = newWorld(t)
-	fleet := &testsshd.Fleet{Dir: t.TempDir()}
+	fleet := &testsshd.Fleet{Dir: t.TempDir(), Setup: "mkdir -p dev/shm; mount -t tmpfs tmpfs dev/shm"}
 	t.Cleanup(fleet.Close)
 	t.Cleanup(func() {
 		for _, line := range w.server.Log {

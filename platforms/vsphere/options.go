@@ -42,12 +42,14 @@ type Options struct {
 	ssh.Login
 	ssh.Bastions
 
-	Key            string   `bake:"key" json:"key,omitempty" help:"How the build's key gets into machines: as guest information, which cloud-init reads, or not at all, where private_key or password lets in." default:"guestinfo" choices:"guestinfo|none"`
-	HTTPAddress    string   `bake:"http_address" json:"http_address,omitempty" help:"The address of this host from which installers fetch the files of http, such as 10.0.0.7, or 10.0.0.7:8080 where a firewall lets a certain port through." default:"the one by which this host reaches the server"`
-	UserData       string   `bake:"user_data" json:"user_data,omitempty" help:"User data for cloud-init in machines, as guest information."`
-	Customization  string   `bake:"customization" json:"customization,omitempty" help:"The customization specification of vCenter that machines get, by its name: for addresses and names of machines where there is no DHCP."`
-	IPVersion      string   `bake:"ip_version" json:"ip_version,omitempty" help:"Which of a machine's addresses that VMware Tools report is connected to." default:"any" choices:"any|4|6"`
-	IgnoreNetworks []string `bake:"ignore_networks" json:"ignore_networks,omitempty" help:"Networks whose addresses are not connected to, such as 172.17.0.0/16. Addresses of interfaces that are no card of the machine, such as docker0, never are."`
+	Key            string           `bake:"key" json:"key,omitempty" help:"How the build's key gets into machines: as guest information, which cloud-init reads, or not at all, where private_key or password lets in." default:"guestinfo" choices:"guestinfo|none"`
+	GuestUser      string           `bake:"guest_user" json:"guest_user,omitempty" help:"A user of the guest, root or one with sudo that asks for no password, as whom VMware Tools run programs. They are the way in where a machine gets no address: slow, and without any network."`
+	GuestPassword  platforms.Secret `bake:"guest_password" json:"guest_password,omitempty" help:"The password of guest_user."`
+	HTTPAddress    string           `bake:"http_address" json:"http_address,omitempty" help:"The address of this host from which installers fetch the files of http, such as 10.0.0.7, or 10.0.0.7:8080 where a firewall lets a certain port through." default:"the one by which this host reaches the server"`
+	UserData       string           `bake:"user_data" json:"user_data,omitempty" help:"User data for cloud-init in machines, as guest information."`
+	Customization  string           `bake:"customization" json:"customization,omitempty" help:"The customization specification of vCenter that machines get, by its name: for addresses and names of machines where there is no DHCP."`
+	IPVersion      string           `bake:"ip_version" json:"ip_version,omitempty" help:"Which of a machine's addresses that VMware Tools report is connected to." default:"any" choices:"any|4|6"`
+	IgnoreNetworks []string         `bake:"ignore_networks" json:"ignore_networks,omitempty" help:"Networks whose addresses are not connected to, such as 172.17.0.0/16. Addresses of interfaces that are no card of the machine, such as docker0, never are."`
 
 	remote.Options
 
@@ -80,6 +82,8 @@ func (o *Options) Check() error {
 		return errors.New("server_token: takes the place of server_user and server_password")
 	case o.Cluster != "" && o.ResourcePool != "":
 		return errors.New("resource_pool: cluster is given: name one of them, a resource pool by its path if need be")
+	case (o.GuestUser != "") != (o.GuestPassword != ""):
+		return errors.New("guest_user: goes together with guest_password")
 	case o.CPUs < 0:
 		return fmt.Errorf("cpus: %d is less than zero", o.CPUs)
 	case o.MaxMachines < 0:

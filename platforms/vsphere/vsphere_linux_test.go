@@ -46,6 +46,8 @@ func (h *host) Secret(s platforms.Secret) ([]byte, error) {
 		return []byte(vspheretest.Password), nil
 	case "token":
 		return []byte(`<saml2:Assertion xmlns:saml2="urn:oasis:names:tc:SAML:2.0:assertion"><saml2:Subject><saml2:NameID>images</saml2:NameID></saml2:Subject></saml2:Assertion>`), nil
+	case "guest":
+		return []byte(vspheretest.GuestPassword), nil
 	case "wrong":
 		return []byte("wrong"), nil
 	}

@@ -51,6 +51,9 @@ type Server struct {
 	// Typed, if not nil, is told the keys that a machine is sent.
 	Typed func(name string, events []types.UsbScanCodeSpecKeyEvent)
 
+	// NoNetwork has machines report no address.
+	NoNetwork bool
+
 	// Disk is the stream that the disks of exports are read as.
 	Disk []byte
 
@@ -86,6 +89,8 @@ func New(model *simulator.Model) (*Server, error) {
 		switch {
 		case s.HTTP != nil && s.HTTP(w, r):
 		case s.completed(w, r):
+		case r.URL.Path == guestPath:
+			s.guestFile(w, r)
 		case s.Disk != nil && r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/nfc/"):
 			_, _ = w.Write(s.Disk) // who reads it sees what is missing
 		default:
@@ -190,7 +195,8 @@ func (s *Server) before(ctx *simulator.Context, m *simulator.Method) (_ mo.Refer
 			s.from[body.Name] = *body.Spec.Snapshot
 		}
 		s.mu.Unlock()
-	case *types.PutUsbScanCodes:
+	case *types.PutUsbScanCodes, *types.CreateTemporaryDirectoryInGuest, *types.MoveFileInGuest, *types.DeleteFileInGuest, *types.DeleteDirectoryInGuest,
+		*types.InitiateFileTransferToGuest, *types.InitiateFileTransferFromGuest, *types.StartProgramInGuest:
 		m.This = lackingRef
 	case *types.RevertToCurrentSnapshot_Task:
 		if vm, ok := ctx.Map.Get(m.This).(*simulator.VirtualMachine); ok && vm.Snapshot != nil && vm.Snapshot.CurrentSnapshot != nil {
@@ -309,6 +315,14 @@ func (s *Server) turnOn(ctx *simulator.Context, vm *mo.VirtualMachine) {
 	address, err := s.Machines.Start(vm.Name, disk, keys, guestinfo(vm, "guestinfo.userdata"))
 	if err != nil {
 		s.failed("start %s: %v", vm.Name, err)
+		return
+	}
+	if s.NoNetwork {
+		ctx.Update(vm, []types.PropertyChange{
+			{Name: "guest.ipAddress", Val: ""},
+			{Name: "guest.toolsRunningStatus", Val: string(types.VirtualMachineToolsRunningStatusGuestToolsRunning)},
+			{Name: "guest.guestOperationsReady", Val: true},
+		})
 		return
 	}
 	ctx.Update(vm, []types.PropertyChange{
