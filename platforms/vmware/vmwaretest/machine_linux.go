@@ -87,7 +87,7 @@ func (m *machine) disks() ([]string, error) {
 // start runs QEMU, which outlives the command as VMware's own program does.
 func (m *machine) start() error {
 	if m.running() {
-		return errors.New("The virtual machine is already powered on")
+		return errors.New("the virtual machine is already powered on")
 	}
 	args, err := m.qemu()
 	if err != nil {
@@ -115,7 +115,7 @@ func (m *machine) start() error {
 	}
 	if _, err := m.qmp(`{"execute":"set_password","arguments":{"protocol":"vnc","password":` + quoted(m.keys["remotedisplay.vnc.password"]) + `}}`); err != nil {
 		text, _ := os.ReadFile(log.Name()) // for the reason
-		return fmt.Errorf("The virtual machine could not be powered on: %w: %s", err, text)
+		return fmt.Errorf("the virtual machine could not be powered on: %w: %s", err, text)
 	}
 	return m.lease()
 }
@@ -240,7 +240,7 @@ func (m *machine) qmp(commands ...string) (last json.RawMessage, err error) {
 
 func (m *machine) stop(soft bool) error {
 	if !m.running() {
-		return errors.New("The virtual machine is not powered on: " + m.path)
+		return errors.New("the virtual machine is not powered on: " + m.path)
 	}
 	if soft {
 		_, err := m.qmp(`{"execute":"system_powerdown"}`)
@@ -255,12 +255,12 @@ func (m *machine) stop(soft bool) error {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	return errors.New("Timeout")
+	return errors.New("timeout")
 }
 
 func (m *machine) reset() error {
 	if !m.running() {
-		return errors.New("The virtual machine is not powered on: " + m.path)
+		return errors.New("the virtual machine is not powered on: " + m.path)
 	}
 	_, err := m.qmp(`{"execute":"system_reset"}`)
 	return err

@@ -43,7 +43,8 @@ func Main(args []string) int {
 		fmt.Print("\nvmrun version 1.17.0 build-18760230\n\nUsage: vmrun [AUTHENTICATION-FLAGS] COMMAND [PARAMETERS]\n")
 		return 255
 	}
-	fmt.Printf("Error: %v\n", err)
+	said := err.Error() // which VMware begins with a capital letter
+	fmt.Printf("Error: %s%s\n", strings.ToUpper(said[:1]), said[1:])
 	if errors.Is(err, errSilent) {
 		return 0
 	}
@@ -56,7 +57,7 @@ func run(args []string, out io.Writer) error {
 	}
 	command, rest := args[2], args[3:]
 	if !slices.Contains([]string{"ws", "fusion", "player"}, args[1]) {
-		return fmt.Errorf("Unrecognized host type: %s", args[1])
+		return fmt.Errorf("unrecognized host type: %s", args[1])
 	}
 	if err := fault(command); err != nil {
 		return err
@@ -92,7 +93,7 @@ func run(args []string, out io.Writer) error {
 		return nil
 	case "getGuestIPAddress":
 		if !m.running() {
-			return errors.New("The virtual machine is not powered on: " + m.path)
+			return errors.New("the virtual machine is not powered on: " + m.path)
 		}
 		fmt.Fprintln(out, m.address())
 		return nil
@@ -100,10 +101,10 @@ func run(args []string, out io.Writer) error {
 		fmt.Fprintln(out, "running")
 		return nil
 	}
-	return fmt.Errorf("Unrecognized command: %s", command)
+	return fmt.Errorf("unrecognized command: %s", command)
 }
 
-var errSilent = errors.New("The operation was canceled")
+var errSilent = errors.New("the operation was canceled")
 
 // fault does what the file of faults says.
 func fault(command string) error {
@@ -128,7 +129,7 @@ func fault(command string) error {
 	case "die":
 		os.Exit(139)
 	case "unknown":
-		return errors.New("Unknown error")
+		return errors.New("unknown error")
 	case "silent":
 		return errSilent
 	case "locked":
@@ -136,7 +137,7 @@ func fault(command string) error {
 		if err != nil || n == 0 {
 			return err
 		}
-		return errors.Join(errors.New("The file is already in use"), os.WriteFile(path, []byte(fmt.Sprintf("%s: locked %d", command, n-1)), 0o600))
+		return errors.Join(errors.New("the file is already in use"), os.WriteFile(path, []byte(fmt.Sprintf("%s: locked %d", command, n-1)), 0o600))
 	}
 	return nil
 }
@@ -181,7 +182,7 @@ func openMachine(path string) (*machine, error) {
 	}
 	text, err := os.ReadFile(abs)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, errors.New("Cannot open VM: " + path + ", The virtual machine cannot be found")
+		return nil, errors.New("cannot open VM: " + path + ", The virtual machine cannot be found")
 	} else if err != nil {
 		return nil, err
 	}
@@ -190,7 +191,7 @@ func openMachine(path string) (*machine, error) {
 		return nil, err
 	}
 	if m.keys, err = vmx.Keys(text); err != nil {
-		return nil, fmt.Errorf("The virtual machine's configuration file is corrupt: %w", err)
+		return nil, fmt.Errorf("the virtual machine's configuration file is corrupt: %w", err)
 	}
 	return m, m.state.read(m.dir)
 }
@@ -206,7 +207,7 @@ func once(text string) error {
 			continue
 		}
 		if said[key] {
-			return fmt.Errorf("Dictionary problem: line %d: variable %q is already defined", n, key)
+			return fmt.Errorf("dictionary problem: line %d: variable %q is already defined", n, key)
 		}
 		said[key] = true
 	}
