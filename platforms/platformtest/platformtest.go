@@ -35,6 +35,10 @@ type Harness struct {
 	// NoRestart says that the machines of the test cannot be restarted.
 	NoRestart bool
 
+	// NoBytes says that a stand-in keeps nothing of disks that are sent to it, so that
+	// what is launched has none of their files.
+	NoBytes bool
+
 	// Shared lets the checks that do not mind share one machine on First, where
 	// starting one takes long.
 	Shared bool

@@ -220,10 +220,10 @@ func TestConformance(t *testing.T) {
 	w, template := newFleet(t)
 	w.server.Disk = w.stream(w.disk())
 	platformtest.Run(t, platformtest.Harness{
-		Driver: w.open(launching()),
+		Driver: w.open(onDatastore()),
 		First:  platforms.Layer{Key: "00", Ref: template},
 		Dir:    func(t *testing.T) string { return t.TempDir() },
-		Shared: true, NoRestart: true,
+		Shared: true, NoRestart: true, NoBytes: true,
 	})
 }
 
