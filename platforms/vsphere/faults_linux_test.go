@@ -112,6 +112,10 @@ func TestKilledUpload(t *testing.T) {
 func TestKilledMachine(t *testing.T) {
 	w, template := newFleet(t)
 	gc := w.open(launching())
+	// A driver that has found no folder of bake's does not look again.
+	if _, err := gc.ownFolder(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	for i, n := range moments(45, 4) {
 		moment := fmt.Sprintf("build %d, which died after %d requests", i, n)
 		before := len(w.server.VMs())
