@@ -1,3 +1,4 @@
+// Command bake-bench measures bake, side by side with other tools.
 package main
 
 import (

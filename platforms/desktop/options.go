@@ -124,9 +124,25 @@ func (s settings) fingerprint(name string) (string, error) {
 	return name + "/1 " + string(text), err
 }
 
-// Refuse returns an error where the hardware has a part that a hypervisor does not: parts
+// CheckParts is Check for a hypervisor that has certain buses and cards.
+func (o Options) CheckParts(name string, buses, cards []string) error {
+	if err := o.Check(); err != nil {
+		return err
+	}
+	all := []hardware.Options{{DiskBus: o.DiskBus, NIC: o.NIC}}
+	if o.Hardware != nil {
+		all = append(all, *o.Hardware)
+	}
+	var errs []error
+	for _, h := range all {
+		errs = append(errs, refuse(name, h, buses, cards))
+	}
+	return errors.Join(errs...)
+}
+
+// refuse returns an error where the hardware has a part that a hypervisor does not: parts
 // are the ones it has, by the option that names them.
-func Refuse(name string, h hardware.Options, buses, cards []string) error {
+func refuse(name string, h hardware.Options, buses, cards []string) error {
 	for _, c := range []struct {
 		option, value string
 		has           []string

@@ -167,7 +167,7 @@ func TestBuild(t *testing.T) {
 func noTrace(t *testing.T, raw string) {
 	t.Helper()
 	if err := root.Check(); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	err := root.Open(t.Context(), raw, t.TempDir(), func(dir string) error {
 		for name, want := range map[string]string{"one": "one\n", "two": "two\n", "root/.ssh/authorized_keys2": "", "root/.ssh/authorized_keys": ""} {

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"strings"
 
-	"bake.build/bake/internal/hardware"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/desktop"
 	"bake.build/bake/platforms/resource"
@@ -46,19 +45,7 @@ var (
 )
 
 // Check implements platforms.OptionChecker.
-func (o *Options) Check() error {
-	if err := o.Options.Check(); err != nil {
-		return err
-	}
-	h := o.Hardware
-	if h == nil {
-		h = &hardware.Options{}
-	}
-	return errors.Join(
-		desktop.Refuse("VirtualBox", hardware.Options{DiskBus: o.DiskBus, NIC: o.NIC}, buses, cards),
-		desktop.Refuse("VirtualBox", *h, buses, cards),
-	)
-}
+func (o *Options) Check() error { return o.CheckParts("VirtualBox", buses, cards) }
 
 // Spec declares the platform.
 func Spec() platforms.Spec {

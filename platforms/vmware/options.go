@@ -2,10 +2,8 @@ package vmware
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"bake.build/bake/internal/hardware"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/desktop"
 )
@@ -35,19 +33,7 @@ var (
 )
 
 // Check implements platforms.OptionChecker.
-func (o *Options) Check() error {
-	if err := o.Options.Check(); err != nil {
-		return err
-	}
-	h := o.Hardware
-	if h == nil {
-		h = &hardware.Options{}
-	}
-	return errors.Join(
-		desktop.Refuse("VMware", hardware.Options{DiskBus: o.DiskBus, NIC: o.NIC}, buses, cards),
-		desktop.Refuse("VMware", *h, buses, cards),
-	)
-}
+func (o *Options) Check() error { return o.CheckParts("VMware", buses, cards) }
 
 // Spec declares the platform.
 func Spec() platforms.Spec {
