@@ -1,4 +1,3 @@
-// Command bake-bench measures bake, side by side with other tools.
 package main
 
 import (
