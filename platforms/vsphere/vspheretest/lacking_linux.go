@@ -3,6 +3,7 @@ package vspheretest
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 
 	"github.com/vmware/govmomi/simulator"
@@ -42,21 +43,32 @@ func (l *lacking) PutUsbScanCodes(ctx *simulator.Context, req *types.PutUsbScanC
 
 // completed answers in place of vcsim where an upload session of a content library is
 // completed, and how it is after that: vcsim changes it while it is read.
-func (s *Server) completed(w http.ResponseWriter, r *http.Request) bool {
+func (s *Server) completed(w http.ResponseWriter, r *http.Request, vcsim http.Handler) bool {
 	if !strings.Contains(r.URL.Path, "/library/item/update-session/id:") {
 		return false
 	}
-	s.mu.Lock()
 	complete := r.Method == http.MethodPost && r.URL.Query().Get("~action") == "complete"
+	answer := ""
 	if complete {
-		s.done[r.URL.Path] = true
+		now := r.Clone(r.Context())
+		now.Method, now.URL.RawQuery = http.MethodGet, ""
+		as := httptest.NewRecorder()
+		vcsim.ServeHTTP(as, now)
+		if as.Code != http.StatusOK {
+			return false
+		}
+		answer = strings.Replace(as.Body.String(), `"ACTIVE"`, `"DONE"`, 1)
 	}
-	done := s.done[r.URL.Path]
-	s.mu.Unlock()
-	if !complete && (!done || r.Method != http.MethodGet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if complete {
+		s.done[r.URL.Path] = answer
+	}
+	session, done := s.done[r.URL.Path]
+	if !done || !complete && r.Method != http.MethodGet {
 		return false
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = io.WriteString(w, `{"value":{"state":"DONE"}}`) // who reads it sees what is missing
+	_, _ = io.WriteString(w, session) // who reads it sees what is missing
 	return true
 }

@@ -65,7 +65,7 @@ type Server struct {
 	count    map[string]int
 	disks    map[types.ManagedObjectReference]any // of virtual machines and snapshots
 	from     map[string]types.ManagedObjectReference
-	done     map[string]bool // upload sessions of libraries, by their paths
+	done     map[string]string // upload sessions of libraries, by their paths
 	sessions map[string]bool
 	making   map[types.ManagedObjectReference]bool // tasks that make virtual machines
 	Log      []string                              // of what went wrong in the machines
@@ -74,7 +74,7 @@ type Server struct {
 // New starts a server with the inventory of a model.
 func New(model *simulator.Model) (*Server, error) {
 	s := &Server{
-		model: model, count: map[string]int{}, sessions: map[string]bool{}, done: map[string]bool{}, making: map[types.ManagedObjectReference]bool{}, disks: map[types.ManagedObjectReference]any{}, from: map[string]types.ManagedObjectReference{},
+		model: model, count: map[string]int{}, sessions: map[string]bool{}, done: map[string]string{}, making: map[types.ManagedObjectReference]bool{}, disks: map[types.ManagedObjectReference]any{}, from: map[string]types.ManagedObjectReference{},
 		self: types.ManagedObjectReference{Type: "BakeMachines", Value: "machines"},
 	}
 	if err := model.Create(); err != nil {
@@ -88,7 +88,7 @@ func New(model *simulator.Model) (*Server, error) {
 	s.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case s.HTTP != nil && s.HTTP(w, r):
-		case s.completed(w, r):
+		case s.completed(w, r, inner):
 		case r.URL.Path == guestPath:
 			s.guestFile(w, r)
 		case s.Disk != nil && r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/nfc/"):
