@@ -23,9 +23,16 @@ type Publisher interface {
 	Publish(ctx context.Context, p Publication, from ImageSource, out Logger) ([]Registered, error)
 }
 
+// A FormatTaker is a Publisher whose images may have one of several formats of disk.
+type FormatTaker interface {
+	// TakesFormat returns the format of the disk that a publication with these options
+	// takes, in place of what the Spec says.
+	TakesFormat(options json.RawMessage) (format string, err error)
+}
+
 // An ImageSource is what an image is made of: one of the two.
 type ImageSource struct {
-	Disk  string // path of a disk in the format that the platform's Spec says it takes
+	Disk  string // path of a disk in the format that the platform's Spec, or a FormatTaker, says
 	Layer string // Layer.Ref of a layer of the driver's own, whose disk does not come to this host
 }
 

@@ -5,6 +5,7 @@ package all
 import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws"
+	"bake.build/bake/platforms/openstack"
 	"bake.build/bake/platforms/qemu"
 	"bake.build/bake/platforms/rootfs"
 	"bake.build/bake/platforms/virtualbox"
@@ -21,5 +22,6 @@ func Table() []platforms.Spec {
 		vmware.Spec(),
 		aws.Spec(),
 		vsphere.Spec(),
+		openstack.Spec(),
 	}
 }

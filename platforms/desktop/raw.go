@@ -8,9 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"bake.build/bake/internal/tool"
 	"bake.build/bake/platforms"
-	"bake.build/bake/platforms/hypervisor"
 	"bake.build/bake/platforms/image"
 )
 
@@ -31,19 +29,9 @@ func (d *Driver) raw(ctx context.Context, path string, capacity int64, dst strin
 	if err := image.CheckWhole(ctx, n); err != nil {
 		return "", false, err
 	}
-	source, err := n.Locator()
-	if err != nil {
-		return "", false, err
-	}
 	out.Progress("convert the disk", 0, n.Size)
-	said := &hypervisor.Output{Program: "qemu-"}
-	cmd := exec.CommandContext(ctx, "qemu-img", "convert", "-O", "raw", "--", source, dst)
-	cmd.Stdout, cmd.Stderr = said, said
-	if err := tool.Run(cmd); err != nil {
-		if ctx.Err() != nil {
-			return "", false, context.Cause(ctx)
-		}
-		return "", false, fmt.Errorf("qemu-img convert: %s", said.Why(err))
+	if err := n.ConvertRaw(ctx, dst); err != nil {
+		return "", false, err
 	}
 	return dst, true, nil
 }

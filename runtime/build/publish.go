@@ -147,7 +147,11 @@ func (e *exporter) publish(ctx context.Context, op *export.Publish, j solve.Job)
 // into dir unless it is raw.
 func (e *exporter) taken(ctx context.Context, op *export.Publish, j solve.Job, dir string) (string, error) {
 	spec := e.b.Spec(j.Node.Platform.Name)
-	request, err := e.request(ctx, j, &export.Op{Name: op.Name, Formats: []string{spec.Takes.Format}, Boot: op.Boot})
+	format, err := e.takes(j.Node, op, spec)
+	if err != nil {
+		return "", err
+	}
+	request, err := e.request(ctx, j, &export.Op{Name: op.Name, Formats: []string{format}, Boot: op.Boot})
 	if err != nil {
 		return "", err
 	}
@@ -156,9 +160,21 @@ func (e *exporter) taken(ctx context.Context, op *export.Publish, j solve.Job, d
 			return "", err
 		}
 	}
-	if spec.Takes.Format == "raw" {
+	if format == "raw" {
 		return request.Disk, nil
 	}
 	file := filepath.Join(dir, "disk")
-	return file, export.WriteFormat(ctx, request, spec.Takes.Format, file)
+	return file, export.WriteFormat(ctx, request, format, file)
+}
+
+// takes returns the format of the disk that n's platform takes.
+func (e *exporter) takes(n *plan.Node, op *export.Publish, spec platforms.Spec) (string, error) {
+	d, err := e.b.Driver(n.Platform)
+	if err != nil {
+		return "", err
+	}
+	if t, ok := d.(platforms.FormatTaker); ok {
+		return t.TakesFormat(op.Options)
+	}
+	return spec.Takes.Format, nil
 }

@@ -1,0 +1,271 @@
+package openstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/groups"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/publish"
+	"bake.build/bake/platforms/remote"
+	"bake.build/bake/platforms/resource"
+)
+
+// Kinds of resources. An image is found by its id, which is chosen before there is one; all
+// else by its name, and an address by its description, which is its server's name.
+const (
+	kindServer  = "server"
+	kindImage   = "image"
+	kindLayer   = "layer"
+	kindVolume  = "volume"
+	kindAddress = "floating address"
+	kindKeyPair = "key pair"
+	kindGroup   = "security group"
+)
+
+// collectServer ends the server of a name.
+func (d *driver) collectServer(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	list, err := d.listServers(ctx, r.Place, servers.ListOpts{Name: "^" + r.ID + "$"})
+	for _, s := range list {
+		if err == nil && s.Name == r.ID {
+			got.Removed = true
+			if err = d.deleteServer(ctx, r.Place, s.ID); err == nil {
+				err = d.waitGone(ctx, r.Place, s.ID)
+			}
+		}
+	}
+	return got, err
+}
+
+func (d *driver) listServers(ctx context.Context, region string, o servers.ListOpts) ([]servers.Server, error) {
+	c, err := d.clients.compute(ctx, region)
+	if missingService(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	pages, err := servers.List(c, o).AllPages(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: look for servers: %w", region, explain(err))
+	}
+	return servers.ExtractServers(pages)
+}
+
+// collectImage removes an image that no build has finished or taken over. One that is a
+// layer, too, stays.
+func (d *driver) collectImage(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	i, err := d.image(ctx, r.Place, r.ID)
+	if err != nil || i == nil {
+		return got, err
+	}
+	if got.Kept = i.Facts().Kept(r.Build); got.Kept == "" && i.property(remote.Key) != "" {
+		got.Kept = "the image " + i.ID + " is a layer"
+	}
+	if got.Kept != "" {
+		return got, nil
+	}
+	return platforms.Collected{Removed: true}, d.remove(ctx, *i)
+}
+
+// collectLayer removes the image of a server that was begun with a name, unless it is
+// whole.
+func (d *driver) collectLayer(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	list, err := d.own(ctx, r.Place, images.ListOpts{Name: r.ID}, nil)
+	if err != nil {
+		return got, err
+	}
+	for _, i := range list {
+		if i.Name != r.ID {
+			continue
+		}
+		if i.property(remote.Key) != "" && i.Status == images.ImageStatusActive {
+			ready, err := d.snapshotsReady(ctx, i)
+			if err == nil && ready {
+				return platforms.Collected{Kept: "the layer " + i.ID + " is whole"}, nil
+			}
+		}
+		got.Removed = true
+		if err := d.remove(ctx, i); err != nil {
+			return got, err
+		}
+	}
+	return got, nil
+}
+
+// collectKeyPair removes a key pair.
+func (d *driver) collectKeyPair(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	c, err := d.clients.compute(ctx, r.Place)
+	if err != nil {
+		return got, err
+	}
+	err = keypairs.Delete(ctx, c, r.ID, nil).ExtractErr()
+	if missing(err) {
+		return got, nil
+	}
+	return platforms.Collected{Removed: err == nil}, explain(err)
+}
+
+// collectGroup removes a security group by its name.
+func (d *driver) collectGroup(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	list, err := d.listGroups(ctx, r.Place, groups.ListOpts{Name: r.ID})
+	for _, g := range list {
+		if err == nil {
+			got.Removed, err = true, d.deleteGroup(ctx, r.Place, g.ID)
+		}
+	}
+	return got, err
+}
+
+// collectAddress gives back the floating address of a server.
+func (d *driver) collectAddress(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	list, err := d.addresses(ctx, r.Place, floatingips.ListOpts{Description: r.ID})
+	if err != nil || len(list) == 0 {
+		return got, err
+	}
+	return platforms.Collected{Removed: true}, d.deleteAddresses(ctx, r.Place, r.ID)
+}
+
+func (d *driver) addresses(ctx context.Context, region string, o floatingips.ListOpts) ([]floatingips.FloatingIP, error) {
+	c, err := d.clients.network(ctx, region)
+	if missingService(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if o.ProjectID, err = d.clients.project(ctx); err != nil {
+		return nil, err
+	}
+	pages, err := floatingips.List(c, o).AllPages(ctx)
+	if missing(err) {
+		return nil, nil // a cloud without routers
+	} else if err != nil {
+		return nil, fmt.Errorf("%s: look for floating addresses: %w", region, explain(err))
+	}
+	return floatingips.ExtractFloatingIPs(pages)
+}
+
+// deleteAddresses gives back the floating addresses of a server by its name.
+func (d *driver) deleteAddresses(ctx context.Context, region, name string) error {
+	list, err := d.addresses(ctx, region, floatingips.ListOpts{Description: name})
+	if err != nil {
+		return err
+	}
+	c, err := d.clients.network(ctx, region)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, a := range list {
+		if a.Description == name {
+			errs = append(errs, unless(floatingips.Delete(ctx, c, a.ID).ExtractErr()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tagged returns what builds have begun in a region and neither finished nor removed.
+func (d *driver) tagged(ctx context.Context, region string) (found []resource.Found, err error) {
+	var errs []error
+	for _, look := range []func(context.Context, string) ([]resource.Found, error){
+		d.taggedServers, d.taggedImages, d.taggedVolumes, d.taggedAddresses, d.taggedKeyPairs, d.taggedGroups,
+	} {
+		list, err := look(ctx, region)
+		found, errs = append(found, list...), append(errs, err)
+	}
+	return found, errors.Join(errs...)
+}
+
+func (d *driver) taggedServers(ctx context.Context, region string) (found []resource.Found, err error) {
+	list, err := d.listServers(ctx, region, servers.ListOpts{Name: "^bake-"})
+	for _, s := range list {
+		if build := s.Metadata[publish.Build]; build != "" {
+			found = append(found, resource.Found{Kind: kindServer, ID: s.Name, Build: build, Made: s.Created})
+		}
+	}
+	return found, err
+}
+
+// taggedImages returns images that were not finished, and layers that are not whole.
+func (d *driver) taggedImages(ctx context.Context, region string) (found []resource.Found, err error) {
+	list, err := d.own(ctx, region, images.ListOpts{}, nil)
+	for _, i := range list {
+		marks := i.marks()
+		f := resource.Found{Kind: kindImage, ID: i.ID, Build: marks[publish.Build], Made: i.CreatedAt}
+		if marks[remote.Key] != "" && marks[publish.Identity] == "" {
+			f.Kind, f.ID = kindLayer, i.Name
+		}
+		if f.Build != "" && marks[publish.Ready] == "" && (marks[remote.Key] == "" || i.Facts().State != publish.Available) {
+			found = append(found, f)
+		}
+	}
+	return found, err
+}
+
+func (d *driver) taggedAddresses(ctx context.Context, region string) (found []resource.Found, err error) {
+	list, err := d.addresses(ctx, region, floatingips.ListOpts{})
+	for _, a := range list {
+		if strings.HasPrefix(a.Description, "bake-") {
+			found = append(found, resource.Found{Kind: kindAddress, ID: a.Description, Made: a.CreatedAt})
+		}
+	}
+	return found, err
+}
+
+// keyName is the name of a build's key pair, which has no marks.
+func keyName(build, token string) string { return "bake-" + token + " build " + build }
+
+// taggedKeyPairs returns the key pairs of the user.
+func (d *driver) taggedKeyPairs(ctx context.Context, region string) (found []resource.Found, err error) {
+	c, err := d.clients.compute(ctx, region)
+	if missingService(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	pages, err := keypairs.List(c, nil).AllPages(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: look for key pairs: %w", region, explain(err))
+	}
+	list, err := keypairs.ExtractKeyPairs(pages)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range list {
+		name, build, ok := strings.Cut(k.Name, " build ")
+		if !ok || !strings.HasPrefix(name, "bake-") {
+			continue
+		}
+		var pair struct {
+			CreatedAt string `json:"created_at"`
+		}
+		if err := keypairs.Get(ctx, c, k.Name, nil).ExtractIntoStructPtr(&pair, "keypair"); missing(err) {
+			continue
+		} else if err != nil {
+			return found, explain(err)
+		}
+		made, err := time.Parse("2006-01-02T15:04:05.999999", strings.TrimSuffix(pair.CreatedAt, "Z"))
+		if err != nil {
+			return found, fmt.Errorf("%s: the key pair %s: %w", region, k.Name, err)
+		}
+		found = append(found, resource.Found{Kind: kindKeyPair, ID: k.Name, Build: build, Made: made})
+	}
+	return found, nil
+}
+
+func (d *driver) taggedGroups(ctx context.Context, region string) (found []resource.Found, err error) {
+	list, err := d.listGroups(ctx, region, groups.ListOpts{})
+	for _, g := range list {
+		if build, ok := strings.CutPrefix(g.Description, groupNote); ok {
+			found = append(found, resource.Found{Kind: kindGroup, ID: g.Name, Build: build, Made: g.CreatedAt})
+		}
+	}
+	return found, err
+}

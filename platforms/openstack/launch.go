@@ -1,0 +1,311 @@
+package openstack
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/limits"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
+
+	"bake.build/bake/internal/spell"
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/wait"
+)
+
+// Boot implements platforms.Driver: it starts a server on the last layer.
+func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platforms.Logger) (platforms.Machine, error) {
+	i, err := d.layer(ctx, chain[len(chain)-1].Ref, out)
+	if err != nil {
+		return nil, err
+	}
+	flavor, err := d.flavor(ctx, *i)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", i.region, err)
+	}
+	p, err := d.place(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := d.launch(ctx, *i, flavor, p, out)
+	if err != nil {
+		return nil, err
+	}
+	if err = m.waitRunning(ctx); err == nil {
+		err = m.float(ctx)
+	}
+	if err == nil {
+		err = m.enter(ctx, out)
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.End())
+	}
+	return m, nil
+}
+
+// flavor returns the flavor of servers of an image: that of the option, or the smallest
+// that fits.
+func (d *driver) flavor(ctx context.Context, i image) (*flavors.Flavor, error) {
+	c, err := d.clients.compute(ctx, i.region)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := flavors.ListDetail(c, flavors.ListOpts{}).AllPages(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for flavors: %w", explain(err))
+	}
+	list, err := flavors.ExtractFlavors(pages)
+	if err != nil {
+		return nil, err
+	}
+	o := &d.options
+	gib := max(i.MinDiskGigabytes, int((max(i.SizeBytes, i.VirtualSize)+1<<30-1)>>30))
+	if o.BootVolume != "" || len(i.snapshots()) > 0 {
+		gib = 0
+	}
+	least, err := o.memory()
+	if err != nil {
+		return nil, err
+	}
+	mib := max(int(least>>20), i.MinRAMMegabytes)
+	if o.Flavor == "" {
+		list = slices.DeleteFunc(list, func(f flavors.Flavor) bool {
+			return f.RAM < mib || f.VCPUs < o.CPUs || f.Disk < gib && f.Disk != 0
+		})
+		if len(list) == 0 {
+			return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: none has %d MiB of memory, %d CPUs and %d GiB of disk", mib, max(1, o.CPUs), gib)}
+		}
+		f := slices.MinFunc(list, func(a, b flavors.Flavor) int {
+			return cmp.Or(cmp.Compare(a.RAM, b.RAM), cmp.Compare(a.VCPUs, b.VCPUs), cmp.Compare(a.Disk, b.Disk), cmp.Compare(a.Name, b.Name))
+		})
+		return &f, nil
+	}
+	var names []string
+	for _, f := range list {
+		if f.ID != o.Flavor && f.Name != o.Flavor {
+			names = append(names, f.Name)
+			continue
+		}
+		switch {
+		case f.Disk < gib && f.Disk != 0:
+			return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: %s has a disk of %d GiB, and the image %s needs %d", f.Name, f.Disk, i.Name, gib)}
+		case f.RAM < i.MinRAMMegabytes:
+			return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: %s has %d MiB of memory, and the image %s needs %d", f.Name, f.RAM, i.Name, i.MinRAMMegabytes)}
+		}
+		return &f, nil
+	}
+	return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: there is no %q%s", o.Flavor, spell.Hint(o.Flavor, "there are", names))}
+}
+
+// mayLaunch asks for the project's quota, so that a server that cannot be is not begun.
+func (d *driver) mayLaunch(ctx context.Context, region string, f *flavors.Flavor) error {
+	c, err := d.clients.compute(ctx, region)
+	if err != nil {
+		return err
+	}
+	l, err := limits.Get(ctx, c, limits.GetOpts{}).Extract()
+	if missing(err) || denied(err) {
+		return nil // one that tells nobody
+	} else if err != nil {
+		return fmt.Errorf("ask for the project's quota: %w", explain(err))
+	}
+	a := l.Absolute
+	for _, q := range []struct {
+		what              string
+		need, used, limit int
+	}{{"servers", 1, a.TotalInstancesUsed, a.MaxTotalInstances}, {"CPUs", f.VCPUs, a.TotalCoresUsed, a.MaxTotalCores}, {"MiB of memory", f.RAM, a.TotalRAMUsed, a.MaxTotalRAMSize}} {
+		if q.limit > 0 && q.used+q.need > q.limit {
+			return fmt.Errorf("the project's quota is %d %s, %d are used, and a server of the flavor %s takes %d: lower max_servers, or have the quota raised", q.limit, q.what, q.used, f.Name, q.need)
+		}
+	}
+	return nil
+}
+
+// launch starts a server of an image.
+func (d *driver) launch(ctx context.Context, i image, f *flavors.Flavor, p *place, out platforms.Logger) (*machine, error) {
+	if err := d.mayLaunch(ctx, p.region, f); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.region, err)
+	}
+	c, err := d.clients.compute(ctx, p.region)
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{d: d, p: p, base: i, name: "bake-" + newToken(), logger: out}
+	in, err := d.request(m, f)
+	if err != nil {
+		return nil, err
+	}
+	if m.record, err = d.Begin(ctx, kindServer, p.region, m.name); err != nil {
+		return nil, err
+	}
+	s, err := servers.Create(ctx, c, in, servers.SchedulerHintOpts{Group: d.options.ServerGroup}).Extract()
+	if err != nil {
+		return nil, m.record.Failed(ctx, fmt.Errorf("%s: start a server of the flavor %s: %w", p.region, f.Name, judge(err)))
+	}
+	m.id = s.ID
+	m.say("%s: started the server %s (%s), a %s, from %s", p.region, m.name, m.id, f.Name, i.ID)
+	return m, nil
+}
+
+// request is the request that starts a server.
+func (d *driver) request(m *machine, f *flavors.Flavor) (servers.CreateOptsBuilder, error) {
+	o := &d.options
+	in := servers.CreateOpts{
+		Name: m.name, ImageRef: m.base.ID, FlavorRef: f.ID, SecurityGroups: m.p.groups, Networks: m.p.networks, AvailabilityZone: o.AvailabilityZone,
+		Metadata: d.marks(m.name), UserData: []byte(o.UserData),
+	}
+	if o.ConfigDrive {
+		in.ConfigDrive = &o.ConfigDrive
+	}
+	if o.Key == keyUserData {
+		key, err := d.key()
+		if err != nil {
+			return nil, err
+		}
+		in.UserData = []byte("#cloud-config\nssh_authorized_keys:\n  - " + key.Authorized() + "\n")
+	}
+	if len(in.UserData) == 0 {
+		in.UserData = nil
+	}
+	gib, err := wholeGiB("boot_volume", o.BootVolume)
+	if err != nil {
+		return nil, err
+	}
+	root := servers.BlockDevice{
+		BootIndex: 0, DeleteOnTermination: true, DestinationType: servers.DestinationVolume, VolumeSize: gib, VolumeType: o.VolumeType,
+		SourceType: servers.SourceImage, UUID: m.base.ID,
+	}
+	for _, s := range m.base.snapshots() {
+		if s.Root {
+			root.SourceType, root.UUID, root.VolumeSize = servers.SourceSnapshot, s.ID, max(gib, s.Size)
+			gib = root.VolumeSize
+		}
+	}
+	if gib > 0 {
+		in.ImageRef, in.BlockDevice = "", []servers.BlockDevice{root}
+	}
+	return keypairs.CreateOptsExt{CreateOptsBuilder: in, KeyName: m.p.key}, nil
+}
+
+// runTimeout is how long a server may take to run.
+const runTimeout = 15 * time.Minute
+
+// waitRunning waits until the server runs and has an address.
+func (m *machine) waitRunning(ctx context.Context) error {
+	m.logger.Progress("wait for the server to run", 0, 0)
+	return m.d.loop(fmt.Sprintf("%s: server %s", m.p.region, m.id), runTimeout, unseenMost).Until(ctx, func(ctx context.Context) (bool, error) {
+		s, err := m.d.server(ctx, m.p.region, m.id)
+		if err == nil && s == nil {
+			err = wait.ErrNotFound
+		}
+		if err != nil {
+			return false, err
+		}
+		if err := ended(s); err != nil {
+			return false, err
+		}
+		if s.Status != "ACTIVE" {
+			return false, nil
+		}
+		m.address, err = m.addressOf(s)
+		return m.address != "", err
+	})
+}
+
+// ended returns why a server does not run any more, or nil.
+func ended(s *servers.Server) error {
+	switch s.Status {
+	case "ACTIVE", "BUILD", "REBOOT", "HARD_REBOOT", "PASSWORD", "RESIZE", "VERIFY_RESIZE", "MIGRATING", "UNKNOWN", "REBUILD":
+		return nil
+	}
+	why := s.Fault.Message
+	if s.Fault.Code != 0 && s.Fault.Code != 500 {
+		why = fmt.Sprintf("%d %s", s.Fault.Code, why)
+	}
+	if strings.Contains(why, "No valid host") {
+		why += " (the cloud has no room for the flavor, or not in this availability_zone; or the flavor needs what no host has)"
+	}
+	return fmt.Errorf("the server is in the state %s: %s", s.Status, cmp.Or(why, "no reason is given"))
+}
+
+// addressOf returns the address of a server in its first network, or "".
+func (m *machine) addressOf(s *servers.Server) (string, error) {
+	text, err := json.Marshal(s.Addresses)
+	if err != nil {
+		return "", err
+	}
+	var all map[string][]struct {
+		Addr    string
+		Version int
+		Type    string `json:"OS-EXT-IPS:type"`
+	}
+	if err := json.Unmarshal(text, &all); err != nil {
+		return "", fmt.Errorf("read the addresses: %w", err)
+	}
+	best, found := 0, ""
+	for name, list := range all {
+		for _, a := range list {
+			score := 1
+			if name == m.p.first {
+				score += 4
+			}
+			if a.Version == 4 {
+				score += 2
+			}
+			if want := m.d.options.IPVersion; want != "" && want != "any" && want != fmt.Sprint(a.Version) {
+				continue
+			}
+			if score > best || score == best && a.Addr < found {
+				best, found = score, a.Addr
+			}
+		}
+	}
+	return found, nil
+}
+
+// float gives the server a floating address, where the options ask for one.
+func (m *machine) float(ctx context.Context) error {
+	if m.p.pool == "" {
+		return nil
+	}
+	c, err := m.d.clients.network(ctx, m.p.region)
+	if err != nil {
+		return err
+	}
+	pages, err := ports.List(c, ports.ListOpts{DeviceID: m.id}).AllPages(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: look for the ports of %s: %w", m.p.region, m.id, explain(err))
+	}
+	list, err := ports.ExtractPorts(pages)
+	if err != nil {
+		return err
+	}
+	n := slices.IndexFunc(list, func(p ports.Port) bool {
+		return slices.ContainsFunc(p.FixedIPs, func(ip ports.IP) bool { return ip.IPAddress == m.address })
+	})
+	if n < 0 {
+		return fmt.Errorf("%s: the server %s has no port with its address %s", m.p.region, m.id, m.address)
+	}
+	m.floating, err = m.d.Begin(ctx, kindAddress, m.p.region, m.name)
+	if err != nil {
+		return err
+	}
+	ip, err := floatingips.Create(ctx, c, floatingips.CreateOpts{Description: m.name, FloatingNetworkID: m.p.pool, PortID: list[n].ID, FixedIP: m.address}).Extract()
+	if err != nil {
+		record := m.floating
+		m.floating = nil
+		return record.Failed(ctx, fmt.Errorf("%s: get a floating address: %w", m.p.region, judge(err)))
+	}
+	m.address = ip.FloatingIP
+	m.say("%s: the server %s has the floating address %s", m.p.region, m.name, m.address)
+	return nil
+}

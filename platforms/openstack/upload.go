@@ -1,0 +1,336 @@
+package openstack
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imageimport"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/image/fetch"
+	"bake.build/bake/platforms/publish"
+	"bake.build/bake/platforms/resource"
+	"bake.build/bake/platforms/wait"
+)
+
+// imageTimeout is how long the cloud may take with an image that it has got.
+const imageTimeout = 2 * time.Hour
+
+// uploadTries is how often an image is uploaded.
+const uploadTries = 4
+
+// chunk is how much is read and written at once.
+const chunk = 1 << 20
+
+// errImport is part of the error of an import that the cloud offers and does not take.
+var errImport = errors.New("the cloud refuses the import")
+
+// make has an image in a region, with the data of from or else of the job's disk, under
+// the artifact's name. A transfer that breaks is begun again with a new image.
+func (j *job) make(ctx context.Context, region string, from image) (id string, record *resource.Record, err error) {
+	direct := j.o.ViaImport == "direct"
+	pause := wait.Backoff{Next: j.d.pause, Double: true, Jitter: true, Most: backoffMost}
+	for try := 1; ; try++ {
+		id, record, err = j.try(ctx, region, from, direct)
+		switch {
+		case err == nil:
+			return j.christen(ctx, region, id, record)
+		case errors.Is(err, errImport) && j.o.ViaImport == "":
+			direct = true // as clouds do that have the import for administrators alone
+		case try == uploadTries || !broken(err) || ctx.Err() != nil:
+			return "", nil, err
+		}
+		j.say("%s: %v: the upload begins again", region, err)
+		if err := pause.Wait(ctx); err != nil {
+			return "", nil, err
+		}
+	}
+}
+
+// christen gives an image that is whole its name, unless another build was quicker.
+func (j *job) christen(ctx context.Context, region, id string, record *resource.Record) (string, *resource.Record, error) {
+	taken := func() error { return fmt.Errorf("%s: %w", j.name, publish.ErrTaken) }
+	drop := func() error { return j.d.removeID(ctx, region, id) }
+	list, err := j.Find(ctx, region, publish.Query{Name: j.name})
+	if err != nil {
+		return "", record, err
+	} else if len(list) > 0 {
+		return "", record, errors.Join(taken(), drop())
+	}
+	i, err := j.d.image(ctx, region, id)
+	if err == nil && i == nil {
+		err = fmt.Errorf("%s: the image %s has gone", region, id)
+	}
+	if err != nil {
+		return "", record, err
+	}
+	var c change
+	c.set("name", j.name)
+	if err := j.d.change(ctx, *i, c); err != nil {
+		return "", record, resource.Unclear(err)
+	}
+	if list, err = j.Find(ctx, region, publish.Query{Name: j.name}); err != nil {
+		return "", record, err
+	}
+	if len(list) > 0 && list[0].ID != id { // the oldest is the one
+		return "", record, errors.Join(taken(), drop())
+	}
+	return id, record, nil
+}
+
+// try makes one image, and removes it where that fails.
+func (j *job) try(ctx context.Context, region string, from image, direct bool) (string, *resource.Record, error) {
+	id := newUUID()
+	return resource.Make(ctx, j.d.Manager, kindImage, region, id, func(ctx context.Context) (string, error) {
+		err := j.upload(ctx, region, id, from, direct)
+		if err != nil {
+			clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+			defer cancel()
+			if dropErr := j.d.removeID(clean, region, id); dropErr != nil {
+				err = resource.Unclear(errors.Join(err, dropErr))
+			}
+		}
+		return id, err
+	})
+}
+
+// cleanTimeout is how long what has failed is taken away.
+const cleanTimeout = time.Minute
+
+// upload makes the image with the id and sends it its data.
+func (j *job) upload(ctx context.Context, region, id string, from image, direct bool) error {
+	c, err := j.d.clients.images(ctx, region)
+	if err != nil {
+		return err
+	}
+	format := j.o.format()
+	if from.ID != "" {
+		format = from.DiskFormat
+	}
+	properties := maps.Clone(j.properties)
+	maps.Copy(properties, j.d.options.Metadata)
+	maps.Copy(properties, j.life().Marks())
+	made, err := images.Create(ctx, c, images.CreateOpts{
+		ID: id, Name: "bake-upload-" + id, DiskFormat: format, ContainerFormat: "bare", Properties: properties,
+	}).Extract()
+	if err != nil {
+		return fmt.Errorf("%s: make the image %s: %w", region, j.name, judge(err))
+	}
+	offered := slices.Contains(made.OpenStackImageImportMethods, string(imageimport.GlanceDirectMethod))
+	if j.o.ViaImport == "import" && !offered {
+		return &platforms.OptionError{Err: fmt.Errorf("upload: %s does not offer glance-direct, which disks are imported by", region)}
+	}
+	s, err := j.source(ctx, region, from)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	b := &body{size: s.size, start: s.begin}
+	b.Reader = s
+	if err := s.begin(); err != nil {
+		return err
+	}
+	if offered && !direct {
+		err = j.stage(ctx, c, id, b)
+	} else {
+		err = imagedata.Upload(ctx, c, id, b).ExtractErr()
+	}
+	if err = errors.Join(s.failed, err); err != nil {
+		return fmt.Errorf("%s: upload %s: %w", region, j.name, transfer(err))
+	}
+	return j.verify(ctx, region, id, format, s)
+}
+
+// stage sends the data to where Glance's interoperable import takes it from.
+func (j *job) stage(ctx context.Context, c *gophercloud.ServiceClient, id string, b *body) error {
+	refused := func(err error) error {
+		for _, code := range []int{http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented} {
+			if gophercloud.ResponseCodeIs(err, code) {
+				return fmt.Errorf("%w: %w", errImport, explain(err))
+			}
+		}
+		return err
+	}
+	if err := imagedata.Stage(ctx, c, id, b).ExtractErr(); err != nil {
+		return refused(err)
+	}
+	return refused(imageimport.Create(ctx, c, id, imageimport.CreateOpts{Name: imageimport.GlanceDirectMethod}).ExtractErr())
+}
+
+// transfer says of a failure that the data was on its way.
+func transfer(err error) error {
+	answer := gophercloud.ErrUnexpectedResponseCode{}
+	if errors.As(err, &answer) && answer.Actual/100 == 4 {
+		if answer.Actual == http.StatusRequestEntityTooLarge {
+			return fmt.Errorf("the image is larger than the project's quota, or than the cloud takes: %w", explain(err))
+		}
+		return explain(err)
+	}
+	return &brokenError{explain(err)}
+}
+
+// A brokenError is that of an upload which may go well the next time.
+type brokenError struct{ error }
+
+func (b *brokenError) Unwrap() error { return b.error }
+
+func broken(err error) bool {
+	var b *brokenError
+	return errors.As(err, &b)
+}
+
+// verify waits until the image is active, and compares its hash with that of what was sent.
+func (j *job) verify(ctx context.Context, region, id, format string, s *source) error {
+	var i *image
+	err := j.d.loop(fmt.Sprintf("%s: image %s", region, id), imageTimeout, 0).Until(ctx, func(ctx context.Context) (_ bool, err error) {
+		if i, err = j.d.image(ctx, region, id); err != nil {
+			return false, err
+		} else if i == nil {
+			return false, wait.ErrNotFound
+		}
+		if why := i.property("os_glance_failed_import"); why != "" {
+			return false, &brokenError{fmt.Errorf("the import into the stores %s has failed", why)}
+		}
+		f := i.Facts()
+		if f.State == publish.Failed || i.Status == images.ImageStatusQueued {
+			return false, &brokenError{fmt.Errorf("the cloud has not taken it: its status is %s", i.Status)}
+		}
+		return f.State == publish.Available, nil
+	})
+	if err != nil {
+		return err
+	}
+	if i.DiskFormat != format {
+		j.say("%s: the cloud has converted %s to %s, whose hash cannot be compared", region, j.name, i.DiskFormat)
+		return nil
+	}
+	algorithm, has := i.hash()
+	want, err := s.sum(algorithm)
+	if err != nil {
+		return err
+	}
+	if want == "" && has == "" { // before Glance of Rocky
+		if i.SizeBytes != s.size {
+			return &brokenError{fmt.Errorf("%s: the image %s has %d bytes, and %d were sent", region, id, i.SizeBytes, s.size)}
+		}
+		return nil
+	}
+	if has != want {
+		return &brokenError{fmt.Errorf("%s: the image %s has the %s hash %.16s…, and what was sent has %.16s…", region, id, algorithm, has, want)}
+	}
+	j.say("%s: uploaded %s (%s), %d bytes, %s %.16s…", region, j.name, id, s.size, algorithm, has)
+	return nil
+}
+
+// A source is what is uploaded. Its hash is computed on the way.
+type source struct {
+	io.Reader
+	size   int64
+	failed error // of reading, which the client hides behind that of its request
+	open   func() (io.ReadCloser, error)
+	meter  func(done, total int64)
+
+	from   io.ReadCloser
+	sha512 hash.Hash
+}
+
+// source opens what is uploaded: the image from, or else the job's disk.
+func (j *job) source(ctx context.Context, region string, from image) (*source, error) {
+	s := &source{meter: func(done, total int64) { j.out.Progress(region+": upload "+j.name, done, total) }}
+	if from.ID != "" {
+		s.size = from.SizeBytes
+		s.open = func() (io.ReadCloser, error) { return j.d.data(ctx, from) }
+		return s, nil
+	}
+	info, err := os.Stat(j.disk)
+	if err != nil {
+		return nil, err
+	}
+	s.size = info.Size()
+	s.open = func() (io.ReadCloser, error) { return os.Open(j.disk) }
+	return s, nil
+}
+
+// begin goes to the beginning.
+func (s *source) begin() (err error) {
+	if err := s.close(); err != nil {
+		return err
+	}
+	if s.from, err = s.open(); err != nil {
+		return err
+	}
+	s.sha512 = sha512.New()
+	s.Reader = &fetch.Meter{R: io.TeeReader(s.from, s.sha512), Total: s.size, Tell: s.meter}
+	return nil
+}
+
+// Read implements io.Reader.
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		s.failed = err
+	}
+	return n, err
+}
+
+func (s *source) close() error {
+	if s.from == nil {
+		return nil
+	}
+	err := s.from.Close()
+	s.from = nil
+	return err
+}
+
+// sum returns the hash of what was sent, "" for an algorithm that is not known.
+func (s *source) sum(algorithm string) (string, error) {
+	if algorithm == "sha512" {
+		return hex.EncodeToString(s.sha512.Sum(nil)), nil
+	}
+	h := newHash(algorithm)
+	if h == nil {
+		return "", nil
+	}
+	r, err := s.open()
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(h, r)
+	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, r.Close())
+}
+
+// newHash returns the hash of one of Glance's algorithms, or nil.
+func newHash(algorithm string) hash.Hash {
+	switch algorithm {
+	case "sha512":
+		return sha512.New()
+	case "sha384":
+		return sha512.New384()
+	case "sha256":
+		return sha256.New()
+	}
+	return nil
+}
+
+// newUUID returns a random id, as RFC 9562 writes it.
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,238 @@
+package openstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/snapshots"
+	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/publish"
+	"bake.build/bake/platforms/remote"
+	"bake.build/bake/platforms/resource"
+	"bake.build/bake/platforms/wait"
+)
+
+// volumeTimeout is how long Cinder may take with a volume or a snapshot.
+const volumeTimeout = time.Hour
+
+// snapshotsReady reports whether Cinder has made the snapshots that are an image's data.
+func (d *driver) snapshotsReady(ctx context.Context, i image) (bool, error) {
+	list := i.snapshots()
+	if len(list) == 0 {
+		return true, nil
+	}
+	c, err := d.clients.volumes(ctx, i.region)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range list {
+		switch got, err := snapshots.Get(ctx, c, s.ID).Extract(); {
+		case missing(err):
+			return false, fmt.Errorf("%w: its volume snapshot %s is not there", remote.ErrFailed, s.ID)
+		case err != nil:
+			return false, fmt.Errorf("%s: look for the volume snapshot %s: %w", i.region, s.ID, explain(err))
+		case got.Status == "creating":
+			return false, nil
+		case got.Status != "available":
+			return false, fmt.Errorf("%w: its volume snapshot %s is in the state %s", remote.ErrFailed, s.ID, got.Status)
+		}
+	}
+	return true, nil
+}
+
+// removeSnapshots deletes the volume snapshots that are the data of an image that has gone.
+func (d *driver) removeSnapshots(ctx context.Context, i image) error {
+	list := i.snapshots()
+	if len(list) == 0 {
+		return nil
+	}
+	c, err := d.clients.volumes(ctx, i.region)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range list {
+		err := d.loop(fmt.Sprintf("%s: the end of the volume snapshot %s", i.region, s.ID), volumeTimeout, 0).Until(ctx, func(ctx context.Context) (bool, error) {
+			err := snapshots.Delete(ctx, c, s.ID).ExtractErr()
+			if err != nil && !missing(err) && !badState(err) {
+				return false, explain(err)
+			}
+			return missing(err), nil
+		})
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// badState reports whether Cinder says that something is busy, such as one that it deletes
+// already.
+func badState(err error) bool { return responds(err, 400) || conflict(err) }
+
+// volumeOf makes a volume of the image's root snapshot, which a Stack removes.
+func (d *driver) volumeOf(ctx context.Context, i image, cleanup *resource.Stack) (string, error) {
+	list := i.snapshots()
+	root := -1
+	for n, s := range list {
+		if s.Root {
+			root = n
+		}
+	}
+	if root < 0 {
+		return "", fmt.Errorf("%s: the image %s has no data", i.region, i.ID)
+	}
+	c, err := d.clients.volumes(ctx, i.region)
+	if err != nil {
+		return "", err
+	}
+	name := "bake-" + newToken()
+	id, record, err := resource.Make(ctx, d.Manager, kindVolume, i.region, name, func(ctx context.Context) (string, error) {
+		v, err := volumes.Create(ctx, c, volumes.CreateOpts{Name: name, SnapshotID: list[root].ID, Size: list[root].Size, Metadata: d.marks(name)}, nil).Extract()
+		if err != nil {
+			return "", fmt.Errorf("%s: make a volume of the snapshot %s: %w", i.region, list[root].ID, judge(err))
+		}
+		return v.ID, nil
+	})
+	if err != nil {
+		return "", err
+	}
+	cleanup.Push(record, func(ctx context.Context) error { return d.deleteVolume(ctx, i.region, id) })
+	return id, d.waitVolume(ctx, i.region, id)
+}
+
+// waitVolume waits until a volume is available.
+func (d *driver) waitVolume(ctx context.Context, region, id string) error {
+	c, err := d.clients.volumes(ctx, region)
+	if err != nil {
+		return err
+	}
+	return d.loop(fmt.Sprintf("%s: volume %s", region, id), volumeTimeout, unseenMost).Until(ctx, func(ctx context.Context) (bool, error) {
+		v, err := volumes.Get(ctx, c, id).Extract()
+		switch {
+		case missing(err):
+			return false, wait.ErrNotFound
+		case err != nil:
+			return false, explain(err)
+		case v.Status == "error":
+			return false, errors.New("Cinder could not make it: its status is error")
+		}
+		return v.Status == "available", nil
+	})
+}
+
+// deleteVolume removes a volume, and waits until it is gone: the snapshot that it was made
+// of cannot go before.
+func (d *driver) deleteVolume(ctx context.Context, region, id string) error {
+	c, err := d.clients.volumes(ctx, region)
+	if err != nil {
+		return err
+	}
+	return d.loop(fmt.Sprintf("%s: the end of the volume %s", region, id), volumeTimeout, 0).Until(ctx, func(ctx context.Context) (bool, error) {
+		v, err := volumes.Get(ctx, c, id).Extract()
+		switch {
+		case missing(err):
+			return true, nil
+		case err != nil:
+			return false, explain(err)
+		case v.Status == "error_deleting":
+			return false, errors.New("Cinder cannot delete it: its status is error_deleting")
+		case v.Status == "deleting":
+			return false, nil
+		}
+		if err := volumes.Delete(ctx, c, id, nil).ExtractErr(); err != nil && !missing(err) && !badState(err) {
+			return false, explain(err)
+		}
+		return false, nil
+	})
+}
+
+// ofVolume has Cinder upload the data of an image, which is in volume snapshots, as an
+// image of Glance.
+func (d *driver) ofVolume(ctx context.Context, i image, format string, cleanup *resource.Stack) (*image, error) {
+	id, err := d.volumeOf(ctx, i, cleanup)
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.clients.volumes(ctx, i.region)
+	if err != nil {
+		return nil, err
+	}
+	name := "bake-" + newToken()
+	made, record, err := resource.Make(ctx, d.Manager, kindLayer, i.region, name, func(ctx context.Context) (string, error) {
+		v, err := volumes.UploadImage(ctx, c, id, volumes.UploadImageOpts{ImageName: name, DiskFormat: format, ContainerFormat: "bare"}).Extract()
+		if err != nil {
+			return "", fmt.Errorf("%s: upload the volume %s: %w", i.region, id, judge(err))
+		}
+		return v.ImageID, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	cleanup.Push(record, func(ctx context.Context) error { return d.removeID(ctx, i.region, made) })
+	got, err := d.waitLayer(ctx, i.region, made, unseenMost)
+	if err != nil {
+		return nil, err
+	}
+	return got, d.waitVolume(ctx, i.region, id) // which is busy until then
+}
+
+// downloadVolume is download for an image whose data is in volume snapshots.
+func (d *driver) downloadVolume(ctx context.Context, i image, dst string, out platforms.Logger) (err error) {
+	var cleanup resource.Stack
+	defer func() { err = errors.Join(err, cleanup.Close(context.WithoutCancel(ctx))) }()
+	out.Progress("have Cinder upload the volume", 0, 0)
+	data, err := d.ofVolume(ctx, i, "raw", &cleanup)
+	if err != nil {
+		return err
+	}
+	if data.SizeBytes == 0 || data.Status != images.ImageStatusActive {
+		return fmt.Errorf("%s: the image %s of the volume has no data", i.region, data.ID)
+	}
+	return d.download(ctx, *data, dst, out)
+}
+
+// collectVolume removes a volume by its name.
+func (d *driver) collectVolume(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
+	c, err := d.clients.volumes(ctx, r.Place)
+	if missingService(err) {
+		return got, nil
+	} else if err != nil {
+		return got, err
+	}
+	pages, err := volumes.List(c, volumes.ListOpts{Name: r.ID}).AllPages(ctx)
+	if err != nil {
+		return got, fmt.Errorf("%s: look for volumes: %w", r.Place, explain(err))
+	}
+	list, err := volumes.ExtractVolumes(pages)
+	for _, v := range list {
+		if err == nil && v.Name == r.ID {
+			got.Removed, err = true, d.deleteVolume(ctx, r.Place, v.ID)
+		}
+	}
+	return got, err
+}
+
+// taggedVolumes returns the volumes that builds have left.
+func (d *driver) taggedVolumes(ctx context.Context, region string) (found []resource.Found, err error) {
+	c, err := d.clients.volumes(ctx, region)
+	if missingService(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	pages, err := volumes.List(c, volumes.ListOpts{}).AllPages(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: look for volumes: %w", region, explain(err))
+	}
+	list, err := volumes.ExtractVolumes(pages)
+	for _, v := range list {
+		if build := v.Metadata[publish.Build]; build != "" {
+			found = append(found, resource.Found{Kind: kindVolume, ID: v.Name, Build: build, Made: v.CreatedAt})
+		}
+	}
+	return found, err
+}
