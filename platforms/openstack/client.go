@@ -62,7 +62,7 @@ func (c *clients) login(ctx context.Context) (*session, error) {
 	provider.UserAgent.Prepend("bake")
 	r := retrier{c.pause}
 	provider.RetryFunc, provider.RetryBackoffFunc, provider.MaxBackoffRetries = r.retry, r.throttled, requestTries
-	if err := openstack.AuthenticateV3(ctx, provider, &auth, endpoint); err != nil {
+	if err := openstack.AuthenticateV3(ctx, provider, &auth, gophercloud.EndpointOpts{}); err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -85,9 +85,15 @@ func transport(conf *tls.Config) *http.Transport {
 	return t
 }
 
+// A token is the answer to a login, whatever it was by.
+type token interface {
+	ExtractProject() (*tokens.Project, error)
+	ExtractServiceCatalog() (*tokens.ServiceCatalog, error)
+}
+
 // look reads what the token says: the project, and the regions of the catalog.
 func (s *session) look() error {
-	result, ok := s.provider.GetAuthResult().(tokens.CreateResult)
+	result, ok := s.provider.GetAuthResult().(token)
 	if !ok {
 		return errors.New("the identity service did not say what the token is for")
 	}
