@@ -30,6 +30,9 @@ type clients struct {
 
 	mu      sync.Mutex
 	session *session // nil before the first use
+
+	servicesMu sync.Mutex
+	services   map[string]*gophercloud.ServiceClient // by the service and the region; each asks once which versions there are
 }
 
 // A session is a login.
@@ -288,35 +291,48 @@ func (c *clients) certificates(conf *tls.Config) error {
 	return nil
 }
 
+// An opener makes the client of a service.
+type opener func(*gophercloud.ProviderClient, gophercloud.EndpointOpts) (*gophercloud.ServiceClient, error)
+
 // client returns the client of a service in a region.
-func (c *clients) client(ctx context.Context, region string, open func(*gophercloud.ProviderClient, gophercloud.EndpointOpts) (*gophercloud.ServiceClient, error)) (*gophercloud.ServiceClient, error) {
+func (c *clients) client(ctx context.Context, service, region string, open opener) (*gophercloud.ServiceClient, error) {
 	s, err := c.login(ctx)
 	if err != nil {
 		return nil, err
+	}
+	c.servicesMu.Lock()
+	defer c.servicesMu.Unlock()
+	key := service + " " + region
+	if have := c.services[key]; have != nil {
+		return have, nil
 	}
 	e := s.endpoint
 	e.Region = region
 	client, err := open(s.provider, e)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", region, explain(err))
+		return nil, fmt.Errorf("%s: find the %s service: %w", region, service, explain(err))
 	}
+	if c.services == nil {
+		c.services = map[string]*gophercloud.ServiceClient{}
+	}
+	c.services[key] = client
 	return client, nil
 }
 
 func (c *clients) images(ctx context.Context, region string) (*gophercloud.ServiceClient, error) {
-	return c.client(ctx, region, openstack.NewImageV2)
+	return c.client(ctx, "image", region, openstack.NewImageV2)
 }
 
 func (c *clients) compute(ctx context.Context, region string) (*gophercloud.ServiceClient, error) {
-	return c.client(ctx, region, openstack.NewComputeV2)
+	return c.client(ctx, "compute", region, openstack.NewComputeV2)
 }
 
 func (c *clients) network(ctx context.Context, region string) (*gophercloud.ServiceClient, error) {
-	return c.client(ctx, region, openstack.NewNetworkV2)
+	return c.client(ctx, "network", region, openstack.NewNetworkV2)
 }
 
 func (c *clients) volumes(ctx context.Context, region string) (*gophercloud.ServiceClient, error) {
-	return c.client(ctx, region, openstack.NewBlockStorageV3)
+	return c.client(ctx, "volume", region, openstack.NewBlockStorageV3)
 }
 
 // home returns the platform's own region.

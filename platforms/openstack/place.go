@@ -178,12 +178,13 @@ func (d *driver) groupNamed(ctx context.Context, region, name string) (string, e
 
 func (d *driver) listGroups(ctx context.Context, region string, o groups.ListOpts) ([]groups.SecGroup, error) {
 	c, err := d.clients.network(ctx, region)
-	if err != nil {
+	if missingService(err) {
+		return nil, nil
+	} else if err != nil {
 		return nil, err
 	}
-	var err2 error
-	if o.ProjectID, err2 = d.clients.project(ctx); err2 != nil {
-		return nil, err2
+	if o.ProjectID, err = d.clients.project(ctx); err != nil {
+		return nil, err
 	}
 	pages, err := groups.List(c, o).AllPages(ctx)
 	if err != nil {

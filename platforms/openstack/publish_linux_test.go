@@ -379,7 +379,7 @@ func TestLogins(t *testing.T) {
 // credential makes an application credential, and returns its id and secret.
 func (w *world) credential(s *session) [2]string {
 	w.Helper()
-	c, err := w.driver.clients.client(w.Context(), testopenstack.Region, identity)
+	c, err := w.driver.clients.client(w.Context(), "identity", testopenstack.Region, identity)
 	if err != nil {
 		w.Fatal(err)
 	}

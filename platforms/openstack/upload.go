@@ -98,7 +98,7 @@ func (j *job) try(ctx context.Context, region string, from image, direct bool) (
 	id := newUUID()
 	return resource.Make(ctx, j.d.Manager, kindImage, region, id, func(ctx context.Context) (string, error) {
 		err := j.upload(ctx, region, id, from, direct)
-		if err != nil {
+		if err != nil && !resource.IsUnclear(err) { // what is unclear is looked for
 			clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 			defer cancel()
 			if dropErr := j.d.removeID(clean, region, id); dropErr != nil {

@@ -38,7 +38,9 @@ state_path = $S/$1
 [oslo_concurrency]
 lock_path = $S/lock
 [keystone_authtoken]
-$(user "$1")"
+$(user "$1")
+service_token_roles = service
+service_token_roles_required = true"
 }
 
 configure() {
@@ -105,7 +107,7 @@ $(user nova)
 [ml2]
 type_drivers = local
 tenant_network_types = local
-mechanism_drivers = test
+mechanism_drivers = emulated
 extension_drivers = port_security
 [securitygroup]
 enable_security_group = true
@@ -143,6 +145,9 @@ api_servers = $H:$P1
 [cinder]
 catalog_info = volumev3::publicURL
 $(user cinder)
+[service_user]
+send_service_user_token = true
+$(user nova)
 [vnc]
 enabled = false
 [wsgi]
@@ -167,7 +172,7 @@ volume_backend_name = files"; } >$S/cinder.conf
   mkdir -p $S/python/test-1.dist-info
   cp /bake/neutron_ports.py /bake/cinder_files.py $S/python/
   printf 'Metadata-Version: 2.1\nName: test\nVersion: 1\n' >$S/python/test-1.dist-info/METADATA
-  printf '[neutron.ml2.mechanism_drivers]\ntest = neutron_ports:Driver\n' >$S/python/test-1.dist-info/entry_points.txt
+  printf '[neutron.ml2.mechanism_drivers]\nemulated = neutron_ports:Driver\n' >$S/python/test-1.dist-info/entry_points.txt
   cp /bake/nova_emulator.py /usr/lib/python3/dist-packages/nova/virt/test.py
 }
 
@@ -203,8 +208,8 @@ catalog() {
       echo "user create --password pw $u"
       echo "role add --project service --user $u admin"
     done
-    echo "role add --project service --user nova service"
-    echo "role create reader-of-nothing"
+    echo "role create service"
+    for u in nova cinder glance neutron; do echo "role add --project service --user $u service"; done
     echo "service create --name glance image"
     echo "service create --name placement placement"
     echo "service create --name neutron network"

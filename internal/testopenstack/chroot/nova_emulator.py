@@ -16,14 +16,14 @@ from nova.virt import fake
 MACHINES = '/srv/os/machines'
 
 
-def ask(name, uuid, answer, **what):
+def ask(question, uuid, answer, **what):
     """Leaves a question for the test, and returns what it answers."""
     if not os.path.exists(os.path.join(MACHINES, 'attended')):
         return None
     path = os.path.join(MACHINES, uuid)
     with open(path + '.tmp', 'w') as f:
         json.dump(what, f)
-    os.rename(path + '.tmp', path + '.' + name)
+    os.rename(path + '.tmp', path + '.' + question)
     for _ in range(1200):
         for end in (answer, 'failed'):
             try:

@@ -1,0 +1,432 @@
+package openstack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/groups"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/rules"
+
+	"bake.build/bake/internal/need"
+	"bake.build/bake/internal/testopenstack"
+	"bake.build/bake/internal/testsshd"
+	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
+	"bake.build/bake/platforms/publish"
+	"bake.build/bake/platforms/remote"
+)
+
+// The servers of these tests are real SSH servers with a disk of their own.
+
+// newFleet is a world whose servers can be logged in to.
+func newFleet(t *testing.T, change ...func(*Options)) *world {
+	t.Helper()
+	need.Root(t)
+	need.Tool(t, append(testsshd.Tools, "tar")...)
+	w := newWorld(t, append([]func(*Options){func(o *Options) {
+		o.Flavor, o.Networks, o.BootTimeout, o.Checkpoint = "tiny", []string{"build"}, "60s", string(remote.EveryStep)
+	}}, change...)...)
+	t.Cleanup(func() {
+		if err := w.driver.Close(); err != nil {
+			t.Error(err)
+		}
+		w.noServers()
+	})
+	return w
+}
+
+// origin has an image that servers start from.
+func (w *world) origin() image {
+	w.Helper()
+	list, err := w.driver.own(w.Context(), testopenstack.Region, images.ListOpts{Name: "debian-12"}, nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if len(list) > 0 {
+		return list[0]
+	}
+	c, err := w.driver.clients.images(w.Context(), testopenstack.Region)
+	if err != nil {
+		w.Fatal(err)
+	}
+	made, err := images.Create(w.Context(), c, images.CreateOpts{Name: "debian-12", DiskFormat: "raw", ContainerFormat: "bare", Properties: map[string]string{
+		"os_admin_user": "root", "os_distro": "debian", "os_version": "12", "hw_architecture": "x86_64", publish.Ready: "of another's", publish.Identity: "another's",
+	}}).Extract()
+	if err != nil {
+		w.Fatal(err)
+	}
+	resp, err := c.Put(w.Context(), c.ServiceURL("images", made.ID, "file"), strings.NewReader(strings.Repeat("a disk ", 1000)), nil, octets)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		w.Fatal(err)
+	}
+	return w.get(platforms.Registered{ID: made.ID, Place: testopenstack.Region})
+}
+
+func (w *world) boot(ref string) *machine {
+	w.Helper()
+	out := &logger{}
+	m, err := w.driver.Boot(w.Context(), []platforms.Layer{{Ref: ref}}, out)
+	if err != nil {
+		w.Fatalf("%v\n%s", err, out.String())
+	}
+	w.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			w.Error(err)
+		}
+	})
+	return m.(*machine)
+}
+
+func (w *world) sh(m platforms.Machine, script string) string {
+	w.Helper()
+	var out strings.Builder
+	if err := m.Run(w.Context(), platforms.Cmd{Args: []string{"sh", "-ec", script}, Stdout: &out, Stderr: &out}); err != nil {
+		w.Fatalf("%s: %v\n%s", script, err, out.String())
+	}
+	return out.String()
+}
+
+func (w *world) save(m *machine, key string, needed bool) string {
+	w.Helper()
+	made, err := m.Commit(w.Context(), platforms.State{Key: key, Name: "step " + key, Needed: needed})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return made.Ref
+}
+
+// noServers wants no server, key pair, group or address of bake's to be left.
+func (w *world) noServers() {
+	w.Helper()
+	ctx := context.Background()
+	found, err := w.driver.tagged(ctx, testopenstack.Region)
+	if err != nil {
+		w.Error(err)
+	}
+	for _, f := range found {
+		w.Errorf("left: %s %s", f.Kind, f.ID)
+	}
+}
+
+// TestServer goes the way of a build: a server on an image, a layer of it, another server on
+// that, an image of it, and one of the same layer for another artifact.
+func TestServer(t *testing.T) {
+	w := newFleet(t, func(o *Options) { o.Metadata = map[string]string{"team": "web"} })
+	from := w.origin()
+	pinned, err := w.driver.Pin(t.Context(), platforms.Origin{Kind: "image", Options: json.RawMessage(`{"image":"debian-12"}`)})
+	if err != nil || pinned.Pin.ID != from.ID || !strings.HasPrefix(pinned.Pin.Detail[pinHash], "sha512:") {
+		t.Fatalf("pinned %+v, %v", pinned.Pin, err)
+	}
+	made, err := w.driver.Import(t.Context(), pinned, "", &logger{})
+	if err != nil || made.Ref != from.ID || made.Traits != (platforms.Traits{Arch: "amd64", Boot: "bios"}) {
+		t.Fatalf("made %+v, %v", made, err)
+	}
+	m := w.boot(made.Ref)
+	w.sh(m, `echo layer one >/etc/layer; test -s /root/.ssh/authorized_keys
+cd /usr/local/bin; for p in systemctl cloud-init; do echo '#!/bin/sh' >$p; chmod +x $p; done
+echo 0123456789abcdef0123456789abcdef >/etc/machine-id; mkdir -p /var/lib/systemd; echo seed >/var/lib/systemd/random-seed; echo a key >/etc/ssh/ssh_host_ed25519_key`)
+	s, err := w.driver.server(t.Context(), testopenstack.Region, m.id)
+	if err != nil || s.Metadata["team"] != "web" || s.Metadata[publish.Build] != "build" || !strings.HasPrefix(s.KeyName, "bake-") {
+		t.Errorf("the server is %+v, %v", s, err)
+	}
+	w.group()
+	if left := w.host.left(); len(left) != 3 {
+		t.Errorf("in the ledger: %v", left)
+	}
+
+	ref := w.save(m, "0a", false)
+	w.sh(m, `echo layer two >/etc/layer; test -s /root/.ssh/authorized_keys; test -e /var/lib/cloud/instance/user-data.txt
+test -s /etc/machine-id; test -s /var/lib/systemd/random-seed; test -s /etc/ssh/ssh_host_ed25519_key`)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	layer := w.get(platforms.Registered{ID: ref, Place: testopenstack.Region})
+	if layer.Status != images.ImageStatusActive || layer.property(publish.Ready) != "" || layer.property(publish.Identity) != "" || layer.property(remote.Key) != "0a" || layer.property("team") != "web" {
+		t.Errorf("the layer is %+v", layer.Image)
+	}
+
+	// A colleague finds the layer by its key and begins on it.
+	layers, err := w.driver.FindLayers(t.Context(), []string{"0a", "0b", "0c", "0d"})
+	if want := (platforms.Layer{Key: "0a", Ref: ref, Traits: made.Traits}); err != nil || len(layers) != 1 || layers["0a"] != want {
+		t.Fatalf("found %v, %v; want %v", layers, err, want)
+	}
+	if few, err := w.driver.FindLayers(t.Context(), []string{"0a"}); err != nil || few["0a"].Ref != ref {
+		t.Fatalf("found %v, %v", few, err)
+	}
+	m2 := w.boot(ref)
+	if got := w.sh(m2, "cat /etc/layer; cat /etc/machine-id; ls /etc/ssh/ssh_host_ed25519_key 2>&1 || :; wc -l </root/.ssh/authorized_keys"); !strings.HasPrefix(got, "layer one\n") || strings.Contains(got, "0123456789") || !strings.HasSuffix(got, "1\n") {
+		t.Errorf("the layer has %q", got)
+	}
+	w.exports(ref)
+	if err := m2.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := w.host.left(); len(left) != 2 {
+		t.Errorf("in the ledger: %v", left)
+	}
+	pruned, err := w.driver.PruneLayers(t.Context(), platforms.LayerPruning{MadeBefore: time.Now().Add(time.Hour)})
+	for _, l := range pruned {
+		if l.Ref == ref {
+			t.Error("the layer that is an artifact was pruned")
+		}
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	for _, id := range w.images() {
+		if err := w.driver.removeID(t.Context(), testopenstack.Region, id); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// exports makes two images of one layer: the first is the layer, the other a copy.
+func (w *world) exports(ref string) {
+	w.Helper()
+	for n, name := range []string{"web", "db"} {
+		p := publication("layer", Publication{Visibility: "private", Retention: publish.Retention{Keep: 1}})
+		p.Name, p.Arch, p.Boot = name, "", ""
+		p.Content += name
+		found, err := w.driver.Publish(w.Context(), p, platforms.ImageSource{Layer: ref}, &logger{})
+		if err != nil {
+			w.Fatal(err)
+		}
+		i := w.get(found[0])
+		if (i.ID == ref) != (n == 0) || !strings.HasPrefix(i.Name, name+"-") || i.Visibility != "private" || i.property(publish.Ready) != p.Key || n == 0 && i.property("instance_uuid") != "" {
+			w.Errorf("the image is %+v", i.Image)
+		}
+		if n == 1 && i.SizeBytes != w.get(platforms.Registered{ID: ref, Place: testopenstack.Region}).SizeBytes {
+			w.Errorf("the copy has %d bytes", i.SizeBytes)
+		}
+		// An older one of the artifact goes, unless a server runs from it.
+		if n == 0 {
+			p.Content, p.Key = "next", "next"
+			disk, _ := w.disk(9, "qcow2")
+			p.Arch = "amd64"
+			out := &logger{}
+			if _, err := w.driver.Publish(w.Context(), p, platforms.ImageSource{Disk: disk}, out); err != nil {
+				w.Fatal(err)
+			}
+			if !strings.Contains(out.String(), "in use by the server bake-") {
+				w.Errorf("an image that a server runs from:\n%s", out.String())
+			}
+		}
+	}
+}
+
+// images are those of the test's project.
+func (w *world) images() (ids []string) {
+	list, err := w.driver.own(w.Context(), testopenstack.Region, images.ListOpts{}, map[string]string{publish.Project: w.host.project})
+	if err != nil {
+		w.Error(err)
+	}
+	for _, i := range list {
+		ids = append(ids, i.ID)
+	}
+	return ids
+}
+
+// group looks at the security group that was made.
+func (w *world) group() {
+	w.Helper()
+	c, err := w.driver.clients.network(w.Context(), testopenstack.Region)
+	if err != nil {
+		w.Fatal(err)
+	}
+	list, err := w.driver.listGroups(w.Context(), testopenstack.Region, groups.ListOpts{})
+	n := slices.IndexFunc(list, func(g groups.SecGroup) bool { return g.Description == groupNote+"build" })
+	if err != nil || n < 0 {
+		w.Fatalf("the groups are %v, %v", list, err)
+	}
+	pages, err := rules.List(c, rules.ListOpts{SecGroupID: list[n].ID, Direction: "ingress"}).AllPages(w.Context())
+	if err != nil {
+		w.Fatal(err)
+	}
+	all, err := rules.ExtractRules(pages)
+	if err != nil || len(all) != 1 || all[0].RemoteIPPrefix != "127.0.0.1/32" || all[0].PortRangeMax != 22 {
+		w.Errorf("rules %+v, %v", all, err)
+	}
+}
+
+func TestConformance(t *testing.T) {
+	w := newFleet(t)
+	platformtest.Run(t, platformtest.Harness{
+		Driver: w.driver,
+		First:  platforms.Layer{Key: "00", Ref: w.origin().ID},
+		Dir:    func(t *testing.T) string { return t.TempDir() },
+		Shared: true, NoRestart: true,
+	})
+	for _, id := range w.images() {
+		if err := w.driver.removeID(t.Context(), testopenstack.Region, id); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestUserData has cloud-init bring the key, chooses the flavor, and takes a floating
+// address.
+func TestUserData(t *testing.T) {
+	w := newFleet(t, func(o *Options) {
+		o.Flavor, o.Memory, o.Key, o.FloatingPool, o.ConfigDrive, o.SecurityGroups = "", "64M", keyUserData, "outside", true, []string{"default"}
+	})
+	stop := w.forward()
+	defer stop()
+	m := w.boot(w.origin().ID)
+	if !strings.HasPrefix(m.address, "127.60.0.") {
+		t.Errorf("the address is %s", m.address)
+	}
+	s, err := w.driver.server(t.Context(), testopenstack.Region, m.id)
+	if err != nil || s.KeyName != "" || !s.ConfigDrive {
+		t.Errorf("the server is %+v, %v", s, err)
+	}
+	w.sh(m, "grep -q ssh-ed25519 /var/lib/cloud/instance/user-data.txt")
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := w.driver.clients.compute(t.Context(), testopenstack.Region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pages, err := keypairs.List(c, nil).AllPages(t.Context()); err != nil {
+		t.Error(err)
+	} else if list, err := keypairs.ExtractKeyPairs(pages); err != nil || len(list) > 0 {
+		t.Errorf("key pairs %v, %v", list, err)
+	}
+}
+
+// forward is the router that a floating address needs: it leads to the fixed one.
+func (w *world) forward() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		for ctx.Err() == nil {
+			list, err := w.driver.addresses(ctx, testopenstack.Region, floatingips.ListOpts{})
+			if err == nil && len(list) > 0 && list[0].FixedIP != "" {
+				l, err := net.Listen("tcp", list[0].FloatingIP+":22")
+				if err != nil {
+					return
+				}
+				context.AfterFunc(ctx, func() { l.Close() })
+				for {
+					in, err := l.Accept()
+					if err != nil {
+						return
+					}
+					out, err := net.Dial("tcp", list[0].FixedIP+":22")
+					if err != nil {
+						in.Close()
+						continue
+					}
+					go func() { _, _ = io.Copy(out, in); out.Close() }()
+					go func() { _, _ = io.Copy(in, out); in.Close() }()
+				}
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	return cancel
+}
+
+// TestServerFails shows why a server does not come up: the fault that Nova tells, or the
+// console.
+func TestServerFails(t *testing.T) {
+	w := newFleet(t, func(o *Options) { o.BootTimeout = "2s" })
+	ref := w.origin().ID
+	for mode, want := range map[string]string{
+		testopenstack.Failing: "the server is in the state ERROR: ",
+		testopenstack.Silent:  "Kernel panic - not syncing",
+	} {
+		back := w.cloud.Mode(mode)
+		_, err := w.driver.Boot(t.Context(), []platforms.Layer{{Ref: ref}}, &logger{})
+		back()
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", mode, err)
+		}
+	}
+	// What does not fit is told before there is a server.
+	for want, change := range map[string]func(*Options){
+		`there is no "tine" (did you mean "tiny"`: func(o *Options) { o.Flavor = "tine" },
+		"none has 1048576 MiB of memory":          func(o *Options) { o.Flavor, o.Memory = "", "1T" },
+		`there is no network "bild"`:              func(o *Options) { o.Networks = []string{"bild"} },
+		"networks: say which":                     func(o *Options) { o.Networks = nil },
+		`there is no security group "defoult"`:    func(o *Options) { o.SecurityGroups = []string{"defoult"} },
+	} {
+		d := openAt(t, w.host, w.cloud.URL, func(o *Options) { o.Flavor, o.Networks = "tiny", []string{"build"} }, change)
+		if _, err := d.Boot(t.Context(), []platforms.Layer{{Ref: ref}}, &logger{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// TestStuckImage gives up on an image that Nova does not finish, and removes it.
+func TestStuckImage(t *testing.T) {
+	w := newFleet(t)
+	m := w.boot(w.origin().ID)
+	back := w.cloud.Mode(testopenstack.Stuck)
+	_, err := m.Commit(t.Context(), platforms.State{Key: "0e", Name: "step", Needed: true})
+	back()
+	if !errors.Is(err, remote.ErrFailed) || !strings.Contains(err.Error(), "it is queued") {
+		t.Errorf("%v", err)
+	}
+	if ids := w.images(); len(ids) > 0 {
+		t.Errorf("left: %v", ids)
+	}
+	w.sh(m, "test -s /root/.ssh/authorized_keys")
+	// The next one is whole.
+	ref := w.save(m, "0e", true)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.driver.removeID(t.Context(), testopenstack.Region, ref); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestVolume boots from a volume, whose snapshots are the layers.
+func TestVolume(t *testing.T) {
+	w := newFleet(t, func(o *Options) { o.BootVolume = "1G" })
+	m := w.boot(w.origin().ID)
+	s, err := w.driver.server(t.Context(), testopenstack.Region, m.id)
+	if err != nil || len(s.AttachedVolumes) != 1 {
+		t.Fatalf("the server is %+v, %v", s, err)
+	}
+	ref := w.save(m, "0f", true)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	layer := w.get(platforms.Registered{ID: ref, Place: testopenstack.Region})
+	if len(layer.snapshots()) != 1 || layer.SizeBytes != 0 || layer.property(remote.Key) != "0f" {
+		t.Fatalf("the layer is %+v", layer.Image)
+	}
+	m = w.boot(ref)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dst := filepath.Join(t.TempDir(), "disk.raw")
+	if err := w.driver.Disk(t.Context(), []platforms.Layer{{Ref: ref}}, dst, &logger{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(dst); err != nil || len(got) != 1<<30 || !strings.HasPrefix(string(got[:100]), "a disk ") {
+		t.Errorf("the disk has %d bytes, %v", len(got), err)
+	}
+	if err := w.driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.driver.removeID(t.Context(), testopenstack.Region, ref); err != nil {
+		t.Error(err)
+	}
+}
