@@ -29,7 +29,7 @@ func TestExamples(t *testing.T) {
 	}
 	tests := map[string]func(*testing.T, *example){
 		"quickstart": testQuickstart, "golden": testGolden,
-		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller, "aws": testAWS, "vsphere": testVSphereExample, "desktop": testDesktop,
+		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller, "aws": testAWS, "vsphere": testVSphereExample, "openstack": testOpenStackExample, "desktop": testDesktop,
 	}
 	e := &example{bin: buildBake(t), dir: t.TempDir()}
 	for _, d := range dirs {

@@ -42,7 +42,7 @@ func TestWhoGivesImagesToQEMU(t *testing.T) {
 		"platforms/qemu.resize: qemuImg":                   "a node",
 		"platforms/qemu.(*machine).prepareLaunch: qemuImg": "nothing: it makes an image and leaves the one below closed",
 		"platforms/rootfs/origin.rawDisk: qemu-img":        "a node",
-		"platforms/desktop.(*Driver).raw: qemu-img":        "a node",
+		"platforms/image.(*Node).ConvertRaw: qemu-img":     "a node",
 		"runtime/export.qemuConvert: qemu-img":             "the disk that the plan has made, as raw, or a node",
 		"cmd/bake.locate: image.Open":                      "an artifact",
 

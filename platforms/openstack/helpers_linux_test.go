@@ -18,5 +18,3 @@ func (s *session) user() (string, error) {
 	}
 	return u.ID, nil
 }
-
-var octets = &gophercloud.RequestOpts{MoreHeaders: map[string]string{"Content-Type": "application/octet-stream"}, OkCodes: []int{204}}

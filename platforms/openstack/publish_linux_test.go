@@ -36,6 +36,7 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 	t.Helper()
 	w := &world{T: t, cloud: cloud.Get(t), host: newHost(t)}
 	w.host.project = "acme/" + strings.ToLower(t.Name())
+	w.host.build = newToken()
 	w.driver = openAt(t, w.host, w.cloud.URL, change...)
 	t.Cleanup(w.clean)
 	return w
@@ -311,7 +312,7 @@ func TestOrphans(t *testing.T) {
 	if !seen {
 		t.Errorf("the orphan is not among %v", orphans)
 	}
-	if got, err := w.driver.Collect(t.Context(), platforms.Resource{Kind: kindImage, Place: testopenstack.Region, ID: found[0].ID, Build: "build"}); err != nil || got.Kept == "" {
+	if got, err := w.driver.Collect(t.Context(), platforms.Resource{Kind: kindImage, Place: testopenstack.Region, ID: found[0].ID, Build: w.host.Build()}); err != nil || got.Kept == "" {
 		t.Errorf("collected %+v, %v", got, err)
 	}
 	if err := w.driver.removeID(t.Context(), testopenstack.Region, found[0].ID); err != nil {

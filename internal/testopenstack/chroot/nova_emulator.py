@@ -59,10 +59,10 @@ class Driver(fake.FakeDriver):
     def snapshot(self, context, instance, image_id, update_task_state):
         update_task_state(task_state=task_states.IMAGE_PENDING_UPLOAD)
         path = ask('save', instance.uuid, 'saved')
-        if path == 'stuck':  # as the fake driver of Nova's own does
-            return super().snapshot(context, instance, image_id, update_task_state)
         update_task_state(task_state=task_states.IMAGE_UPLOADING,
                           expected_state=task_states.IMAGE_PENDING_UPLOAD)
+        if path == 'stuck':  # as the fake driver of Nova's own does
+            return
         api = glance.API()
         meta = api.get(context, image_id)
         meta = {'name': meta['name'], 'disk_format': 'raw', 'container_format': 'bare', 'properties': {}}

@@ -1,0 +1,59 @@
+package testopenstack
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+)
+
+func (c *Cloud) glance(ctx context.Context) (*gophercloud.ServiceClient, error) {
+	p, err := c.Provider(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return openstack.NewImageV2(p, gophercloud.EndpointOpts{Region: Region})
+}
+
+// Disk is the data of images that AddImage makes, again and again: servers on them have
+// this host's files.
+const Disk = "a disk "
+
+// AddImage makes an image, unless there is one of the name.
+func (c *Cloud) AddImage(ctx context.Context, name string, properties map[string]string) error {
+	g, err := c.glance(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := c.Images(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		if i.Name == name {
+			return nil
+		}
+	}
+	i, err := images.Create(ctx, g, images.CreateOpts{Name: name, DiskFormat: "raw", ContainerFormat: "bare", Properties: properties}).Extract()
+	if err != nil {
+		return fmt.Errorf("make the image %s: %w", name, err)
+	}
+	return imagedata.Upload(ctx, g, i.ID, strings.NewReader(strings.Repeat(Disk, 1000))).ExtractErr()
+}
+
+// Images returns the images of the cloud.
+func (c *Cloud) Images(ctx context.Context) ([]images.Image, error) {
+	g, err := c.glance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := images.List(g, images.ListOpts{}).AllPages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return images.ExtractImages(pages)
+}
