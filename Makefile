@@ -15,7 +15,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Tests that take many minutes start first; lint has vetted all packages.
 LONGEST := ./cmd/bake ./platforms/qemu
 
-.PHONY: build help demo test unit bench lint cross fuzz reference clean
+.PHONY: build help demo test cloud unit bench lint cross fuzz reference clean
 
 build: ## build the static binary bin/bake
 	@mkdir -p bin
@@ -37,6 +37,12 @@ test: ## install what is missing and run every test, slow ones too
 	@moto_server --help >/dev/null 2>&1 || python3 -m moto.server --help >/dev/null 2>&1 || \
 		echo "NOT CHECKED: requests to AWS against a server by another hand: pip install 'moto[server]'" >&2
 
+cloud: ## make an OpenStack of Debian's packages, once, and run the tests that need one
+	@.ci/setup test
+	@.ci/openstack
+	BAKE_TEST_REQUIRE=1 BAKE_TEST_SLOW=1 $(GO) test -vet=off -timeout 40m ./platforms/openstack
+	BAKE_TEST_REQUIRE=1 BAKE_TEST_SLOW=1 $(GO) test -vet=off -timeout 20m ./cmd/bake -run 'TestOpenStack'
+
 unit: ## the quick tests: no privileges and no tools needed
 	$(GO) test -race ./...
 
@@ -50,7 +56,7 @@ lint: ## gofmt, go vet, staticcheck, shellcheck
 	$(STATIC) $(GO) vet ./...
 	$(STATIC) $(GO) run $(STATICCHECK) ./...
 	@if command -v shellcheck >/dev/null; then \
-		shellcheck -S warning -e SC1007,SC2148 .ci/setup .ci/run $$(git ls-files '*.sh' ':!*/testdata/*'); \
+		shellcheck -S warning -e SC1007,SC2148 .ci/setup .ci/run .ci/openstack $$(git ls-files '*.sh' ':!*/testdata/*'); \
 	elif [ -n "$(BAKE_TEST_REQUIRE)" ]; then \
 		echo "lint: shellcheck is not installed"; exit 1; \
 	else \

@@ -130,6 +130,11 @@ func stepTimes(ctx context.Context, p project, definition string) (func(prefix s
 	if _, err := c.run(ctx); err != nil {
 		return nil, err
 	}
+	return readTimes(f)
+}
+
+// readTimes is stepTimes for the events of a build that is over.
+func readTimes(f *os.File) (func(prefix string) []float64, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
@@ -139,7 +144,7 @@ func stepTimes(ctx context.Context, p project, definition string) (func(prefix s
 		if err := dec.Decode(&l); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			return nil, fmt.Errorf("read %s: %w", filepath.Base(log), err)
+			return nil, fmt.Errorf("read %s: %w", filepath.Base(f.Name()), err)
 		}
 		if l.Type == event.Done && l.Node != nil {
 			done = append(done, l)

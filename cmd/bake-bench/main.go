@@ -33,6 +33,7 @@ func measurements() []measurement {
 		{"two", "two images in two machines at once, against one", measureTwo},
 		{"upload", "a large file and many small ones into a machine, against scp and Packer", measureUpload},
 		{"ebs", "an image published as an AMI over a link of a set speed: all of it, one file changed, nothing changed", measureEBS},
+		{"glance", "an image of 1 GiB uploaded to an OpenStack of Debian's packages, against curl -T", measureGlance},
 		{"ova", "a disk written as an OVA, against deflate alone and against qemu-img, tar and sha256sum", measureOVA},
 		{"vsphere", "an OVA and a disk uploaded to vcsim, against an HTTP PUT of the same bytes", measureVSphere},
 		{"formats", "four formats of one layer, against the slowest of them alone", measureFormats},

@@ -29,10 +29,13 @@ func TestExamples(t *testing.T) {
 	}
 	tests := map[string]func(*testing.T, *example){
 		"quickstart": testQuickstart, "golden": testGolden,
-		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller, "aws": testAWS, "vsphere": testVSphereExample, "openstack": testOpenStackExample, "desktop": testDesktop,
+		"qemu-cloud-image": testCloudImage, "installer-iso": testInstaller, "aws": testAWS, "vsphere": testVSphereExample, "desktop": testDesktop,
 	}
 	e := &example{bin: buildBake(t), dir: t.TempDir()}
 	for _, d := range dirs {
+		if d.Name() == "openstack" { // see TestOpenStackExample
+			continue
+		}
 		test := tests[d.Name()]
 		if test == nil {
 			t.Errorf("the example %s has no test", d.Name())

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -8,6 +10,18 @@ import (
 	"bake.build/bake/internal/testopenstack"
 	"bake.build/bake/internal/testsshd"
 )
+
+// TestOpenStackExample is the example by itself: TestExamples leaves it out, whose store
+// and programs it does not need.
+func TestOpenStackExample(t *testing.T) {
+	need.Slow(t)
+	need.Root(t)
+	e := &example{bin: buildBake(t), dir: t.TempDir()}
+	if err := os.CopyFS(filepath.Join(e.dir, "openstack"), os.DirFS("../../examples/openstack")); err != nil {
+		t.Fatal(err)
+	}
+	testOpenStackExample(t, e)
+}
 
 // testOpenStackExample builds the example in an OpenStack of Debian's packages, whose
 // servers are SSH servers of this host.

@@ -88,7 +88,7 @@ func forbidden(from, to string) string {
 	switch {
 	case to == "internal/testqemu" && slices.Contains(standIns, from):
 		return ""
-	case slices.Contains([]string{"internal/need", "internal/testbake", "internal/testdisk", "internal/testqemu", "internal/testsshd"}, to) && !under(from, "internal/testdisk"):
+	case slices.Contains([]string{"internal/need", "internal/testbake", "internal/testdisk", "internal/testqemu", "internal/testsshd"}, to) && !under(from, "internal/testdisk") && !under(from, "internal/testopenstack"):
 		return "it is for tests"
 	case under(to, "cmd") && !under(from, "cmd"):
 		return "only cmd wires"

@@ -65,14 +65,13 @@ func (s *Shared) Get(t testing.TB) *Cloud {
 		}
 		return s.cloud
 	}
-	root := os.Getenv(RootVariable)
-	if root == "" {
-		if home, err := os.UserCacheDir(); err == nil {
-			root = filepath.Join(home, "bake-test", "openstack")
-		}
+	root, err := Root()
+	if os.Getenv(RootVariable) == "" && err != nil {
+		t.Skip("NOT CHECKED, OpenStack: ", err)
+	} else if err != nil {
+		t.Fatal(err)
 	}
-	need.File(t, filepath.Join(root, "prepared", "prepared"))
-	s.once.Do(func() { s.cloud, s.err = start(root) })
+	s.once.Do(func() { s.cloud, s.err = Start(root, false) })
 	if s.err != nil {
 		t.Fatal(s.err)
 	}
@@ -104,7 +103,26 @@ exec chroot "$2/root" bash /bake/cloud.sh serve
 // startTime is how long the services may take to start.
 const startTime = 10 * time.Minute
 
-func start(root string) (_ *Cloud, err error) {
+// Root returns the directory that .ci/openstack has made: that of RootVariable, or else
+// one in the user's cache.
+func Root() (string, error) {
+	root := os.Getenv(RootVariable)
+	if root == "" {
+		home, err := os.UserCacheDir()
+		if err != nil {
+			return "", err
+		}
+		root = filepath.Join(home, "bake-test", "openstack")
+	}
+	if _, err := os.Stat(filepath.Join(root, "made")); err != nil {
+		return "", fmt.Errorf("%s is not there: make cloud has .ci/openstack make it", root)
+	}
+	return root, nil
+}
+
+// Start starts a cloud, of Keystone and the Glances alone if onlyImages is set. Close ends
+// it.
+func Start(root string, onlyImages bool) (_ *Cloud, err error) {
 	dir, err := os.MkdirTemp("", "openstack-")
 	if err != nil {
 		return nil, err
@@ -130,6 +148,9 @@ func start(root string) (_ *Cloud, err error) {
 	for n, port := range ports {
 		cmd.Env = append(cmd.Env, fmt.Sprintf("P%d=%d", n, port))
 	}
+	if onlyImages {
+		cmd.Env = append(cmd.Env, "ONLY=images")
+	}
 	ended, err := serve(cmd)
 	if err != nil {
 		return nil, fmt.Errorf("start OpenStack: %w", err)
@@ -144,6 +165,9 @@ func start(root string) (_ *Cloud, err error) {
 		return os.RemoveAll(dir)
 	}
 	c.attendant = attend(filepath.Join(state, "machines"), filepath.Join(dir, "machines"))
+	if onlyImages {
+		return c, nil
+	}
 	if err := c.furnish(context.Background()); err != nil {
 		return nil, errors.Join(err, c.stop())
 	}
@@ -244,3 +268,6 @@ func freePorts(n int) (ports []int, err error) {
 	}
 	return ports, nil
 }
+
+// Close ends the cloud.
+func (c *Cloud) Close() error { return c.stop() }

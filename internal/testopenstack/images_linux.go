@@ -57,3 +57,21 @@ func (c *Cloud) Images(ctx context.Context) ([]images.Image, error) {
 	}
 	return images.ExtractImages(pages)
 }
+
+// NewImage makes an image without data, and returns the URL that takes it, with a token.
+func (c *Cloud) NewImage(ctx context.Context, name string) (url, token string, err error) {
+	g, err := c.glance(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	i, err := images.Create(ctx, g, images.CreateOpts{Name: name, DiskFormat: "raw", ContainerFormat: "bare"}).Extract()
+	if err != nil {
+		return "", "", err
+	}
+	return g.ServiceURL("images", i.ID, "file"), g.Token(), nil
+}
+
+// Env are the variables OS_* that log in, but for the password.
+func (c *Cloud) Env() []string {
+	return []string{"OS_AUTH_URL=" + c.URL, "OS_USERNAME=" + User, "OS_PROJECT_NAME=" + Project, "OS_REGION_NAME=" + Region}
+}
