@@ -1,10 +1,14 @@
 package main
 
 import (
+	"crypto/rand"
+	mrand "math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testopenstack"
@@ -27,21 +31,8 @@ func TestOpenStackExample(t *testing.T) {
 // servers are SSH servers of this host.
 func testOpenStackExample(t *testing.T, e *example) {
 	need.Tool(t, testsshd.Tools...)
-	var shared testopenstack.Shared
-	c := shared.Get(t)
-	defer func() {
-		if err := shared.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	for name, value := range map[string]string{
-		"OS_AUTH_URL": c.URL, "OS_USERNAME": testopenstack.User, "OS_PASSWORD": testopenstack.Password, "OS_PROJECT_NAME": testopenstack.Project, "OS_REGION_NAME": testopenstack.Region,
-	} {
-		t.Setenv(name, value)
-	}
-	if err := c.AddImage(t.Context(), "debian-12", map[string]string{"os_admin_user": "root"}); err != nil {
-		t.Fatal(err)
-	}
+	c := openStack.Get(t)
+	setOpenStack(t, c)
 	build := func() string {
 		return e.run(t, "openstack", "build", "--progress=plain", "-p", "packages=", "-p", "flavor=tiny")
 	}
@@ -61,5 +52,79 @@ func testOpenStackExample(t *testing.T, e *example) {
 	}
 	if again := build(); strings.Contains(again, "started the server") {
 		t.Errorf("a second build starts a server:\n%s", again)
+	}
+}
+
+// onServers has a layer that a server makes, and a disk that is uploaded.
+const onServers = `
+lab = openstack(networks = ["build"], flavor = "tiny", user = "root", checkpoint = "every-step")
+m = write(source(lab, image = "debian-12"), "/etc/a", "a")
+m = write(m, "/etc/b", "b")
+export(m, "native")
+layer = source(rootfs(), scratch = True)
+for name in ["/boot/vmlinuz", "/boot/initrd.img", "/sbin/init"]:
+    layer = write(layer, name, "never started\n", mode = "0755")
+export(layer, "disk", to = [lab], size = "64M")
+`
+
+// TestOpenStackKilled kills bake at moments of a build that chance chooses; bake gc then
+// leaves nothing but layers.
+func TestOpenStackKilled(t *testing.T) {
+	need.Slow(t)
+	need.Root(t)
+	need.Tool(t, append(testsshd.Tools, "mke2fs", "grub-mkimage", "qemu-img")...)
+	c := openStack.Get(t)
+	setOpenStack(t, c)
+	bin, dir := buildBake(t), t.TempDir()
+	for name, text := range map[string]string{"images.star": onServers, "BAKE_ROOT": "killed-" + rand.Text()[:8] + "\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bake := func(args ...string) *exec.Cmd {
+		cmd := exec.Command(bin, args...)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "BAKE_CACHE_DIR="+filepath.Join(dir, "cache"))
+		return cmd
+	}
+	for n := range killTimes {
+		cmd := bake("build", "--progress=plain")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		kill := time.AfterFunc(time.Duration(mrand.IntN(10_000))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait() // it was killed, or is done
+		kill.Stop()
+		if out, err := bake("gc").CombinedOutput(); err != nil {
+			t.Fatalf("kill %d: bake gc: %v\n%s", n, err, out)
+		}
+		left, err := c.Left(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) > 0 {
+			t.Errorf("kill %d: left: %v", n, left)
+		}
+	}
+	if out, err := bake("build", "--progress=plain").CombinedOutput(); err != nil {
+		t.Errorf("the build after all: %v\n%s", err, out)
+	}
+}
+
+// killTimes is how often: 30 were done once; that takes five minutes.
+const killTimes = 6
+
+// openStack is the cloud of the tests of this package.
+var openStack testopenstack.Shared
+
+// setOpenStack has bake work with a cloud, in which there is an image to begin on.
+func setOpenStack(t *testing.T, c *testopenstack.Cloud) {
+	t.Helper()
+	t.Setenv("OS_PASSWORD", testopenstack.Password)
+	for _, v := range c.Env() {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+	if err := c.AddImage(t.Context(), "debian-12", map[string]string{"os_admin_user": "root"}); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -42,7 +42,7 @@ func (m tests) Run() int {
 	}
 	program = filepath.Join(dir, "bake")
 	code := m.M.Run()
-	if err := os.RemoveAll(dir); err != nil {
+	if err := errors.Join(openStack.Close(), os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

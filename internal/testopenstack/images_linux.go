@@ -7,8 +7,11 @@ import (
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/groups"
 )
 
 func (c *Cloud) glance(ctx context.Context) (*gophercloud.ServiceClient, error) {
@@ -74,4 +77,62 @@ func (c *Cloud) NewImage(ctx context.Context, name string) (url, token string, e
 // Env are the variables OS_* that log in, but for the password.
 func (c *Cloud) Env() []string {
 	return []string{"OS_AUTH_URL=" + c.URL, "OS_USERNAME=" + User, "OS_PROJECT_NAME=" + Project, "OS_REGION_NAME=" + Region}
+}
+
+// Left returns the names of what is bake's in the cloud and is neither a finished image nor
+// a layer: servers, key pairs, security groups, and images.
+func (c *Cloud) Left(ctx context.Context) (left []string, err error) {
+	all, err := c.Images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range all {
+		if i.Properties["bake:build"] != nil && i.Properties["bake:ready"] == nil && i.Properties["bake:key"] == nil {
+			left = append(left, "image "+i.Name)
+		}
+	}
+	p, err := c.Provider(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := gophercloud.EndpointOpts{Region: Region}
+	compute, err := openstack.NewComputeV2(p, e)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := servers.List(compute, servers.ListOpts{Name: "^bake-"}).AllPages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := servers.ExtractServers(pages)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range list {
+		left = append(left, "server "+s.Name)
+	}
+	if pages, err = keypairs.List(compute, nil).AllPages(ctx); err != nil {
+		return nil, err
+	}
+	keys, err := keypairs.ExtractKeyPairs(pages)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		left = append(left, "key pair "+k.Name)
+	}
+	network, err := openstack.NewNetworkV2(p, e)
+	if err != nil {
+		return nil, err
+	}
+	if pages, err = groups.List(network, groups.ListOpts{}).AllPages(ctx); err != nil {
+		return nil, err
+	}
+	found, err := groups.ExtractGroups(pages)
+	for _, g := range found {
+		if strings.HasPrefix(g.Name, "bake-") {
+			left = append(left, "security group "+g.Name)
+		}
+	}
+	return left, err
 }

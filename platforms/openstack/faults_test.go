@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"bake.build/bake/platforms"
 )
@@ -70,10 +71,17 @@ func (s *stand) login(w http.ResponseWriter) {
 	s.tokens++
 	w.Header().Set("X-Subject-Token", fmt.Sprint("token", s.tokens))
 	w.WriteHeader(http.StatusCreated)
-	endpoint := map[string]any{"id": "e", "interface": "public", "region": "RegionOne", "region_id": "RegionOne", "url": s.URL}
+	at := func(path string) map[string]any {
+		return map[string]any{"id": "e", "interface": "public", "region": "RegionOne", "region_id": "RegionOne", "url": s.URL + path}
+	}
+	endpoint := at("")
 	answer(w, map[string]any{"token": map[string]any{
 		"expires_at": "2036-01-01T00:00:00.000000Z", "project": map[string]any{"id": "p1", "name": "admin"},
-		"catalog": []any{map[string]any{"type": "image", "name": "glance", "endpoints": []any{endpoint}}},
+		"catalog": []any{
+			map[string]any{"type": "image", "name": "glance", "endpoints": []any{endpoint}},
+			map[string]any{"type": "compute", "name": "nova", "endpoints": []any{at("/v2.1")}},
+			map[string]any{"type": "volumev3", "name": "cinder", "endpoints": []any{at("/v3/p1")}},
+		},
 	}})
 }
 
@@ -267,5 +275,58 @@ func TestInterrupted(t *testing.T) {
 	defer s.mu.Unlock()
 	if len(s.images) > 0 || len(h.left()) > 0 {
 		t.Errorf("left: %v, %v", s.images, h.left())
+	}
+}
+
+// TestVolumeNeverDetaches gives up on a volume that Cinder does not let go, and says how it
+// is. The record stays, for gc.
+func TestVolumeNeverDetaches(t *testing.T) {
+	s := newStand(t)
+	h := newHost(t)
+	d := openAt(t, h, s.URL+"/v3")
+	d.pause = time.Millisecond
+	s.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/volumes/") {
+			return false
+		}
+		if r.Method == http.MethodDelete {
+			status(http.StatusBadRequest, `{"badRequest": {"message": "Volume status must be available or error"}}`)(w, r)
+		} else {
+			answer(w, map[string]any{"volume": map[string]any{"id": "v1", "status": "detaching"}})
+		}
+		return true
+	}
+	record, err := d.Begin(t.Context(), kindVolume, "RegionOne", "bake-v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	err = record.Remove(ctx, func(ctx context.Context) error { return d.deleteVolume(ctx, "RegionOne", "v1") })
+	if err == nil || !strings.Contains(err.Error(), "the end of the volume v1") || !strings.Contains(err.Error(), "its status is detaching") || len(h.left()) != 1 {
+		t.Errorf("%v, and left in the ledger: %v", err, h.left())
+	}
+}
+
+// TestOldNova wants what an old cloud lacks to be told by the option that needs it.
+func TestOldNova(t *testing.T) {
+	for has, want := range map[string]string{"2.53": "the cloud has 2.53", "": "none but 2.1", "2.67": ""} {
+		s := newStand(t)
+		d := openAt(t, newHost(t), s.URL+"/v3")
+		s.fault = func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasPrefix(r.URL.Path, "/v2.1") {
+				answer(w, map[string]any{"version": map[string]any{"id": "v2.1", "status": "CURRENT", "version": has, "min_version": "2.1", "links": []any{map[string]any{"rel": "self", "href": s.URL + "/v2.1/"}}}})
+				return true
+			}
+			return false
+		}
+		c, err := d.clients.compute(t.Context(), "RegionOne")
+		if err != nil {
+			t.Fatal(err)
+		}
+		speaks, err := withVersion(t.Context(), c, volumeTypeVersion)
+		if want == "" && (err != nil || speaks.Microversion != "2.67" || c.Microversion != "") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", has, err, want)
+		}
 	}
 }

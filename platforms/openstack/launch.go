@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/limits"
@@ -139,6 +140,11 @@ func (d *driver) launch(ctx context.Context, i image, f *flavors.Flavor, p *plac
 	if err != nil {
 		return nil, err
 	}
+	if d.options.VolumeType != "" {
+		if c, err = withVersion(ctx, c, volumeTypeVersion); err != nil {
+			return nil, fmt.Errorf("%s: volume_type: %w", p.region, err)
+		}
+	}
 	m := &machine{d: d, p: p, base: i, name: "bake-" + newToken(), logger: out}
 	in, err := d.request(m, f)
 	if err != nil {
@@ -154,6 +160,28 @@ func (d *driver) launch(ctx context.Context, i image, f *flavors.Flavor, p *plac
 	m.id = s.ID
 	m.say("%s: started the server %s (%s), a %s, from %s", p.region, m.name, m.id, f.Name, i.ID)
 	return m, nil
+}
+
+// volumeTypeVersion is Nova's first microversion that takes the type of a server's volume.
+// All else is asked for in the first version, which all clouds know.
+const volumeTypeVersion = 67
+
+// withVersion returns a client that speaks microversion 2.minor, if the cloud does.
+func withVersion(ctx context.Context, c *gophercloud.ServiceClient, minor int) (*gophercloud.ServiceClient, error) {
+	var answer struct {
+		Version struct{ Version string }
+	}
+	resp, err := c.Get(ctx, c.ServiceURL(""), &answer, nil)
+	if _, _, err = gophercloud.ParseResponse(resp, err); err != nil {
+		return nil, fmt.Errorf("ask for the versions of Nova: %w", explain(err))
+	}
+	has := 0
+	if _, err := fmt.Sscanf(answer.Version.Version, "2.%d", &has); err != nil || has < minor {
+		return nil, &platforms.OptionError{Err: fmt.Errorf("needs version 2.%d of Nova's API, and the cloud has %s", minor, cmp.Or(answer.Version.Version, "none but 2.1"))}
+	}
+	speaks := *c
+	speaks.Microversion = fmt.Sprintf("2.%d", minor)
+	return &speaks, nil
 }
 
 // request is the request that starts a server.

@@ -131,13 +131,17 @@ func (d *driver) deleteVolume(ctx context.Context, region, id string) error {
 	if err != nil {
 		return err
 	}
-	return d.loop(fmt.Sprintf("%s: the end of the volume %s", region, id), volumeTimeout, 0).Until(ctx, func(ctx context.Context) (bool, error) {
+	status := ""
+	err = d.loop(fmt.Sprintf("%s: the end of the volume %s", region, id), volumeTimeout, 0).Until(ctx, func(ctx context.Context) (bool, error) {
 		v, err := volumes.Get(ctx, c, id).Extract()
 		switch {
 		case missing(err):
 			return true, nil
 		case err != nil:
 			return false, explain(err)
+		}
+		status = v.Status
+		switch {
 		case v.Status == "error_deleting":
 			return false, errors.New("Cinder cannot delete it: its status is error_deleting")
 		case v.Status == "deleting":
@@ -148,6 +152,10 @@ func (d *driver) deleteVolume(ctx context.Context, region, id string) error {
 		}
 		return false, nil
 	})
+	if err != nil && status != "" {
+		return fmt.Errorf("%w: its status is %s", err, status)
+	}
+	return err
 }
 
 // ofVolume has Cinder upload the data of an image, which is in volume snapshots, as an
