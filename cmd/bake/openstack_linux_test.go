@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
+	"fmt"
 	mrand "math/rand/v2"
 	"os"
 	"os/exec"
@@ -52,6 +54,53 @@ func testOpenStackExample(t *testing.T, e *example) {
 	}
 	if again := build(); strings.Contains(again, "started the server") {
 		t.Errorf("a second build starts a server:\n%s", again)
+	}
+}
+
+// TestOpenStackClouds uploads one disk to two clouds of clouds.yaml, each in the format that
+// it takes, and reads one back.
+func TestOpenStackClouds(t *testing.T) {
+	need.Slow(t)
+	need.Root(t)
+	need.Tool(t, "mke2fs", "grub-mkimage", "qemu-img")
+	c := openStack.Get(t)
+	bin, dir := buildBake(t), t.TempDir()
+	clouds := "clouds:\n"
+	for name, region := range map[string]string{"dc1": testopenstack.Region, "dc2": testopenstack.Second} {
+		clouds += fmt.Sprintf("  %s:\n    region_name: %s\n    auth: {auth_url: %q, username: admin, password: pw, project_name: admin, user_domain_name: Default, project_domain_name: Default}\n", name, region, c.URL)
+	}
+	for name, text := range map[string]string{"clouds.yaml": clouds, "BAKE_ROOT": "clouds-" + rand.Text()[:8] + "\n", "images.star": `
+layer = source(rootfs(), scratch = True)
+for name in ["/boot/vmlinuz", "/boot/initrd.img", "/sbin/init"]:
+    layer = write(layer, name, "never started\n", mode = "0755")
+export(layer, "web", formats = ["raw"], to = [openstack(name = "one", cloud = "dc1"), openstack(name = "two", cloud = "dc2")], size = "64M", image_name = "two-clouds-" + param("id"))
+`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := strings.ToLower(rand.Text()[:8])
+	bake := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command(bin, args...)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "BAKE_CACHE_DIR="+filepath.Join(dir, "cache"))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("bake %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	bake("build", "--progress=plain", "-p", "id="+name)
+	if out := bake("build", "--progress=plain", "-p", "id="+name); strings.Contains(out, "uploaded ") {
+		t.Errorf("a second build uploads:\n%s", out)
+	}
+	bake("pull", "--platform", "openstack", "--option", "cloud=dc2", "two-clouds-"+name, "--out", "pulled.raw")
+	made, err := os.ReadFile(filepath.Join(dir, "out/web/web.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "pulled.raw")); err != nil || !bytes.Equal(got, made) {
+		t.Errorf("pulled %d bytes of %d, %v", len(got), len(made), err)
 	}
 }
 

@@ -51,11 +51,7 @@ func (d *driver) data(ctx context.Context, i image) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: download the image %s: %w", i.region, i.ID, explain(err))
 	}
-	body, ok := r.(io.ReadCloser)
-	if !ok {
-		body = io.NopCloser(r)
-	}
-	return body, nil
+	return r, nil
 }
 
 // download writes the disk of an image to the new file dst, as a raw image with holes.

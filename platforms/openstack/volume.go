@@ -118,7 +118,7 @@ func (d *driver) waitVolume(ctx context.Context, region, id string) error {
 		case err != nil:
 			return false, explain(err)
 		case v.Status == "error":
-			return false, errors.New("Cinder could not make it: its status is error")
+			return false, errors.New("it could not be made: its status is error")
 		}
 		return v.Status == "available", nil
 	})
@@ -143,7 +143,7 @@ func (d *driver) deleteVolume(ctx context.Context, region, id string) error {
 		status = v.Status
 		switch {
 		case v.Status == "error_deleting":
-			return false, errors.New("Cinder cannot delete it: its status is error_deleting")
+			return false, errors.New("it cannot be deleted: its status is error_deleting")
 		case v.Status == "deleting":
 			return false, nil
 		}

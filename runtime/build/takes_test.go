@@ -2,7 +2,9 @@ package build_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -29,7 +31,21 @@ type glanceOptions struct {
 }
 
 type glancePublication struct {
-	Public bool `bake:"public" json:"public,omitempty" help:"Who sees the image."`
+	Public bool   `bake:"public" json:"public,omitempty" help:"Who sees the image."`
+	Wants  string `bake:"wants" json:"wants,omitempty" help:"The format of the disk." default:"that of the declaration"`
+}
+
+// A chooser is a glance whose publications say what disk they take.
+type chooser struct{ *glance }
+
+func (chooser) TakesFormat(options json.RawMessage) (string, error) {
+	var o glancePublication
+	if len(options) > 0 {
+		if err := json.Unmarshal(options, &o); err != nil {
+			return "", err
+		}
+	}
+	return cmp.Or(o.Wants, "raw"), nil
 }
 
 func (g *glance) CheckPublish(context.Context, platforms.Publication) error { return nil }
@@ -91,6 +107,30 @@ export(m, "web", to = [glance(cloud = "a")])
 		}
 		if _, err := os.Stat(filepath.Join(c.Dir, "out/web", export.SumsName)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: sums of no files: %v", format, err)
+		}
+	}
+}
+
+// TestFormatTaker gives two publications of one platform the disk in the format that each
+// asks for.
+func TestFormatTaker(t *testing.T) {
+	for options, vhd := range map[string]bool{"": false, `, wants = "vhd"`: true} {
+		g := &glance{}
+		spec := platforms.Declare[glanceOptions, fake.Origin]("glance", "A cloud.", func(glanceOptions, platforms.Host) (platforms.Driver, error) { return chooser{g}, nil })
+		platforms.DeclarePublication[glancePublication](&spec, platforms.DiskUse{Format: "qcow2"})
+		vm := platforms.Declare[fake.Options, fake.Origin]("vm", "Machines.", func(fake.Options, platforms.Host) (platforms.Driver, error) { return &fake.VM{}, nil })
+		vm.Boots = true
+		c := config(t, `export(write(source(vm(), text = "origin"), "/etc/word", "hello"), "web", to = [glance()]`+options+")\n")
+		c.Platforms = []platforms.Spec{vm, spec}
+		err := build.Use(t.Context(), c, "images.star", func(b *build.Build) error {
+			_, err := b.Run(t.Context(), b.Definition.Artifacts, build.Options{})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bytes.HasPrefix(g.disk[max(0, len(g.disk)-512):], []byte("conectix")); got != vhd || len(g.disk) == 0 {
+			t.Errorf("%q: a VHD: %v, want %v", options, got, vhd)
 		}
 	}
 }
