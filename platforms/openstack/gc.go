@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,9 +114,30 @@ func (d *driver) collectKeyPair(ctx context.Context, r platforms.Resource) (got 
 	return platforms.Collected{Removed: err == nil}, explain(err)
 }
 
-// collectGroup removes a security group by its name.
+// collectGroup removes a security group by its name and, before it, servers of bake's that
+// are still in it: one whose making was asked for a moment before its build was killed may
+// have come after all others were looked for.
 func (d *driver) collectGroup(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
 	list, err := d.listGroups(ctx, r.Place, groups.ListOpts{Name: r.ID})
+	if err != nil || len(list) == 0 {
+		return got, err
+	}
+	all, err := d.listServers(ctx, r.Place, servers.ListOpts{Name: "^bake-"})
+	if err != nil {
+		return got, err
+	}
+	for _, s := range all {
+		in := slices.ContainsFunc(s.SecurityGroups, func(g map[string]any) bool { return g["name"] == r.ID })
+		if !in || s.Metadata[publish.Build] == "" {
+			continue
+		}
+		if err := d.deleteServer(ctx, r.Place, s.ID); err != nil {
+			return got, err
+		}
+		if err := d.waitGone(ctx, r.Place, s.ID); err != nil {
+			return got, err
+		}
+	}
 	for _, g := range list {
 		if err == nil {
 			got.Removed, err = true, d.deleteGroup(ctx, r.Place, g.ID)
