@@ -107,13 +107,14 @@ export(layer, "web", to = [openstack(name = "one", cloud = "dc1"), openstack(nam
 
 // onServers has a layer that a server makes, and a disk that is uploaded.
 const onServers = `
+n = param("n", default = "last")
 lab = openstack(networks = ["build"], flavor = "tiny", user = "root", checkpoint = "every-step")
-m = write(source(lab, image = "debian-12"), "/etc/a", param("n", default = "last"))
+m = write(source(lab, image = "debian-12"), "/etc/a", n)
 m = write(m, "/etc/b", "b")
 export(m, "native")
 layer = source(rootfs(), scratch = True)
 for name in ["/boot/vmlinuz", "/boot/initrd.img", "/sbin/init"]:
-    layer = write(layer, name, "never started\n", mode = "0755")
+    layer = write(layer, name, "never started " + n, mode = "0755")
 export(layer, "disk", to = [lab], size = "64M")
 `
 

@@ -6,7 +6,7 @@
 #
 # All that is written lies in /srv/os.
 set -eu
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 PYTHONPATH=/srv/os/python PYTHONDONTWRITEBYTECODE=1
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 PYTHONPATH=/srv/os/python PYTHONDONTWRITEBYTECODE=1 TMPDIR=/tmp HOME=/root
 S=/srv/os L=/srv/os/log R=/srv/os/run
 P0=${P0:-5000} P1=${P1:-9292} P2=${P2:-9293} P3=${P3:-8778} P4=${P4:-9696} P5=${P5:-8774} P6=${P6:-8776} P7=${P7:-5672} P8=${P8:-25672} P9=${P9:-4369}
 H=http://127.0.0.1
@@ -234,7 +234,7 @@ prepare() {
   find $S -mindepth 1 -delete
   mkdir -p $S/mysql
   chown mysql $S/mysql
-  mysql_install_db --user=mysql --datadir=$S/mysql --auth-root-authentication-method=normal --skip-test-db >/dev/null 2>&1
+  mysql_install_db --user=mysql --datadir=$S/mysql --auth-root-authentication-method=normal --skip-test-db
   configure
   chmod 700 $S/fernet $S/credentials
   start_database
