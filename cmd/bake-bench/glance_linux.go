@@ -74,7 +74,7 @@ func measureGlance(ctx context.Context, b *bench) (_ []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes := took("web")
+	nodes := took("publish: web")
 	if len(nodes) == 0 {
 		return nil, errors.New("no step tells what the upload took")
 	}
