@@ -8,6 +8,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/hypervisors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/services"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/external"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/routers"
@@ -66,7 +67,15 @@ func (c *Cloud) furnish(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(list) == 1 && list[0].State == "up" {
+		mapped, err := hypervisors.List(compute, nil).AllPages(ctx) // those that the scheduler has found
+		if err != nil {
+			return err
+		}
+		hosts, err := hypervisors.ExtractHypervisors(mapped)
+		if err != nil {
+			return err
+		}
+		if len(list) == 1 && list[0].State == "up" && len(hosts) == 1 {
 			return nil
 		}
 		time.Sleep(100 * time.Millisecond)

@@ -157,19 +157,16 @@ func (t *tripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// A body is that of an upload, which begins again where it is sent again.
+// A body is that of an upload.
 type body struct {
 	io.Reader
-	size  int64
-	start func() error
+	size int64
 }
 
-// Seek implements io.Seeker, for the way to the beginning alone.
-func (b *body) Seek(offset int64, whence int) (int64, error) {
-	if offset != 0 || whence != io.SeekStart {
-		return 0, errors.ErrUnsupported
-	}
-	return 0, b.start()
+// Seek implements io.Seeker: it refuses. The request before may still be reading, so that
+// who sends a body again, such as with a renewed token, begins with another one.
+func (b *body) Seek(int64, int) (int64, error) {
+	return 0, errors.New("the upload was broken off")
 }
 
 // Close implements io.Closer: the file is its owner's.

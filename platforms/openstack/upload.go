@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -140,8 +141,7 @@ func (j *job) upload(ctx context.Context, region, id string, from image, direct 
 		return err
 	}
 	defer s.close()
-	b := &body{size: s.size, start: s.begin}
-	b.Reader = s
+	b := &body{Reader: s, size: s.size}
 	if err := s.begin(); err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (j *job) upload(ctx context.Context, region, id string, from image, direct 
 	} else {
 		err = imagedata.Upload(ctx, c, id, b).ExtractErr()
 	}
-	if err = errors.Join(s.failed, err); err != nil {
+	if err = errors.Join(s.failure(), err); err != nil {
 		return fmt.Errorf("%s: upload %s: %w", region, j.name, transfer(err))
 	}
 	return j.verify(ctx, region, id, format, s)
@@ -240,13 +240,15 @@ func (j *job) verify(ctx context.Context, region, id, format string, s *source) 
 // A source is what is uploaded. Its hash is computed on the way.
 type source struct {
 	io.Reader
-	size   int64
-	failed error // of reading, which the client hides behind that of its request
-	open   func() (io.ReadCloser, error)
-	meter  func(done, total int64)
+	size  int64
+	open  func() (io.ReadCloser, error)
+	meter func(done, total int64)
 
-	from   io.ReadCloser
-	sha512 hash.Hash
+	from io.ReadCloser
+	sent *hasher // of what was read; nil before the beginning
+
+	mu     sync.Mutex
+	failed error // of reading, which the client hides behind that of its request
 }
 
 // source opens what is uploaded: the image from, or else the job's disk.
@@ -274,24 +276,34 @@ func (s *source) begin() (err error) {
 	if s.from, err = s.open(); err != nil {
 		return err
 	}
-	s.sha512 = sha512.New()
-	s.Reader = &fetch.Meter{R: io.TeeReader(s.from, s.sha512), Total: s.size, Tell: s.meter}
+	s.sent = newHasher()
+	s.Reader = &fetch.Meter{R: io.TeeReader(s.from, s.sent), Total: s.size, Tell: s.meter}
 	return nil
 }
 
 // Read implements io.Reader.
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && err != io.EOF && !errors.Is(err, errEnded) {
+		s.mu.Lock()
 		s.failed = err
+		s.mu.Unlock()
 	}
 	return n, err
+}
+
+// failure returns why what is uploaded could not be read, or nil.
+func (s *source) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
 }
 
 func (s *source) close() error {
 	if s.from == nil {
 		return nil
 	}
+	s.sent.Sum() // ends it
 	err := s.from.Close()
 	s.from = nil
 	return err
@@ -300,7 +312,7 @@ func (s *source) close() error {
 // sum returns the hash of what was sent, "" for an algorithm that is not known.
 func (s *source) sum(algorithm string) (string, error) {
 	if algorithm == "sha512" {
-		return hex.EncodeToString(s.sha512.Sum(nil)), nil
+		return hex.EncodeToString(s.sent.Sum()), nil
 	}
 	h := newHash(algorithm)
 	if h == nil {
@@ -313,6 +325,66 @@ func (s *source) sum(algorithm string) (string, error) {
 	_, err = io.Copy(h, r)
 	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, r.Close())
 }
+
+// A hasher computes SHA-512 beside what else is done with the bytes, so that sending does
+// not wait for it. An HTTP client may go on reading for a moment when its answer is there:
+// what comes after the sum is refused.
+type hasher struct {
+	in, free chan []byte
+	sum      func() []byte
+
+	mu    sync.Mutex
+	ended bool
+}
+
+// errEnded is the error of who writes to a hasher that has told its sum.
+var errEnded = errors.New("the upload has ended")
+
+// hasherBuffers is how many pieces a hasher may be behind.
+const hasherBuffers = 16
+
+func newHasher() *hasher {
+	h := &hasher{in: make(chan []byte, hasherBuffers), free: make(chan []byte, hasherBuffers)}
+	done := make(chan []byte, 1)
+	go func() {
+		state := sha512.New()
+		for b := range h.in {
+			state.Write(b)
+			select {
+			case h.free <- b:
+			default:
+			}
+		}
+		done <- state.Sum(nil)
+	}()
+	h.sum = sync.OnceValue(func() []byte {
+		h.mu.Lock()
+		h.ended = true
+		h.mu.Unlock()
+		close(h.in)
+		return <-done
+	})
+	return h
+}
+
+// Write implements io.Writer.
+func (h *hasher) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended {
+		return 0, errEnded
+	}
+	var b []byte
+	select {
+	case b = <-h.free:
+	default:
+	}
+	h.in <- append(b[:0], p...)
+	return len(p), nil
+}
+
+// Sum ends the hasher and returns the hash.
+func (h *hasher) Sum() []byte { return h.sum() }
 
 // newHash returns the hash of one of Glance's algorithms, or nil.
 func newHash(algorithm string) hash.Hash {
