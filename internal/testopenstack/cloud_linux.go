@@ -23,7 +23,8 @@ import (
 //go:embed chroot
 var files embed.FS
 
-// RootVariable names the directory that .ci/openstack has made.
+// RootVariable names the directory that .ci/openstack has made; "none" is for runs that
+// leave these tests to another one.
 const RootVariable = "BAKE_TEST_OPENSTACK"
 
 // RunningVariable names an OpenStack that runs already, for who works on these tests: the
@@ -56,6 +57,9 @@ type Shared struct {
 func (s *Shared) Get(t testing.TB) *Cloud {
 	t.Helper()
 	need.Slow(t)
+	if os.Getenv(RootVariable) == "none" {
+		t.Skip("NOT CHECKED here, OpenStack: make cloud")
+	}
 	need.Root(t)
 	need.Tool(t, "unshare", "mount")
 	if url, state, ok := strings.Cut(os.Getenv(RunningVariable), " "); ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -26,6 +27,7 @@ import (
 	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/remote"
+	"bake.build/bake/platforms/wait"
 )
 
 // The servers of these tests are real SSH servers with a disk of their own.
@@ -97,18 +99,23 @@ func (w *world) save(m *machine, key string, needed bool) string {
 	return made.Ref
 }
 
-// noServers wants no server, key pair, group or address of bake's to be left.
+// noServers wants no server, key pair, group or address of bake's to be left. Servers go
+// some time after they were told to.
 func (w *world) noServers() {
 	w.Helper()
-	ctx := context.Background()
-	found, err := w.driver.tagged(ctx, testopenstack.Region)
-	if err != nil {
-		w.Error(err)
-	}
-	for _, f := range found {
-		if f.Build == w.host.Build() || f.Build == "" {
-			w.Errorf("left: %s %s", f.Kind, f.ID)
+	left := "anything"
+	err := wait.Loop{What: "the end of the servers", Timeout: time.Minute, Backoff: wait.Backoff{Next: 200 * time.Millisecond}}.Until(context.Background(), func(ctx context.Context) (bool, error) {
+		found, err := w.driver.tagged(ctx, testopenstack.Region)
+		left = ""
+		for _, f := range found {
+			if f.Build == w.host.Build() || f.Build == "" {
+				left += fmt.Sprintf(" %s %s", f.Kind, f.ID)
+			}
 		}
+		return left == "", err
+	})
+	if err != nil {
+		w.Errorf("left:%s: %v", left, err)
 	}
 }
 
