@@ -77,6 +77,11 @@ func cell(s string) string {
 	return strings.NewReplacer("|", "\\|", "\n", " ").Replace(s)
 }
 
+// plain makes text show as it is, where Markdown would see tags and emphasis.
+func plain(s string) string {
+	return strings.NewReplacer("<", "\\<", "*", "\\*").Replace(s)
+}
+
 func code(s string) string {
 	if s == "" {
 		return ""
@@ -182,7 +187,7 @@ func (p *page) platforms(specs []platforms.Spec) {
 func (p *page) options(what string, options []platforms.Option) {
 	var rows [][]string
 	for _, o := range options {
-		help := o.Help
+		help := plain(o.Help)
 		if len(o.Choices) > 0 {
 			help += " One of `" + strings.Join(o.Choices, "`, `") + "`."
 		}
