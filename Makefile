@@ -9,6 +9,9 @@ FUZZTIME ?= 10s
 # One way of compiling for the program, the checks and the tests, so that each package
 # is compiled once. Only the race detector needs cgo.
 export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
+# Programs with the race detector sleep for a second before they exit. The stand-ins of
+# hypervisors are such programs, and tests call them some thousand times.
+export GORACE := $(strip $(GORACE) atexit_sleep_ms=0)
 STATIC := CGO_ENABLED=0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
