@@ -13,7 +13,7 @@ import (
 // The exit codes of bake. They are part of its interface.
 const (
 	exitOK          = 0
-	exitFailed      = 1   // a step, a test or an export failed
+	exitFailed      = 1   // a step, a test or an export failed, or a check found something
 	exitUsage       = 2   // the command line is wrong, or names what does not exist
 	exitDefinition  = 3   // the definition, its parameters or its inputs are wrong
 	exitHost        = 4   // this host lacks a tool, a right or space that the build needs
@@ -27,7 +27,7 @@ var exitCodes = []struct {
 	doc  string
 }{
 	{exitOK, "success, or nothing to do"},
-	{exitFailed, "a step, a test or an export failed"},
+	{exitFailed, "a step, a test or an export failed; `bake fmt --check` or `bake lint` found something"},
 	{exitUsage, "the command line is wrong, or names what does not exist"},
 	{exitDefinition, "the definition, its parameters or its inputs are wrong"},
 	{exitHost, "this host lacks a tool, a right or space that the build needs"},
@@ -38,11 +38,11 @@ var exitCodes = []struct {
 // kindCodes are the exit codes of the kinds of errors.
 var kindCodes = map[build.Kind]int{build.KindUsage: exitUsage, build.KindDefinition: exitDefinition, build.KindHost: exitHost}
 
-// A sessionError is how an interactive session ended: its status is that of bake,
-// and there is nothing to tell.
+// A sessionError is how an interactive session ended, or a check that has printed what
+// it found: its status is that of bake, and there is nothing to tell.
 type sessionError struct{ status int }
 
-func (e *sessionError) Error() string { return fmt.Sprintf("the shell's exit status was %d", e.status) }
+func (e *sessionError) Error() string { return fmt.Sprintf("exit status %d", e.status) }
 
 // onlySession reports whether err says no more than how a session ended.
 func onlySession(err error) bool {

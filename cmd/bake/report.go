@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/term"
@@ -24,6 +25,10 @@ func (a *app) report(err error) {
 		options.Source = src.Project.Source
 		definition = a.rel(src.Project.Definition)
 	}
+	var texts *textsError
+	if errors.As(err, &texts) {
+		options.Source = texts.source
+	}
 	if rerr := diag.Render(printable.Raw(a.stderr), present(err, definition), options); rerr != nil {
 		fmt.Fprintln(os.Stderr, "bake:", err)
 	}
@@ -31,6 +36,22 @@ func (a *app) report(err error) {
 	if errors.As(err, &lack) {
 		writeProblems(a.stderr, lack.Problems)
 	}
+}
+
+// A textsError is about files whose texts are at hand, by the names in its positions.
+type textsError struct {
+	err   error
+	texts map[string][]byte
+}
+
+func (e *textsError) Error() string { return e.err.Error() }
+func (e *textsError) Unwrap() error { return e.err }
+
+func (e *textsError) source(name string) ([]byte, error) {
+	if text, ok := e.texts[name]; ok {
+		return text, nil
+	}
+	return nil, fmt.Errorf("source of %s: %w", name, fs.ErrNotExist)
 }
 
 // color reports whether messages may be coloured.
@@ -47,6 +68,8 @@ func present(err error, definition string) error {
 	case nil:
 		return nil
 	case *codedError:
+		return present(e.err, definition)
+	case *textsError:
 		return present(e.err, definition)
 	case *build.Error:
 		return present(e.Err, definition)

@@ -12,12 +12,38 @@ import (
 // WriteFile writes a file that only its owner can read. When it returns, the file is on
 // the disk under its name; until then what was there before is. Two writers of one name
 // leave the file of one of them.
-func WriteFile(path string, data []byte) (err error) {
+func WriteFile(path string, data []byte) error {
+	return write(path, data, func(*os.File) error { return nil })
+}
+
+// Replace is WriteFile of a file that exists, or that a link at path leads to: it keeps
+// its permissions and, where this process may give files away, its owner.
+func Replace(path string, data []byte) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return write(path, data, func(f *os.File) error {
+		if err := keepOwner(f, info); err != nil {
+			return err
+		}
+		return f.Chmod(info.Mode())
+	})
+}
+
+// write writes a file that prepare is given before it has its name.
+func write(path string, data []byte, prepare func(*os.File) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.new")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	if err = prepare(f); err == nil {
+		_, err = f.Write(data)
+	}
 	if err == nil {
 		err = f.Sync()
 	}

@@ -36,3 +36,31 @@ func TestWriteFile(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestReplace keeps the mode of a file, and a link to it.
+func TestReplace(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	if err := os.WriteFile(path, []byte("old"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("file", link); err != nil {
+		t.Skip(err) // Windows, without the right to make one
+	}
+	if err := Replace(link, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "new" || info.Mode() != 0o640 {
+		t.Errorf("got %q of mode %v, %v", text, info.Mode(), err)
+	}
+	if target, err := os.Readlink(link); err != nil || target != "file" {
+		t.Errorf("the link leads to %q, %v", target, err)
+	}
+	if err := Replace(filepath.Join(dir, "none"), nil); err == nil {
+		t.Error("a file is made that did not exist")
+	}
+}
