@@ -98,6 +98,8 @@ func forbidden(from, to string) string {
 		if under(to, "platforms") && to != "platforms" {
 			return "the runtime knows drivers by their interface"
 		}
+	case from == "runtime/module" && slices.Contains([]string{"starlark/module", "platforms/image/fetch", "platforms/wait"}, to):
+		return "" // what a source is; and origins are downloaded in the same way
 	case under(from, "runtime"):
 		if under(to, "starlark") || under(to, "builtins") || under(to, "stdlib") {
 			return "the runtime does not know the language"
@@ -184,6 +186,8 @@ func TestForbidden(t *testing.T) {
 		{"runtime/plan", "runtime/store", false},
 		{"runtime/solve", "platforms/rootfs", false},
 		{"runtime/solve", "builtins", false},
+		{"runtime/module", "starlark/module", true},
+		{"runtime/module", "starlark/eval", false},
 		{"platforms", "runtime/plan", false},
 		{"platforms/aws", "platforms/rootfs", false},
 		{"platforms/rootfs", "runtime/store", false},

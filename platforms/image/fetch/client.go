@@ -43,6 +43,20 @@ func (c *Client) UseProxy(proxy string) {
 	}
 }
 
+// RefuseDowngrade makes a redirect from https to http an error: for what has no digest
+// that says what it is.
+func (c *Client) RefuseDowngrade() {
+	c.http.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+		if len(via) >= 10 {
+			return errors.New("more than 10 redirects")
+		}
+		if via[0].URL.Scheme == "https" && r.URL.Scheme != "https" {
+			return fmt.Errorf("redirect to %s: its bytes are not protected on their way", r.URL.Redacted())
+		}
+		return nil
+	}
+}
+
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
