@@ -1,7 +1,6 @@
 package reference
 
 import (
-	"bytes"
 	"errors"
 	"flag"
 	"os"
@@ -17,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden file")
 
-type options struct {
+type toyOptions struct {
 	Region string `bake:"region" json:"region,omitempty" help:"Where." choices:"north|south" default:"north"`
 }
 
@@ -54,10 +53,9 @@ apt = struct(install = _install, hidden = 3)
 
 func write(t *testing.T, table []builtins.Builtin) string {
 	t.Helper()
-	var got bytes.Buffer
-	err := Write(&got, Sources{
+	book, err := Language(Sources{
 		Builtins: table,
-		Platforms: []platforms.Spec{platforms.Declare[options, origin]("toy", "A toy.", func(options, platforms.Host) (platforms.Driver, error) {
+		Platforms: []platforms.Spec{platforms.Declare[toyOptions, origin]("toy", "A toy.", func(toyOptions, platforms.Host) (platforms.Driver, error) {
 			return nil, errors.New("no driver")
 		})},
 		Formats: []export.Format{{Name: "raw", Doc: "The disk | as it is."}},
@@ -66,7 +64,7 @@ func write(t *testing.T, table []builtins.Builtin) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return got.String()
+	return book.Markdown()
 }
 
 // TestWrite compares a small reference with a golden file; -update rewrites it.
@@ -112,7 +110,7 @@ func TestWhole(t *testing.T) {
 }
 
 func TestBrokenLibrary(t *testing.T) {
-	err := Write(&bytes.Buffer{}, Sources{Std: fstest.MapFS{"x.star": {Data: []byte("def f(:")}}})
+	_, err := Language(Sources{Std: fstest.MapFS{"x.star": {Data: []byte("def f(:")}}})
 	if err == nil || !strings.Contains(err.Error(), "x.star:1:8") {
 		t.Errorf("error %v", err)
 	}

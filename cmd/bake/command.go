@@ -38,6 +38,7 @@ is a cached layer: what did not change is never run again.`,
 		a.fmtCommand(),
 		a.doctorCommand(),
 		a.initCommand(),
+		a.docCommand(),
 		a.versionCommand(),
 		a.completionCommand(),
 	)

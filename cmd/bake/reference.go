@@ -12,34 +12,42 @@ import (
 	"bake.build/bake/stdlib"
 )
 
-// writeReference writes docs/reference.md: the command line and, after it, the
-// language.
+// book makes the reference: the command line and, after it, the language.
+func (a *app) book() (*reference.Book, error) {
+	b, err := reference.Language(reference.Sources{Builtins: a.builtins, Platforms: a.specs, Formats: a.formats, Std: stdlib.FS})
+	if err != nil {
+		return nil, err
+	}
+	b.Sections = append([]*reference.Section{a.commandsSection(), exitSection(), environmentSection()}, b.Sections...)
+	return b, nil
+}
+
+// writeReference writes docs/reference.md.
 func (a *app) writeReference(w io.Writer) error {
-	var b strings.Builder
-	b.WriteString("# Reference\n\nWritten from the code by `make reference`; do not edit.\n\n## Command line\n")
-	for _, cmd := range a.command().Commands() {
-		if !cmd.Hidden && cmd.Name() != "help" {
-			writeCommand(&b, cmd, "bake")
-		}
-	}
-	b.WriteString("\n### Exit codes\n\n| code | means |\n|---|---|\n")
-	for _, c := range exitCodes {
-		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.doc)
-	}
-	b.WriteString("\n### Environment\n\n| variable | means |\n|---|---|\n")
-	for _, v := range environment {
-		fmt.Fprintf(&b, "| `%s` | %s |\n", v.name, v.doc)
-	}
-	b.WriteString("\n")
-	if _, err := io.WriteString(w, b.String()); err != nil {
+	b, err := a.book()
+	if err != nil {
 		return err
 	}
-	return reference.Write(w, reference.Sources{
-		Builtins:  a.builtins,
-		Platforms: a.specs,
-		Formats:   a.formats,
-		Std:       stdlib.FS,
-	})
+	_, err = io.WriteString(w, "# Reference\n\nWritten from the code by `make reference`; do not edit.\n\n"+b.Markdown())
+	return err
+}
+
+func (a *app) commandsSection() *reference.Section {
+	s := &reference.Section{Name: "commands", Title: "Command line"}
+	for _, cmd := range a.command().Commands() {
+		if !cmd.Hidden && cmd.Name() != "help" {
+			s.Entries = appendCommand(s.Entries, cmd, "bake")
+		}
+	}
+	return s
+}
+
+func exitSection() *reference.Section {
+	s := &reference.Section{Name: "exit codes", Title: "Exit codes", Head: []string{"code", "means"}}
+	for _, c := range exitCodes {
+		s.Entries = append(s.Entries, reference.Entry{Name: fmt.Sprint(c.code), Kind: reference.Other, Summary: c.doc})
+	}
+	return s
 }
 
 // environment documents the variables that bake reads.
@@ -50,14 +58,22 @@ var environment = []struct{ name, doc string }{
 	{"NO_COLOR", "turns colours off"},
 }
 
-func writeCommand(b *strings.Builder, cmd *cobra.Command, parent string) {
-	fmt.Fprintf(b, "\n### %s %s\n\n", parent, cmd.Use)
+func environmentSection() *reference.Section {
+	s := &reference.Section{Name: "environment", Title: "Environment", Head: []string{"variable", "means"}}
+	for _, v := range environment {
+		s.Entries = append(s.Entries, reference.Entry{Name: v.name, Kind: reference.Other, Summary: v.doc})
+	}
+	return s
+}
+
+func appendCommand(list []reference.Entry, cmd *cobra.Command, parent string) []reference.Entry {
 	text := cmd.Long
 	if text == "" {
 		text = strings.ToUpper(cmd.Short[:1]) + cmd.Short[1:] + "."
 	}
-	fmt.Fprintf(b, "%s\n", text)
-	var rows []string
+	e := reference.Entry{Name: parent + " " + cmd.Name(), Kind: reference.Command, Title: parent + " " + cmd.Use, Signature: parent + " " + cmd.Use}
+	e.Summary, e.Doc, _ = strings.Cut(text, "\n\n")
+	flags := reference.Group{What: "flag"}
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		name := "--" + f.Name
 		if f.Shorthand != "" {
@@ -67,14 +83,16 @@ func writeCommand(b *strings.Builder, cmd *cobra.Command, parent string) {
 		if value != "" {
 			name += " " + strings.ToUpper(value)
 		}
-		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s |", name, strings.ReplaceAll(usage, "|", "\\|"), defaultOf(f)))
+		flags.Options = append(flags.Options, reference.Option{Name: name, Help: usage, Default: defaultOf(f)})
 	})
-	if len(rows) > 0 {
-		fmt.Fprintf(b, "\n| flag | means | default |\n|---|---|---|\n%s\n", strings.Join(rows, "\n"))
+	if len(flags.Options) > 0 {
+		e.Groups = []reference.Group{flags}
 	}
+	list = append(list, e)
 	for _, sub := range cmd.Commands() {
-		writeCommand(b, sub, parent+" "+cmd.Name())
+		list = appendCommand(list, sub, parent+" "+cmd.Name())
 	}
+	return list
 }
 
 func defaultOf(f *pflag.Flag) string {
@@ -82,5 +100,5 @@ func defaultOf(f *pflag.Flag) string {
 	case "", "[]", "false", "0":
 		return ""
 	}
-	return "`" + f.DefValue + "`"
+	return f.DefValue
 }

@@ -23,7 +23,7 @@ var otherCommands = map[string]string{
 	"clean": "cache prune", "prune": "cache prune", "rm": "cache prune", "verify": "cache verify", "du": "cache du",
 	"why": "explain", "history": "explain", "log": "explain",
 	"lock": "update", "upgrade": "update", "pin": "update", "download": "pull",
-	"reference": "help", "docs": "help", "complete": "completion",
+	"reference": "doc", "docs": "doc", "man": "doc", "complete": "completion",
 }
 
 func noCommand(parent *cobra.Command, name string) error {

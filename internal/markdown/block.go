@@ -263,3 +263,26 @@ func Walk(blocks []Block, visit func(Block)) {
 		Walk(b.Blocks, visit)
 	}
 }
+
+// Part returns the text from the heading with the anchor to the next heading of its
+// level or above, or "" where there is none.
+func Part(text, anchor string) string {
+	first, last, level := 0, 0, 0
+	lines := strings.SplitAfter(text, "\n")
+	for _, b := range Parse(text) {
+		switch {
+		case b.Kind != Heading:
+		case level == 0 && b.ID == anchor:
+			first, level = b.Line, b.Level
+		case level > 0 && last == 0 && b.Level <= level:
+			last = b.Line
+		}
+	}
+	switch {
+	case level == 0:
+		return ""
+	case last == 0:
+		last = len(lines) + 1
+	}
+	return strings.Join(lines[first-1:last-1], "")
+}

@@ -40,9 +40,14 @@ func evaluate(ctx context.Context, c *Config, file string, pins builtins.Pins, p
 	if e.project, err = eval.OpenProject(c.abs(file), c.Dir); err != nil {
 		return e, of(KindDefinition, WithHint(err, otherDefinition(c, file)))
 	}
+	return e, e.run(ctx, c, pins, printed)
+}
+
+// run evaluates the definition of e.project.
+func (e *evaluated) run(ctx context.Context, c *Config, pins builtins.Pins, printed io.Writer) error {
 	params, err := c.params()
 	if err != nil {
-		return e, of(KindDefinition, err)
+		return of(KindDefinition, err)
 	}
 	e.context = builtins.New(builtins.Config{Project: e.project, Platforms: c.Platforms, Formats: c.Formats, Params: params, Pins: pins})
 	_, err = eval.Run(ctx, eval.Config{
@@ -58,7 +63,7 @@ func evaluate(ctx context.Context, c *Config, file string, pins builtins.Pins, p
 	if err == nil {
 		e.definition, err = e.context.Finish()
 	}
-	return e, of(KindDefinition, err)
+	return of(KindDefinition, err)
 }
 
 // usualDefinition is how a definition is called that nobody called otherwise.

@@ -178,9 +178,12 @@ func (r *run) read(m *module) ([]byte, error) {
 	p := r.cfg.Project
 	src := source{}
 	var err error
-	if m.fsys != nil {
+	switch {
+	case m.fsys != nil:
 		src.text, err = fs.ReadFile(m.fsys, m.path)
-	} else {
+	case m.path == p.Definition && p.text != nil:
+		src.dir, src.text = filepath.Dir(m.path), p.text
+	default:
 		src.dir = filepath.Dir(m.path)
 		src.text, err = regular.Read(m.path, maxModule)
 	}

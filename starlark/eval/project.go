@@ -29,7 +29,8 @@ type Project struct {
 	// save for its last element.
 	Definition string
 
-	cwd string
+	cwd  string
+	text []byte // of the definition, where it is not that of the file; see OpenText
 
 	mu      sync.Mutex
 	sources map[string]source // by the name that positions show
@@ -63,18 +64,38 @@ func OpenProject(definition, cwd string) (*Project, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open definition: %w", err)
 	}
+	return newProject(filepath.Join(dir, filepath.Base(definition)), cwd), nil
+}
+
+// newProject makes the project of a definition, whose directory has no symbolic links.
+func newProject(definition, cwd string) *Project {
 	if real, err := filepath.EvalSymlinks(cwd); err == nil {
 		cwd = real
 	}
 	return &Project{
-		Root:       findRoot(dir),
-		Definition: filepath.Join(dir, filepath.Base(definition)),
+		Root:       findRoot(filepath.Dir(definition)),
+		Definition: definition,
 		cwd:        cwd,
 		sources:    map[string]source{},
 		read:       map[string]bool{},
 		real:       map[string]string{},
-	}, nil
+	}
 }
+
+// OpenText makes a project whose definition is text, as if it stood in a file at path,
+// which need not exist. Its directory does.
+func OpenText(path string, text []byte, cwd string) (*Project, error) {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("open definition: %w", err)
+	}
+	p := newProject(filepath.Join(dir, filepath.Base(path)), cwd)
+	p.text = text
+	return p, nil
+}
+
+// Root returns the root of the project that a directory belongs to; see Project.Root.
+func Root(dir string) string { return findRoot(dir) }
 
 func findRoot(dir string) string {
 	for d := dir; ; d = filepath.Dir(d) {

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"bake.build/bake/builtins/reference"
+	"bake.build/bake/runtime/build"
+	"bake.build/bake/starlark/doc"
+	"bake.build/bake/starlark/eval"
+	"bake.build/bake/stdlib"
+)
+
+// A docTree is what bake doc is asked to show: a part of a tree of Starlark files.
+type docTree struct {
+	reference.Tree
+	dir   string // where the tree is on the disk; "" for the shipped library
+	under string // the file or folder that is meant
+	files []*doc.File
+}
+
+// isDocFile reports whether a target of bake doc is a file or a folder, by its form.
+func isDocFile(target string) bool {
+	return strings.HasSuffix(target, ".star") || strings.HasPrefix(target, "@") || strings.ContainsAny(target, `/\`) || target == "."
+}
+
+// docTree reads the Starlark files of a target: "@bake//x.star", "@bake", "//lib", or a
+// path.
+func (a *app) docTree(target string) (*docTree, error) {
+	t := &docTree{under: "."}
+	if strings.HasPrefix(target, "@") {
+		name, file, _ := strings.Cut(target, "//")
+		var err error
+		if t.Tree, t.dir, err = a.library(name); err != nil {
+			return nil, err
+		}
+		if file != "" {
+			t.under = file
+		}
+	} else if err := a.localTree(t, target); err != nil {
+		return nil, err
+	}
+	var err error
+	if t.files, err = t.Files(t.under); errors.Is(err, fs.ErrNotExist) {
+		return nil, coded(exitUsage, fmt.Errorf("bake doc: no file %s", target))
+	} else if err != nil {
+		return nil, coded(exitDefinition, err)
+	}
+	if len(t.files) == 0 {
+		return nil, coded(exitUsage, fmt.Errorf("bake doc: no Starlark files in %s", target))
+	}
+	return t, nil
+}
+
+// library returns the tree that load calls name, such as "@bake".
+func (a *app) library(name string) (reference.Tree, string, error) {
+	if name == "@bake" {
+		return reference.Tree{FS: stdlib.FS, Prefix: "@bake//"}, "", nil
+	}
+	return reference.Tree{}, "", coded(exitUsage, fmt.Errorf("bake doc: %s is not known", name))
+}
+
+func (a *app) localTree(t *docTree, target string) error {
+	path := a.abs(target)
+	if rest, ok := strings.CutPrefix(target, "//"); ok {
+		path = filepath.Join(eval.Root(a.dir), filepath.FromSlash(rest))
+	}
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return coded(exitUsage, fmt.Errorf("bake doc: %w", err))
+	}
+	dir := path
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		dir = filepath.Dir(path)
+	}
+	t.dir = eval.Root(dir)
+	under, err := filepath.Rel(t.dir, path)
+	if err != nil {
+		return fmt.Errorf("bake doc: %w", err)
+	}
+	t.Tree, t.under = reference.Tree{FS: os.DirFS(t.dir), Prefix: "//"}, filepath.ToSlash(under)
+	return nil
+}
+
+// docFiles shows the documentation of a file, of a folder of them, or of one name of it.
+func (a *app) docFiles(b *reference.Book, args []string, f *docFlags) error {
+	t, err := a.docTree(args[0])
+	if err != nil {
+		return err
+	}
+	own := &reference.Book{}
+	for _, file := range t.files {
+		own.Sections = append(own.Sections, reference.File(file))
+	}
+	switch {
+	case len(args) == 2:
+		if len(own.Find(args[1])) == 0 {
+			return coded(exitUsage, build.WithHint(fmt.Errorf("bake doc: %s has no %q", args[0], args[1]), "bake doc "+args[0]+" shows what it has"))
+		}
+		return a.docName(own, args[1], f)
+	case len(args) > 2:
+		return coded(exitUsage, errors.New("bake doc: want at most one name after a file"))
+	case len(own.Sections) == 1:
+		return a.showDoc(f, own.Sections[0].Markdown(1), own.Sections[0])
+	}
+	var text strings.Builder
+	for _, s := range own.Sections {
+		text.WriteString(s.Markdown(1) + "\n")
+	}
+	return a.showDoc(f, text.String(), own)
+}
+
+// checkDocs tells what is wrong with the docstrings of files, and evaluates the
+// examples in them.
+func (a *app) checkDocs(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		args = []string{"."}
+	}
+	wrong, examples := 0, 0
+	for _, target := range args {
+		t, err := a.docTree(target)
+		if err != nil {
+			return err
+		}
+		for _, file := range t.files {
+			for _, finding := range file.Check() {
+				finding.File = t.show(a, finding.File)
+				fmt.Fprintln(a.stdout, finding)
+				wrong++
+			}
+			failed, err := a.checkExamples(ctx, t, file)
+			if err != nil {
+				return err
+			}
+			wrong += failed
+			examples += len(file.Examples())
+		}
+	}
+	if wrong > 0 {
+		return coded(exitFailed, fmt.Errorf("%d findings in documentation", wrong))
+	}
+	fmt.Fprintf(a.stderr, "documentation is right; %d examples evaluated\n", examples)
+	return nil
+}
+
+// show returns what users call a file of the tree.
+func (t *docTree) show(a *app, name string) string {
+	if rest, ok := strings.CutPrefix(name, "//"); ok && t.dir != "" {
+		return filepath.ToSlash(a.rel(filepath.Join(t.dir, filepath.FromSlash(rest))))
+	}
+	return name
+}
+
+// checkExamples evaluates the examples of a file, tells those that fail, and returns
+// how many those are.
+func (a *app) checkExamples(ctx context.Context, t *docTree, f *doc.File) (failed int, err error) {
+	c, dir := a.config(nil), t.dir
+	if dir == "" { // examples of the library are definitions of an empty project
+		if dir, err = os.MkdirTemp("", "bake-doc-"); err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		c.Dir = dir
+	}
+	name := strings.TrimPrefix(f.Name, t.Prefix)
+	load := "//" + name
+	if t.dir == "" {
+		load, name = f.Name, filepath.Base(name)
+	}
+	for _, x := range f.Examples() {
+		err := build.EvaluateExample(ctx, c, build.Example{
+			Example: x, Path: filepath.Join(dir, filepath.FromSlash(name)), Load: load, Names: f.Loadable(),
+		})
+		if err != nil {
+			failed++
+			a.report(fmt.Errorf("%s:%d: example: %w", t.show(a, f.Name), x.Line, err))
+		}
+		if ctx.Err() != nil {
+			return failed, ctx.Err()
+		}
+	}
+	return failed, nil
+}
