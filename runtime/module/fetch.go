@@ -165,6 +165,8 @@ func (f *Fetcher) begin() {
 
 func (f *Fetcher) origin(src module.Source) (origin, error) {
 	switch src.Kind {
+	case module.Git:
+		return &repository{src: src}, nil
 	case module.Archive:
 		return &archive{src, f.client}, nil
 	}
