@@ -27,7 +27,7 @@ source_profile = base
 		t.Fatal(err)
 	}
 	t.Setenv("AWS_CONFIG_FILE", file)
-	w.host.answer = awstest.TokenCode
+	w.host.Answer = awstest.TokenCode
 	l := &logins{}
 	for _, region := range []string{home, "us-east-1"} {
 		d, err := open(Options{Region: region, Profile: "admin", Endpoint: w.cloud.URL}, w.host, l)
@@ -38,10 +38,10 @@ source_profile = base
 			t.Errorf("%s: the account %q, %v", region, account, err)
 		}
 	}
-	if len(w.host.asked) != 1 || w.host.asked[0] != "MFA code of arn:aws:iam::123456789012:mfa/ann" {
-		t.Errorf("asked %q", w.host.asked)
+	if len(w.host.Asked) != 1 || w.host.Asked[0] != "MFA code of arn:aws:iam::123456789012:mfa/ann" {
+		t.Errorf("asked %q", w.host.Asked)
 	}
-	w.host.answer = "000000"
+	w.host.Answer = "000000"
 	if _, err := w.open(Options{Region: home, Profile: "admin", Endpoint: w.cloud.URL}).Account(t.Context()); err == nil {
 		t.Error("a wrong code is taken")
 	}
@@ -91,7 +91,7 @@ func TestCopyTo(t *testing.T) {
 		t.Error("nothing failed")
 	}
 	second.SetFault(nil)
-	left := w.host.left()
+	left := w.host.Left()
 	if len(left) == 0 || left[0].Account != second.Number || !strings.Contains(string(left[0].Options), "role/images") {
 		t.Fatalf("recorded %+v", left)
 	}

@@ -2,7 +2,6 @@ package aws
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,84 +19,18 @@ import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
 	"bake.build/bake/platforms/aws/ebs"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/publish"
 )
 
 // The tests of this package run against awstest, a stand-in: see there for what it
 // is strict about. Those against moto, in cmd/bake, run whole builds.
 
-// A host is what the driver is lent, with a ledger that can be looked at.
-type host struct {
-	dir            string
-	build, project string
-	answer         string // to all questions
-	asked          []string
-	nameless       bool
-
-	mu      sync.Mutex
-	records map[int]platforms.Resource
-	begun   int
-}
-
-func (h *host) TempDir(prefix string) (string, func() error, error) {
-	dir, err := os.MkdirTemp(h.dir, prefix)
-	return dir, func() error { return os.RemoveAll(dir) }, err
-}
-
-func (h *host) CacheDir(name string) (string, error) {
-	dir := filepath.Join(h.dir, name)
-	return dir, os.MkdirAll(dir, 0o700)
-}
-
-func (h *host) Secret(platforms.Secret) ([]byte, error) { return nil, errors.New("no secrets") }
-func (h *host) Ledger() platforms.Ledger                { return h }
-func (h *host) Build() string                           { return cmp.Or(h.build, "build") }
-func (h *host) Project() string                         { return h.name() }
-
-func (h *host) name() string {
-	if h.nameless {
-		return ""
-	}
-	return cmp.Or(h.project, "acme/images")
-}
-
-func (h *host) Ask(_ context.Context, question string) (string, error) {
-	h.asked = append(h.asked, question)
-	return h.answer, nil
-}
-
-func (h *host) Begin(r platforms.Resource) (func() error, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.begun++
-	n := h.begun
-	h.records[n] = r
-	return func() error {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.records, n)
-		return nil
-	}, nil
-}
-
-// left returns what is recorded.
-func (h *host) left() []platforms.Resource {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var list []platforms.Resource
-	for n := range h.begun + 1 {
-		if r, ok := h.records[n]; ok {
-			list = append(list, r)
-		}
-	}
-	return list
-}
-
 // A world is an account with a driver on it.
 type world struct {
 	*testing.T
 	cloud  *awstest.Cloud
-	host   *host
+	host   *platformtest.Host
 	driver *driver
 	disk   string
 }
@@ -110,7 +43,7 @@ func newWorld(t *testing.T) *world {
 	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "none"))
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	w := &world{T: t, cloud: awstest.New(), host: &host{dir: t.TempDir(), records: map[int]platforms.Resource{}}}
+	w := &world{T: t, cloud: awstest.New(), host: &platformtest.Host{Dir: t.TempDir()}}
 	t.Cleanup(w.cloud.Close)
 	w.driver = w.open(Options{Region: home, Endpoint: w.cloud.URL, Tags: map[string]string{"team": "web"}})
 	w.disk = filepath.Join(t.TempDir(), "disk.raw")
@@ -186,7 +119,7 @@ func (w *world) mustPublish(content string, o Publication) ([]platforms.Register
 	if err != nil {
 		w.Fatalf("%v\n%s", err, log)
 	}
-	if left := w.host.left(); len(left) > 0 {
+	if left := w.host.Left(); len(left) > 0 {
 		w.Errorf("left in the ledger: %v", left)
 	}
 	return found, log
@@ -564,12 +497,12 @@ func (w *world) collect() {
 	w.Helper()
 	before := w.cloud.SetFault(nil)
 	defer func() { w.cloud.SetFault(before) }()
-	for _, r := range w.host.left() {
+	for _, r := range w.host.Left() {
 		if _, err := w.driver.Collect(w.Context(), r); err != nil {
 			w.Errorf("collect %v: %v", r, err)
 		}
 	}
-	w.host.records = map[int]platforms.Resource{}
+	w.host.Forget()
 }
 
 // TestBrokenSnapshot lets the snapshot fail that is being waited for.
@@ -627,7 +560,7 @@ func TestStoppedAnywhere(t *testing.T) {
 				w.byTags()
 			}
 			w.clean(n, err == nil)
-			w.host.records = map[int]platforms.Resource{}
+			w.host.Forget()
 		}
 		if _, _, err := w.publish("abc", o); err != nil {
 			t.Fatalf("stopped at request %d, then: %v", n, err)

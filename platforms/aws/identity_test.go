@@ -8,6 +8,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/publish"
 )
 
@@ -16,7 +17,7 @@ import (
 func (w *world) another(project, build string) *world {
 	w.Helper()
 	other := *w
-	other.host = &host{dir: w.TempDir(), records: map[int]platforms.Resource{}, project: project, build: build}
+	other.host = &platformtest.Host{Dir: w.TempDir(), ProjectID: project, BuildID: build}
 	other.driver = other.open(w.driver.options)
 	return &other
 }
@@ -50,7 +51,7 @@ func TestProjects(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	none := w.another(" ", "")
-	none.host.nameless = true
+	none.host.Nameless = true
 	if err := none.driver.CheckPublish(t.Context(), publication("one", Publication{Retention: publish.Retention{Keep: 1}})); err == nil || !strings.Contains(err.Error(), "keep: this project has no name") {
 		t.Errorf("got %v", err)
 	}
@@ -69,7 +70,7 @@ func TestAccounts(t *testing.T) {
 		t.Fatal("the connection did not break")
 	}
 	w.cloud.SetFault(nil)
-	for _, r := range w.host.left() {
+	for _, r := range w.host.Left() {
 		if r.Account != awstest.FirstAccount || r.Build != "build" {
 			t.Errorf("recorded %+v", r)
 		}
@@ -80,7 +81,7 @@ func TestAccounts(t *testing.T) {
 	second := w.cloud.Account("210987654321")
 	t.Setenv("AWS_ACCESS_KEY_ID", second.Number)
 	other := w.another("", "")
-	other.host.dir = w.host.dir
+	other.host.Dir = w.host.Dir
 	if account, err := other.driver.Account(t.Context()); err != nil || account != second.Number {
 		t.Errorf("the account %q, %v", account, err)
 	}
@@ -107,13 +108,13 @@ func TestTakenOver(t *testing.T) {
 		t.Fatal("sharing was not refused")
 	}
 	w.cloud.SetFault(nil)
-	for _, r := range w.host.left() {
+	for _, r := range w.host.Left() {
 		got, err := w.driver.Collect(t.Context(), r)
 		if err != nil || got.Removed || !strings.Contains(got.Kept, "the build other has taken") && !strings.Contains(got.Kept, "is made of") {
 			t.Errorf("%v: %+v, %v", r, got, err)
 		}
 	}
-	for _, r := range other.host.left() {
+	for _, r := range other.host.Left() {
 		if got, err := other.driver.Collect(t.Context(), r); err != nil || !got.Removed {
 			t.Errorf("%v: %+v, %v", r, got, err)
 		}

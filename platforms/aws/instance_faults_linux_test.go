@@ -247,7 +247,7 @@ func TestStoppedWithInstances(t *testing.T) {
 			w.cloud.SetFault(nil)
 			if dies && n%2 == 0 {
 				w.byTags()
-				clear(w.host.records)
+				w.host.Forget()
 			} else {
 				w.collect()
 			}
@@ -352,7 +352,7 @@ func TestOwnVPC(t *testing.T) {
 		w.cloud.SetFault(nil)
 		if n%2 == 0 {
 			w.byTags()
-			clear(w.host.records)
+			w.host.Forget()
 		} else {
 			w.collect()
 		}

@@ -123,7 +123,7 @@ echo 0123456789abcdef0123456789abcdef >/etc/machine-id; mkdir -p /var/lib/system
 	if got := w.cloud.Groups(); len(got) != 1 || len(got[0]) != 1 || !strings.HasPrefix(got[0][0], "127.") || !strings.HasSuffix(got[0][0], "/32") {
 		t.Errorf("the security group lets in %v", got)
 	}
-	if left := w.host.left(); len(left) != 3 {
+	if left := w.host.Left(); len(left) != 3 {
 		t.Errorf("in the ledger: %v", left)
 	}
 
@@ -206,7 +206,7 @@ func (w *world) nothingLeft() {
 	if running := w.cloud.Running(); len(running) > 0 {
 		w.Errorf("left: %v", running)
 	}
-	if left := w.host.left(); len(left) > 0 {
+	if left := w.host.Left(); len(left) > 0 {
 		w.Errorf("left in the ledger: %v", left)
 	}
 }

@@ -64,7 +64,7 @@ func TestLayersKeep(t *testing.T) {
 	for _, x := range []*world{w, other} {
 		d := x.launching()
 		m := x.boot(d, origin)
-		x.save(m, "0"+x.host.name()[5:6], true)
+		x.save(m, "0"+x.host.Project()[5:6], true)
 		if err := m.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -59,8 +59,8 @@ func TestRefusedRegistration(t *testing.T) {
 		}
 		return nil
 	})
-	if _, _, err := w.publish("abc", Publication{}); err == nil || len(w.cloud.Snapshots()) != 0 || len(w.host.left()) != 0 {
-		t.Errorf("%v; left %v, in the ledger %v", err, w.cloud.Snapshots(), w.host.left())
+	if _, _, err := w.publish("abc", Publication{}); err == nil || len(w.cloud.Snapshots()) != 0 || len(w.host.Left()) != 0 {
+		t.Errorf("%v; left %v, in the ledger %v", err, w.cloud.Snapshots(), w.host.Left())
 	}
 }
 

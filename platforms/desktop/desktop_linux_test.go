@@ -37,7 +37,7 @@ func TestMachine(t *testing.T) {
 	if h := v.spec.Hardware; h.CPUs != 1 || h.Memory != "512M" || h.NIC != "e1000" || h.DiskBus != "sata" {
 		t.Errorf("the machine has %+v", h)
 	}
-	if open := w.host.open(); len(open) != 1 || open[0].ID != v.spec.Dir || open[0].Kind != kindMachine || open[0].Platform != "toy" {
+	if open := w.host.Left(); len(open) != 1 || open[0].ID != v.spec.Dir || open[0].Kind != kindMachine || open[0].Platform != "toy" {
 		t.Errorf("the ledger has %v", open)
 	}
 	below := v.spec.Disks[0].Media
@@ -135,7 +135,7 @@ func TestCollect(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	left := w.host.open()[0]
+	left := w.host.Left()[0]
 	if text := resourceJSON(t, left); strings.Contains(text, "ssh-") {
 		t.Errorf("the record has more than is needed: %s", text)
 	}

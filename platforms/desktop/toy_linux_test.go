@@ -19,6 +19,7 @@ import (
 	"bake.build/bake/internal/testsshd"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/installer"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // A toy is a hypervisor whose machines are SSH servers in namespaces, and whose media are
@@ -167,60 +168,9 @@ func (toyMedia) Read(ctx context.Context, chain []string, raw string, progress f
 	return copyFile(ctx, raw, chain[len(chain)-1])
 }
 
-// A lender is a host with a ledger that can be looked at.
-type lender struct {
-	dir string
-
-	mu      sync.Mutex
-	records map[int]platforms.Resource
-	begun   int
-}
-
-func (h *lender) TempDir(prefix string) (string, func() error, error) {
-	dir, err := os.MkdirTemp(h.dir, prefix)
-	return dir, func() error { return os.RemoveAll(dir) }, err
-}
-
-func (h *lender) CacheDir(name string) (string, error) {
-	dir := filepath.Join(h.dir, "cache", name)
-	return dir, os.MkdirAll(dir, 0o700)
-}
-
-func (h *lender) Secret(s platforms.Secret) ([]byte, error) { return []byte(s), nil }
-func (h *lender) Ask(context.Context, string) (string, error) {
-	return "", errors.New("nobody to ask")
-}
-func (h *lender) Ledger() platforms.Ledger { return h }
-func (h *lender) Build() string            { return "build" }
-func (h *lender) Project() string          { return "acme/images" }
-
-func (h *lender) Begin(r platforms.Resource) (func() error, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.begun++
-	n := h.begun
-	h.records[n] = r
-	return func() error {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.records, n)
-		return nil
-	}, nil
-}
-
-// open returns the records of what was not removed.
-func (h *lender) open() (list []platforms.Resource) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, r := range h.records {
-		list = append(list, r)
-	}
-	return list
-}
-
 // A world is a driver of a toy with a first layer.
 type world struct {
-	host   *lender
+	host   *platformtest.Host
 	toy    *toy
 	driver *Driver
 	first  platforms.Layer
@@ -230,7 +180,7 @@ func newWorld(t *testing.T, o Options) *world {
 	t.Helper()
 	need.Root(t)
 	need.Tool(t, append(testsshd.Tools, "tar")...)
-	w := &world{host: &lender{dir: t.TempDir(), records: map[int]platforms.Resource{}}, toy: &toy{vms: map[string]*toyVM{}}}
+	w := &world{host: platformtest.NewHost(t), toy: &toy{vms: map[string]*toyVM{}}}
 	o.BootTimeout = cmp.Or(o.BootTimeout, "20s")
 	var err error
 	if w.driver, err = New("toy", o, o, w.host, w.toy); err != nil {
@@ -255,7 +205,7 @@ func newWorld(t *testing.T, o Options) *world {
 		if left := w.toy.left(); len(left) > 0 {
 			t.Errorf("machines are left in %s", left)
 		}
-		if open := w.host.open(); len(open) > 0 {
+		if open := w.host.Left(); len(open) > 0 {
 			t.Errorf("the ledger still has %v", open)
 		}
 	})

@@ -1,13 +1,11 @@
 package virtualbox
 
 import (
-	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"bake.build/bake/internal/hardware"
@@ -17,74 +15,10 @@ import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/desktop"
 	"bake.build/bake/platforms/image/root"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/ssh"
 	"bake.build/bake/platforms/virtualbox/vboxtest"
 )
-
-// A lender is a host with a ledger that can be looked at.
-type lender struct {
-	dir string
-
-	mu      sync.Mutex
-	records map[int]platforms.Resource
-	begun   int
-}
-
-func newLender(t *testing.T) *lender {
-	t.Helper()
-	// The names of sockets below it are bounded.
-	dir, err := os.MkdirTemp("", "vb")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return &lender{dir: dir, records: map[int]platforms.Resource{}}
-}
-
-func (h *lender) TempDir(prefix string) (string, func() error, error) {
-	dir, err := os.MkdirTemp(h.dir, prefix)
-	return dir, func() error { return os.RemoveAll(dir) }, err
-}
-
-func (h *lender) CacheDir(name string) (string, error) {
-	dir := filepath.Join(h.dir, "cache", name)
-	return dir, os.MkdirAll(dir, 0o700)
-}
-
-func (h *lender) Secret(s platforms.Secret) ([]byte, error) { return []byte(s), nil }
-func (h *lender) Ask(context.Context, string) (string, error) {
-	return "", errors.New("nobody to ask")
-}
-func (h *lender) Ledger() platforms.Ledger { return h }
-func (h *lender) Build() string            { return "build" }
-func (h *lender) Project() string          { return "acme/images" }
-
-func (h *lender) Begin(r platforms.Resource) (func() error, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.begun++
-	n := h.begun
-	h.records[n] = r
-	return func() error {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.records, n)
-		return nil
-	}, nil
-}
-
-func (h *lender) open() (list []platforms.Resource) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, r := range h.records {
-		list = append(list, r)
-	}
-	return list
-}
 
 func openDriver(t *testing.T, h platforms.Host) *driver {
 	t.Helper()
@@ -127,13 +61,13 @@ func TestBuild(t *testing.T) {
 	need.Root(t)
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
 	vboxtest.Install(t)
-	h := newLender(t)
-	project, bake := filepath.Join(h.dir, "project"), filepath.Join(h.dir, "bake")
+	h := platformtest.NewHost(t)
+	project, bake := filepath.Join(h.Dir, "project"), filepath.Join(h.Dir, "bake")
 	if err := errors.Join(testbake.Build(bake), os.Mkdir(project, 0o755), os.Link(testdisk.Path(t), filepath.Join(project, "base.qcow2")),
 		os.WriteFile(filepath.Join(project, "images.star"), []byte(definition), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("BAKE_CACHE_DIR", filepath.Join(h.dir, "cache"))
+	t.Setenv("BAKE_CACHE_DIR", filepath.Join(h.Dir, "cache"))
 	run := func(args ...string) (string, error) {
 		cmd := exec.Command(bake, args...)
 		cmd.Dir = project
@@ -153,7 +87,7 @@ func TestBuild(t *testing.T) {
 	if left, err := filepath.Glob("/tmp/.vbox-bake-*"); err != nil || len(left) > 0 {
 		t.Errorf("sockets are left: %v, %v", left, err)
 	}
-	if left, err := exec.Command("sh", "-c", "grep -lzF "+homeEnv+h.dir+" /proc/[0-9]*/environ 2>/dev/null").Output(); err == nil {
+	if left, err := exec.Command("sh", "-c", "grep -lzF "+homeEnv+h.Dir+" /proc/[0-9]*/environ 2>/dev/null").Output(); err == nil {
 		t.Errorf("processes are left: %s", left)
 	}
 	web, again := filepath.Join(project, "out", "web", "web.raw"), filepath.Join(project, "out", "again", "again.raw")

@@ -17,6 +17,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/desktop"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/virtualbox/vboxtest"
 )
 
@@ -185,7 +186,7 @@ const killedEnv = "BAKE_TEST_KILLED"
 // A diary is a ledger that outlives its process: a line for each record that begins or
 // ends.
 type diary struct {
-	*lender
+	*platformtest.Host
 	f *os.File
 }
 
@@ -214,9 +215,9 @@ func TestKilled(t *testing.T) {
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
 	vboxtest.Install(t)
 	for range 12 {
-		h := newLender(t)
+		h := platformtest.NewHost(t)
 		cmd := exec.Command(os.Args[0], "-test.run", "^TestKilled$")
-		cmd.Env = append(os.Environ(), killedEnv+"="+h.dir)
+		cmd.Env = append(os.Environ(), killedEnv+"="+h.Dir)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -225,14 +226,14 @@ func TestKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait() // killed
-		left := diaryLeft(t, filepath.Join(h.dir, "diary"))
+		left := diaryLeft(t, filepath.Join(h.Dir, "diary"))
 		d := openDriver(t, h)
 		for _, r := range left {
 			if _, err := d.Collect(t.Context(), r); err != nil {
 				t.Error(err)
 			}
 		}
-		machines, err := filepath.Glob(filepath.Join(h.dir, Name+"*"))
+		machines, err := filepath.Glob(filepath.Join(h.Dir, Name+"*"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -285,7 +286,7 @@ func beKilled(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := openDriver(t, diary{&lender{dir: dir, records: map[int]platforms.Resource{}}, f})
+	d := openDriver(t, diary{&platformtest.Host{Dir: dir}, f})
 	layer := platforms.Layer{Key: "first", Dir: t.TempDir()}
 	raw := filepath.Join(layer.Dir, "raw")
 	if err := os.WriteFile(raw, append(append(make([]byte, 510), 0x55, 0xaa), make([]byte, 1<<20-512)...), 0o600); err != nil {

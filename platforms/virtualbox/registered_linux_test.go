@@ -11,6 +11,7 @@ import (
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/virtualbox/vboxtest"
 )
 
@@ -64,7 +65,7 @@ func TestRegistered(t *testing.T) {
 		return manageUser(t, "list", "vms") + manageUser(t, "list", "--long", "hdds") + manageUser(t, "showvminfo", "web 1", "--machinereadable")
 	}
 	before := known()
-	h := newLender(t)
+	h := platformtest.NewHost(t)
 	d, err := open(Options{}, h)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +102,7 @@ func TestRegistered(t *testing.T) {
 	if after := known(); after != before {
 		t.Errorf("the user's registry was\n%s\nand is\n%s", before, after)
 	}
-	if left := h.open(); len(left) > 0 {
+	if left := h.Left(); len(left) > 0 {
 		t.Errorf("the ledger has %v", left)
 	}
 	for want, opts := range map[string]Origin{
@@ -124,7 +125,7 @@ func TestCloneKilled(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	userMachine(t, "web")
 	before := manageUser(t, "list", "hdds")
-	d, err := open(Options{}, newLender(t))
+	d, err := open(Options{}, platformtest.NewHost(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,10 @@
 package vmware
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,74 +14,10 @@ import (
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/desktop"
 	"bake.build/bake/platforms/image/root"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/ssh"
 	"bake.build/bake/platforms/vmware/vmwaretest"
 )
-
-// A lender is a host with a ledger that can be looked at.
-type lender struct {
-	dir string
-
-	mu      sync.Mutex
-	records map[int]platforms.Resource
-	begun   int
-}
-
-func newLender(t *testing.T) *lender {
-	t.Helper()
-	// The names of sockets below it are bounded.
-	dir, err := os.MkdirTemp("", "vw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return &lender{dir: dir, records: map[int]platforms.Resource{}}
-}
-
-func (h *lender) TempDir(prefix string) (string, func() error, error) {
-	dir, err := os.MkdirTemp(h.dir, prefix)
-	return dir, func() error { return os.RemoveAll(dir) }, err
-}
-
-func (h *lender) CacheDir(name string) (string, error) {
-	dir := filepath.Join(h.dir, "cache", name)
-	return dir, os.MkdirAll(dir, 0o700)
-}
-
-func (h *lender) Secret(s platforms.Secret) ([]byte, error) { return []byte(s), nil }
-func (h *lender) Ask(context.Context, string) (string, error) {
-	return "", errors.New("nobody to ask")
-}
-func (h *lender) Ledger() platforms.Ledger { return h }
-func (h *lender) Build() string            { return "build" }
-func (h *lender) Project() string          { return "acme/images" }
-
-func (h *lender) Begin(r platforms.Resource) (func() error, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.begun++
-	n := h.begun
-	h.records[n] = r
-	return func() error {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.records, n)
-		return nil
-	}, nil
-}
-
-func (h *lender) open() (list []platforms.Resource) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, r := range h.records {
-		list = append(list, r)
-	}
-	return list
-}
 
 // TestMain is vmrun where the test binary is called by that name.
 func TestMain(m *testing.M) {
@@ -153,7 +87,7 @@ func TestDebian(t *testing.T) {
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
 	leases, _ := install(t)
 	disk := testdisk.Path(t)
-	h := newLender(t)
+	h := platformtest.NewHost(t)
 	d := openDriver(t, h, leases)
 	first := platforms.Layer{Key: "first", Dir: t.TempDir()}
 	made, err := d.Import(t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": disk}}, first.Dir, testLogger{t})
@@ -184,11 +118,11 @@ func TestDebian(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	raw := filepath.Join(h.dir, "disk.raw")
+	raw := filepath.Join(h.Dir, "disk.raw")
 	if err := errors.Join(d.Disk(t.Context(), chain, raw, testLogger{t}), d.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if left := h.open(); len(left) > 0 {
+	if left := h.Left(); len(left) > 0 {
 		t.Errorf("the ledger has %v", left)
 	}
 	if after := contents(t, chain[:1]); after != before {

@@ -62,9 +62,7 @@ func (w *world) cleared(d *driver, moment string, before int) {
 			w.Error(err)
 		}
 	}
-	w.host.mu.Lock()
-	w.host.records = map[int]platforms.Resource{}
-	w.host.mu.Unlock()
+	w.host.Forget()
 }
 
 // mortal opens a driver that may fail to end its session.
@@ -173,8 +171,8 @@ func TestMachineFaults(t *testing.T) {
 			defer func() { w.server.Answer = nil }()
 			_, err := d.Boot(t.Context(), []platforms.Layer{{Ref: template}}, &logger{})
 			w.fails(err, c.want)
-			if len(w.machines()) != 0 || len(w.host.left()) != 0 {
-				t.Errorf("%d machines are left, in the ledger %v", len(w.machines()), w.host.left())
+			if len(w.machines()) != 0 || len(w.host.Left()) != 0 {
+				t.Errorf("%d machines are left, in the ledger %v", len(w.machines()), w.host.Left())
 			}
 		})
 	}
@@ -228,8 +226,8 @@ func TestSilentGuest(t *testing.T) {
 	d := w.open(launching(func(o *Options) { o.BootTimeout = "50ms" }))
 	_, err := d.Boot(t.Context(), []platforms.Layer{{Ref: template}}, &logger{})
 	w.fails(err, "VMware Tools do not run in it: the origin needs open-vm-tools")
-	if len(w.machines()) != 0 || len(w.host.left()) != 0 {
-		t.Errorf("%d machines are left, in the ledger %v", len(w.machines()), w.host.left())
+	if len(w.machines()) != 0 || len(w.host.Left()) != 0 {
+		t.Errorf("%d machines are left, in the ledger %v", len(w.machines()), w.host.Left())
 	}
 }
 

@@ -97,8 +97,8 @@ func TestOVA(t *testing.T) {
 	if err != nil || made.Traits != (platforms.Traits{Arch: "amd64", Boot: "bios"}) {
 		t.Fatalf("made %+v: %v", made, err)
 	}
-	if n := len(w.host.left()); n != 0 {
-		t.Errorf("in the ledger: %+v", w.host.left())
+	if n := len(w.host.Left()); n != 0 {
+		t.Errorf("in the ledger: %+v", w.host.Left())
 	}
 	if list := bodies(); len(list) != 1 {
 		t.Fatalf("%d uploads", len(list))
@@ -170,8 +170,8 @@ func TestOVAFaults(t *testing.T) {
 			if strings.Contains(log.String(), "once more") {
 				t.Errorf("what cannot be read was tried again: %s", log)
 			}
-			if len(w.server.VMs()) != before || len(w.host.left()) != 0 && !c.sent {
-				t.Errorf("something is left; in the ledger %v", len(w.host.left()))
+			if len(w.server.VMs()) != before || len(w.host.Left()) != 0 && !c.sent {
+				t.Errorf("something is left; in the ledger %v", len(w.host.Left()))
 			}
 			w.cleared(d, name, before)
 		})
@@ -275,8 +275,8 @@ func TestInstall(t *testing.T) {
 		vm.Config.Firmware != "efi" || vm.Config.GuestId != "debian12_64Guest" || len(list.SelectByType((*types.VirtualNVMEController)(nil))) != 1 {
 		t.Errorf("the machine is %+v", vm.Config.Hardware)
 	}
-	if n := len(w.host.left()); n != 0 {
-		t.Errorf("in the ledger: %+v", w.host.left())
+	if n := len(w.host.Left()); n != 0 {
+		t.Errorf("in the ledger: %+v", w.host.Left())
 	}
 	if found, err := d.FindLayers(t.Context(), []string{state.Key}); err != nil || found[state.Key].Ref != made.Ref {
 		t.Errorf("found %v: %v", found, err)
@@ -340,8 +340,8 @@ func TestInstallFaults(t *testing.T) {
 	before := len(w.server.VMs())
 	_, err := d.ImportRemote(t.Context(), origin("iso", iso, or), platforms.State{Key: key("a"), Name: "iso"}, &logger{})
 	w.fails(err, "the installer has not shut the machine down within 50ms")
-	if len(w.server.VMs()) != before || len(w.host.left()) != 0 {
-		t.Errorf("something is left; in the ledger %v", w.host.left())
+	if len(w.server.VMs()) != before || len(w.host.Left()) != 0 {
+		t.Errorf("something is left; in the ledger %v", w.host.Left())
 	}
 	or.StoredISO = "[LocalDS_7] a.iso"
 	_, err = d.Pin(t.Context(), origin("datastore_iso", "", or))
@@ -491,7 +491,7 @@ func TestLaunch(t *testing.T) {
 	}
 	_, err = d.Launch(t.Context(), platforms.Image{Path: "a.qcow2", Format: "qcow2"}, &logger{})
 	w.fails(err, "launch a.qcow2: vSphere starts from an ova, an ovf or a raw disk, and this is qcow2")
-	if len(w.server.VMs()) != before || len(w.host.left()) != 0 {
-		t.Errorf("%d machines more are left, in the ledger %d", len(w.server.VMs())-before, len(w.host.left()))
+	if len(w.server.VMs()) != before || len(w.host.Left()) != 0 {
+		t.Errorf("%d machines more are left, in the ledger %d", len(w.server.VMs())-before, len(w.host.Left()))
 	}
 }

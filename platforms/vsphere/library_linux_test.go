@@ -94,8 +94,8 @@ func TestLibrary(t *testing.T) {
 		t.Fatalf("the new version is %+v: %v", again, err)
 	}
 	items, sessions := w.items(d)
-	if len(items) != 1 || sessions != 0 || len(w.host.left()) != 0 || !strings.HasPrefix(*items["web"].Description, "a web server\nbake: {") {
-		t.Errorf("items %+v, %d sessions, in the ledger %d", items, sessions, len(w.host.left()))
+	if len(items) != 1 || sessions != 0 || len(w.host.Left()) != 0 || !strings.HasPrefix(*items["web"].Description, "a web server\nbake: {") {
+		t.Errorf("items %+v, %d sessions, in the ledger %d", items, sessions, len(w.host.Left()))
 	}
 
 	// A machine of it.
@@ -190,8 +190,8 @@ func TestCapture(t *testing.T) {
 		}
 	}
 	items, _ := w.items(d)
-	if len(items) != 2 || items["golden"].Type != "vm-template" || items["web"].Type != "ovf" || len(w.host.left()) != 0 {
-		t.Errorf("items %+v, in the ledger %d", items, len(w.host.left()))
+	if len(items) != 2 || items["golden"].Type != "vm-template" || items["web"].Type != "ovf" || len(w.host.Left()) != 0 {
+		t.Errorf("items %+v, in the ledger %d", items, len(w.host.Left()))
 	}
 	o, err := d.Pin(t.Context(), origin("library_item", "", Origin{LibraryItem: "images/golden"}))
 	if err != nil {

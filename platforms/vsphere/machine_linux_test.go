@@ -134,7 +134,7 @@ func TestMachine(t *testing.T) {
 	if m.address == "172.17.0.1" || !strings.HasPrefix(m.address, "127.") {
 		t.Errorf("the address is %s", m.address)
 	}
-	if left := w.host.left(); len(left) != 1 || left[0].Kind != kindMachine || left[0].Account == "" {
+	if left := w.host.Left(); len(left) != 1 || left[0].Kind != kindMachine || left[0].Account == "" {
 		t.Errorf("in the ledger: %+v", left)
 	}
 	w.sh(m, `grep -q 'locale: C' /var/lib/cloud/instance/user-data.txt
@@ -146,7 +146,7 @@ mkdir -p /etc/systemd; echo 0123456789abcdef0123456789abcdef >/etc/machine-id; e
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if left := w.host.left(); len(left) != 0 {
+	if left := w.host.Left(); len(left) != 0 {
 		t.Errorf("in the ledger: %+v", left)
 	}
 	if vm := w.vm(m.name); vm.Runtime.PowerState != types.VirtualMachinePowerStatePoweredOff {
@@ -209,8 +209,8 @@ func TestUnneeded(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Error(err)
 	}
-	if n := len(w.machines()); n != 0 || len(w.host.left()) != 0 {
-		t.Errorf("%d machines are left, and %v in the ledger", n, w.host.left())
+	if n := len(w.machines()); n != 0 || len(w.host.Left()) != 0 {
+		t.Errorf("%d machines are left, and %v in the ledger", n, w.host.Left())
 	}
 }
 

@@ -127,8 +127,8 @@ func TestPublish(t *testing.T) {
 	if len(devices.SelectByType((*types.ParaVirtualSCSIController)(nil))) != 1 || len(devices.SelectByType((*types.VirtualVmxnet3)(nil))) != 1 {
 		t.Errorf("the image's devices: %v", devices)
 	}
-	if n := len(w.host.left()); n != 0 {
-		t.Errorf("in the ledger: %+v", w.host.left())
+	if n := len(w.host.Left()); n != 0 {
+		t.Errorf("in the ledger: %+v", w.host.Left())
 	}
 	if list := bodies(); len(list) != 1 {
 		t.Fatalf("%d uploads", len(list))
@@ -285,8 +285,8 @@ func TestUploadFaults(t *testing.T) {
 			_, err := d.Publish(t.Context(), publication(Publication{}, "aa11"), platforms.ImageSource{Disk: w.disk()}, &logger{})
 			w.server.Answer, w.server.HTTP = nil, nil
 			if c.want == "" {
-				if err != nil || len(w.server.VMs()) != before+1 || len(w.host.left()) != 0 {
-					t.Errorf("%v; %d machines, in the ledger %+v", err, len(w.server.VMs())-before, w.host.left())
+				if err != nil || len(w.server.VMs()) != before+1 || len(w.host.Left()) != 0 {
+					t.Errorf("%v; %d machines, in the ledger %+v", err, len(w.server.VMs())-before, w.host.Left())
 				}
 				return
 			}
@@ -302,7 +302,7 @@ func TestUploadFaults(t *testing.T) {
 // collect does what bake gc does with what is in the ledger.
 func (w *world) collect(d *driver) {
 	w.Helper()
-	for _, r := range w.host.left() {
+	for _, r := range w.host.Left() {
 		if _, err := d.Collect(w.Context(), r); err != nil {
 			w.Error(err)
 		}

@@ -1,13 +1,8 @@
 package vsphere
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,77 +11,20 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/vsphere/vspheretest"
 )
 
-// A host is what the driver is lent, with a ledger that can be looked at.
-type host struct {
-	dir            string
-	build, project string
-
-	mu      sync.Mutex
-	records map[int]platforms.Resource
-	begun   int
-}
-
-func (h *host) TempDir(prefix string) (string, func() error, error) {
-	dir, err := os.MkdirTemp(h.dir, prefix)
-	return dir, func() error { return os.RemoveAll(dir) }, err
-}
-
-func (h *host) CacheDir(name string) (string, error) {
-	dir := filepath.Join(h.dir, name)
-	return dir, os.MkdirAll(dir, 0o700)
-}
-
-func (h *host) Secret(s platforms.Secret) ([]byte, error) {
-	switch s {
-	case "vcenter":
-		return []byte(vspheretest.Password), nil
-	case "token":
-		return []byte(`<saml2:Assertion xmlns:saml2="urn:oasis:names:tc:SAML:2.0:assertion"><saml2:Subject><saml2:NameID>images</saml2:NameID></saml2:Subject></saml2:Assertion>`), nil
-	case "guest":
-		return []byte(vspheretest.GuestPassword), nil
-	case "wrong":
-		return []byte("wrong"), nil
-	}
-	return nil, errors.New("no secret " + string(s))
-}
-
-func (h *host) Ledger() platforms.Ledger { return h }
-func (h *host) Build() string            { return cmp.Or(h.build, "build") }
-func (h *host) Project() string          { return cmp.Or(h.project, "acme/images") }
-
-func (h *host) Ask(context.Context, string) (string, error) {
-	return "", errors.New("nobody is there")
-}
-
-func (h *host) Begin(r platforms.Resource) (func() error, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.begun++
-	n := h.begun
-	h.records[n] = r
-	return func() error {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.records, n)
-		return nil
-	}, nil
-}
-
-// left returns what is recorded.
-func (h *host) left() []platforms.Resource {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var list []platforms.Resource
-	for n := range h.begun + 1 {
-		if r, ok := h.records[n]; ok {
-			list = append(list, r)
-		}
-	}
-	return list
+// secrets are those that the driver's options name.
+func secrets(name platforms.Secret) (string, bool) {
+	value, ok := map[platforms.Secret]string{
+		"vcenter": vspheretest.Password,
+		"guest":   vspheretest.GuestPassword,
+		"wrong":   "wrong",
+		"token":   `<saml2:Assertion xmlns:saml2="urn:oasis:names:tc:SAML:2.0:assertion"><saml2:Subject><saml2:NameID>images</saml2:NameID></saml2:Subject></saml2:Assertion>`,
+	}[name]
+	return value, ok
 }
 
 // A logger keeps what it is told.
@@ -98,7 +36,7 @@ func (*logger) Progress(string, int64, int64) {}
 type world struct {
 	*testing.T
 	server *vspheretest.Server
-	host   *host
+	host   *platformtest.Host
 }
 
 func newWorld(t *testing.T, change ...func(*simulator.Model)) *world {
@@ -116,7 +54,7 @@ func newWorld(t *testing.T, change ...func(*simulator.Model)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	return &world{T: t, server: s, host: &host{dir: t.TempDir(), records: map[int]platforms.Resource{}}}
+	return &world{T: t, server: s, host: &platformtest.Host{Dir: t.TempDir(), Secrets: secrets}}
 }
 
 // options are those of a driver that logs in.
