@@ -1,13 +1,12 @@
 package builtins
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
+	"bake.build/bake/internal/datafile"
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/runtime/plan"
 	"go.starlark.net/starlark"
@@ -16,76 +15,193 @@ import (
 func paramBuiltin() Builtin {
 	return Declare("param", `Declares a parameter and returns its value.
 
-The value comes from -p name=value, from a file given by --params-file, from the variable BAKE_PARAM_NAME of the environment, or else is the default. A parameter without a default has to be given. The type is that of the default when none is named. On a command line a list is written with commas.`,
-		"string, bool, int or list of strings", param)
+The value comes from -p name=value, from a file given by --params-file, from the variable BAKE_PARAM_NAME of the environment, or else is the default. A parameter without a default has to be given. The type is that of the default when none is named.
+
+On a command line a list is written with commas or as JSON, a dict as JSON, and one field of a dict with dots: -p images.web.cpus=4 changes that field of the value that the file or the default gives. A file of parameters is JSON, YAML or TOML, by the end of its name, or lines of KEY=VALUE. What a value in a file has wrong is told at its line and column.
+
+A dict or a list says with fields and of what may be in it. Each of them takes the name of a type, or a dict with type, default, choices, of, fields and help:
+
+    images = param("images", fields = {
+        "region": "string",
+        "cpus": {"type": "int", "default": 2, "choices": [2, 4, 8]},
+        "disks": {"type": "list", "of": "int", "default": []},
+    })
+
+A field without a default has to be given; one whose default is None may be missing. A map of such objects is param("images", type = "dict", of = {"fields": {…}}).`,
+		"string, bool, int, float, list or dict", param)
 }
 
 type paramArgs struct {
 	Name    string         `bake:"name,required" help:"Name of the parameter: letters, digits and \"_\"."`
 	Default starlark.Value `bake:"default" help:"Default value. A parameter without one is required."`
 	Help    string         `bake:"help,keyword" help:"One sentence of help for users."`
-	Type    string         `bake:"type,keyword" help:"One of string, bool, int and list." default:"that of the default, or string"`
-	Choices []string       `bake:"choices,keyword" help:"Allowed values; for a list, of each element."`
+	Type    string         `bake:"type,keyword" help:"One of string, bool, int, float, list, dict and any." default:"that of the default, or string"`
+	Choices starlark.Value `bake:"choices,keyword" help:"List of allowed strings or numbers; for a list, of each element."`
+	Of      starlark.Value `bake:"of,keyword" help:"Type of a list's elements, or of a dict's values." default:"strings in a list, anything in a dict"`
+	Fields  starlark.Value `bake:"fields,keyword" help:"Fields of a dict by their names. No others may be given."`
 }
 
 // A Param is a parameter of a definition.
 type Param struct {
 	Name    string
-	Type    string // "string", "bool", "int" or "list"
+	Type    string // "string", "bool", "int", "float", "list", "dict" or "any"
 	Help    string
-	Choices []string
-	Default any        // a string, bool, int or []string; nil when a value has to be given
-	Value   any        // as Default
+	Choices []string   // as -p takes them
 	From    string     // where the value is from, such as "-p"; "" for the default
 	Pos     []plan.Pos // where it was declared first
+
+	schema *schema
+	def    *datafile.Value // nil when a value has to be given
+	value  *datafile.Value // nil when there is none
 }
 
-// A ParamInput is the value of a parameter from outside of the definition.
-type ParamInput struct {
-	Text  string          // as typed, when Value is nil
-	Value json.RawMessage // with a type, from a file of parameters
-	From  string          // such as "-p", "params.json" or "BAKE_PARAM_VERSION"
-	Loose bool            // no error when the definition has no such parameter
+// Text returns the value as -p takes it.
+func (p *Param) Text() string { return p.text(p.value) }
+
+// DefaultText returns the default as -p takes it; required says that there is none.
+func (p *Param) DefaultText() (text string, required bool) { return p.text(p.def), p.def == nil }
+
+func (p *Param) text(v *datafile.Value) string {
+	if v == nil {
+		return ""
+	}
+	if v.Kind == datafile.List {
+		parts := make([]string, len(v.Items))
+		for i, x := range v.Items {
+			if x.Kind == datafile.List || x.Kind == datafile.Object || x.Kind == datafile.Null ||
+				x.Text == "" || strings.ContainsAny(x.Text, ",[ \t\n") || p.schema.elements().typ == "any" {
+				return v.JSON()
+			}
+			parts[i] = x.Text
+		}
+		return strings.Join(parts, ",")
+	}
+	if v.Kind == datafile.String {
+		return v.Text
+	}
+	return v.JSON()
 }
+
+// Schema describes what the parameter takes, such as "list of string".
+func (p *Param) Schema() string { return p.schema.String() }
 
 func param(c *Call, a *paramArgs) (starlark.Value, error) {
-	p := &Param{Name: a.Name, Type: a.Type, Help: a.Help, Choices: a.Choices, Pos: c.Pos()}
 	if !envName.MatchString(a.Name) {
 		return nil, fmt.Errorf("name: %q: want letters, digits and \"_\", a letter first", a.Name)
 	}
-	if err := p.setDefault(a.Default, c.Given("default")); err != nil {
+	args := schemaArgs{typ: a.Type, help: a.Help, def: a.Default, choices: a.Choices, of: a.Of, fields: a.Fields}
+	s, err := args.schema()
+	if err != nil {
 		return nil, err
 	}
+	p := &Param{Name: a.Name, Type: s.typ, Help: a.Help, Choices: s.choices, Pos: c.Pos(), schema: s}
+	if !isNone(a.Default) {
+		if p.def, err = s.fromDefault(a.Default); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.take(c); err != nil {
+		return nil, err
+	}
+	if known := c.param(p.Name); known != nil {
+		if !known.same(p) {
+			return nil, fmt.Errorf("the parameter %q is declared otherwise at %s", p.Name, known.Pos[0])
+		}
+		return toStarlark(p.value), nil
+	}
+	c.params = append(c.params, p)
+	if p.value == nil {
+		return nil, fmt.Errorf("no value for %q: give one with -p %s=…%s%s", p.Name, p.Name, helpLine(p), c.paramList())
+	}
+	return toStarlark(p.value), nil
+}
+
+// same reports whether two declarations say the same.
+func (p *Param) same(q *Param) bool {
+	a, requiredA := p.DefaultText()
+	b, requiredB := q.DefaultText()
+	return p.Type == q.Type && a == b && requiredA == requiredB && slices.Equal(p.Choices, q.Choices) && p.Schema() == q.Schema()
+}
+
+// take sets the value: what was given, or the default.
+func (p *Param) take(c *Call) error {
+	p.value = p.def
 	given, ok := c.Params[p.Name]
 	if !ok { // names of variables know no case
 		if given, ok = c.Params[strings.ToLower(p.Name)]; !given.Loose {
 			ok = false
 		}
 	}
-	if ok {
-		p.From = given.From
-		var err error
-		if p.Value, err = p.parse(given); err == nil {
-			err = p.check(p.Value)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s (from %s): %w%s", p.Name, given.From, err, helpLine(p))
-		}
+	if !ok {
+		return nil
 	}
-	if known := c.param(p.Name); known != nil {
-		if known.Type != p.Type || !same(known.Default, p.Default) || !slices.Equal(known.Choices, p.Choices) {
-			return nil, fmt.Errorf("the parameter %q is declared otherwise at %s", p.Name, known.Pos[0])
-		}
-		return toStarlark(p.Value), nil
+	p.From = given.From
+	v, err := p.parse(given)
+	if err == nil && v == nil {
+		return nil // a field of what has no value
 	}
-	c.params = append(c.params, p)
-	if p.Value == nil {
-		return nil, fmt.Errorf("no value for %q: give one with -p %s=…%s%s", p.Name, p.Name, helpLine(p), c.paramList())
+	if err == nil {
+		v, err = p.schema.conform("", v)
 	}
-	return toStarlark(p.Value), nil
+	if err != nil {
+		return p.refused(c, given, err)
+	}
+	p.value = v
+	return nil
 }
 
-func same(a, b any) bool { return fmt.Sprintf("%#v", a) == fmt.Sprintf("%#v", b) }
+// parse reads a value from outside.
+func (p *Param) parse(g ParamInput) (v *datafile.Value, err error) {
+	switch {
+	case g.Value != nil:
+		v = g.Value
+	case g.Typed:
+		v, err = p.schema.parseText(g.Text)
+	case p.def != nil:
+		v = p.def
+	}
+	for _, set := range g.Sets {
+		if err != nil {
+			break
+		}
+		if v, err = p.schema.set(v, set.Path, set.Text); err != nil {
+			err = &valueError{path: "." + strings.Join(set.Path, "."), err: err}
+		}
+	}
+	return v, err
+}
+
+// refused returns what is wrong with a value that was given. Where that stands in a
+// file, the error is there.
+func (p *Param) refused(c *Call, g ParamInput, err error) error {
+	var errs []error
+	for _, one := range flatten(err) {
+		var wrong *valueError
+		path, line, col, from := "", 0, 0, g.From
+		if errors.As(one, &wrong) {
+			path, line, col, one = wrong.path, wrong.line, wrong.col, wrong.err
+		}
+		if len(g.Sets) > 0 && line == 0 {
+			from = "-p"
+		} else if g.File != "" {
+			from = g.File
+		}
+		err := fmt.Errorf("%s%s (from %s): %w", p.Name, path, from, one)
+		if line > 0 && g.File != "" {
+			at := plan.Pos{File: g.File, Line: line, Col: col}
+			err = &plan.Error{Pos: append([]plan.Pos{at}, c.Pos()...), Err: err}
+		}
+		errs = append(errs, err)
+	}
+	if len(errs) == 1 && helpLine(p) != "" {
+		if at, ok := errs[0].(*plan.Error); ok {
+			at.Err = fmt.Errorf("%w%s", at.Err, helpLine(p))
+			return at
+		}
+		return fmt.Errorf("%w%s", errs[0], helpLine(p))
+	}
+	return errors.Join(errs...)
+}
 
 func helpLine(p *Param) string {
 	var parts []string
@@ -110,152 +226,17 @@ func (c *Context) param(name string) *Param {
 	return nil
 }
 
-// setDefault sets the type, the default and the value of p.
-func (p *Param) setDefault(v starlark.Value, given bool) error {
-	var x any
-	typ := "string"
-	switch v := v.(type) {
-	case nil, starlark.NoneType:
-		given = false
-	case starlark.String:
-		x = string(v)
-	case starlark.Bool:
-		x, typ = bool(v), "bool"
-	case starlark.Int:
-		n, err := asInt(v)
-		if err != nil {
-			return fmt.Errorf("default: %w", err)
-		}
-		x, typ = n, "int"
-	default:
-		list, err := asStrings(v)
-		if err != nil {
-			return fmt.Errorf("default: %w", wrongType(v, "string, bool, int or list of strings"))
-		}
-		x, typ = list, "list"
+// flatten returns the errors that err joins.
+func flatten(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
 	}
-	if p.Type == "" {
-		p.Type = typ
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, flatten(one)...)
 	}
-	if types := []string{"string", "bool", "int", "list"}; !slices.Contains(types, p.Type) {
-		return fmt.Errorf("type: %q is not a type%s", p.Type, spell.Hint(p.Type, "types", types))
-	}
-	if len(p.Choices) > 0 && p.Type != "string" && p.Type != "list" {
-		return fmt.Errorf("choices: a parameter of type %s has none", p.Type)
-	}
-	if !given {
-		return nil
-	}
-	if typ != p.Type {
-		return fmt.Errorf("default: got %s, want %s", typ, p.Type)
-	}
-	if err := p.check(x); err != nil {
-		return fmt.Errorf("default: %w", err)
-	}
-	p.Default, p.Value = x, x
-	return nil
-}
-
-// check says whether the value x is one of the choices.
-func (p *Param) check(x any) error {
-	values, ok := x.([]string)
-	if s, isString := x.(string); isString {
-		values, ok = []string{s}, true
-	}
-	if !ok || len(p.Choices) == 0 {
-		return nil
-	}
-	for _, s := range values {
-		if !slices.Contains(p.Choices, s) {
-			return fmt.Errorf("%q is not a choice%s", s, spell.Hint(s, "choices", p.Choices))
-		}
-	}
-	return nil
-}
-
-// parse reads a value from outside.
-func (p *Param) parse(g ParamInput) (any, error) {
-	if g.Value != nil {
-		return p.parseJSON(g.Value)
-	}
-	switch p.Type {
-	case "bool":
-		switch strings.ToLower(g.Text) {
-		case "true", "1", "yes", "on":
-			return true, nil
-		case "false", "0", "no", "off":
-			return false, nil
-		}
-		return nil, fmt.Errorf("%q is not true or false", g.Text)
-	case "int":
-		n, err := strconv.ParseInt(strings.TrimSpace(g.Text), 10, 32)
-		if err != nil {
-			return nil, fmt.Errorf("%q is not an integer", g.Text)
-		}
-		return int(n), nil
-	case "list":
-		list := []string{}
-		for _, s := range strings.Split(g.Text, ",") {
-			if s = strings.TrimSpace(s); s != "" {
-				list = append(list, s)
-			}
-		}
-		return list, nil
-	}
-	return g.Text, nil
-}
-
-func (p *Param) parseJSON(text json.RawMessage) (any, error) {
-	var err error
-	switch p.Type {
-	case "bool":
-		var b *bool
-		if err = json.Unmarshal(text, &b); err == nil && b != nil {
-			return *b, nil
-		}
-	case "int":
-		var n *int32
-		if err = json.Unmarshal(text, &n); err == nil && n != nil {
-			return int(*n), nil
-		}
-	case "list":
-		var list []string
-		if err = json.Unmarshal(text, &list); err == nil && list != nil {
-			return list, nil
-		}
-	default:
-		var s *string
-		if err = json.Unmarshal(text, &s); err == nil && s != nil {
-			return *s, nil
-		}
-	}
-	return nil, fmt.Errorf("%s is not %s", text, article(p.Type))
-}
-
-// Text returns the value as -p takes it.
-func (p *Param) Text() string {
-	if list, ok := p.Value.([]string); ok {
-		return strings.Join(list, ",")
-	}
-	return fmt.Sprint(p.Value)
-}
-
-func toStarlark(x any) starlark.Value {
-	switch x := x.(type) {
-	case string:
-		return starlark.String(x)
-	case bool:
-		return starlark.Bool(x)
-	case int:
-		return starlark.MakeInt(x)
-	case []string:
-		list := make([]starlark.Value, len(x))
-		for i, s := range x {
-			list[i] = starlark.String(s)
-		}
-		return starlark.NewList(list)
-	}
-	return starlark.None
+	return all
 }
 
 // unknownParam says which parameters were given that the definition lacks.
@@ -291,8 +272,8 @@ func (c *Context) paramList() string {
 	b.WriteString("\nparameters:")
 	for _, p := range c.params {
 		fmt.Fprintf(&b, "\n  %s (%s", p.Name, p.Type)
-		if p.Default != nil {
-			fmt.Fprintf(&b, ", default %v", toStarlark(p.Default))
+		if p.def != nil {
+			fmt.Fprintf(&b, ", default %v", toStarlark(p.def))
 		}
 		b.WriteString(")")
 		if p.Help != "" {

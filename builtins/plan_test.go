@@ -106,7 +106,7 @@ func dump(d *Definition) string {
 		fmt.Fprintf(&b, "test %s = %d\n", a.Name, a.Node.ID)
 	}
 	for _, p := range d.Params {
-		fmt.Fprintf(&b, "param %s %s = %v\n", p.Name, p.Type, p.Value)
+		fmt.Fprintf(&b, "param %s %s = %v\n", p.Name, p.Type, p.Text())
 	}
 	for _, s := range d.Secrets {
 		fmt.Fprintf(&b, "secret %s (%s)\n", s.Name, s.Env)

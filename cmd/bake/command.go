@@ -79,8 +79,8 @@ type definitionFlags struct {
 }
 
 func (f *definitionFlags) add(flags *pflag.FlagSet) {
-	flags.StringArrayVarP(&f.params, "param", "p", nil, "set a parameter, as `name=value`")
-	flags.StringVar(&f.paramsFile, "params-file", "", "read parameters from a `file`: JSON, or lines of name=value")
+	flags.StringArrayVarP(&f.params, "param", "p", nil, "set a parameter, as `name=value`, or one field of a dict, as name.field=value")
+	flags.StringVar(&f.paramsFile, "params-file", "", "read parameters from a `file`: JSON, YAML or TOML by the end of its name, or lines of name=value")
 	flags.StringArrayVar(&f.secrets, "secret", nil, "source of a secret, as `name=env:VARIABLE` or name=file:PATH")
 	flags.BoolVar(&f.locked, "locked", false, "refuse to change bake.lock")
 }

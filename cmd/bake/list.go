@@ -59,6 +59,9 @@ func paramRows(params []*builtins.Param) []string {
 			value += " (" + p.From + ")"
 		}
 		kind := p.Type
+		if kind == "list" || kind == "dict" {
+			kind = p.Schema()
+		}
 		if len(p.Choices) > 0 {
 			kind = strings.Join(p.Choices, "|")
 		}

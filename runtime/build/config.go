@@ -32,8 +32,8 @@ type Config struct {
 	StoreDir string   // the layer store's directory; "" means the user's
 	Environ  []string // "NAME=value"; parameters, secrets and the project's name may come from it
 
-	Params     []string // "name=value"
-	ParamsFile string   // JSON, or lines of "name=value"; "" means none
+	Params     []string // "name=value"; of a field of a dict "name.field=value"
+	ParamsFile string   // JSON, YAML or TOML, or lines of "name=value"; "" means none
 	Secrets    []string // "name=env:VARIABLE" or "name=file:PATH"
 	Locked     bool     // refuse to change bake.lock
 

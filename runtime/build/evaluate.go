@@ -45,7 +45,7 @@ func evaluate(ctx context.Context, c *Config, file string, pins builtins.Pins, p
 
 // run evaluates the definition of e.project.
 func (e *evaluated) run(ctx context.Context, c *Config, pins builtins.Pins, printed io.Writer) error {
-	params, err := c.params()
+	params, err := c.params(e.project)
 	if err != nil {
 		return of(KindDefinition, err)
 	}

@@ -131,6 +131,14 @@ func (p *Project) Source(name string) ([]byte, error) {
 	return nil, fmt.Errorf("source of %s: %w", name, fs.ErrNotExist)
 }
 
+// AddSource makes text the one of the file that positions show as name, for a file
+// beside Starlark that errors are in.
+func (p *Project) AddSource(name string, text []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sources[name] = source{text: text}
+}
+
 // Files returns the absolute paths of the project's files that were read, and
 // of those that Record was told of, sorted.
 func (p *Project) Files() []string {
