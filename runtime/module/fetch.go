@@ -40,6 +40,7 @@ type Fetcher struct {
 	once   sync.Once
 	limit  *semaphore.Weighted
 	client *fetch.Client
+	all    registries
 
 	mu    sync.Mutex
 	calls map[call]func() (Tree, error)
@@ -165,6 +166,8 @@ func (f *Fetcher) begin() {
 
 func (f *Fetcher) origin(src module.Source) (origin, error) {
 	switch src.Kind {
+	case module.OCI:
+		return &artifact{src: src, all: &f.all, client: f.client}, nil
 	case module.Git:
 		return &repository{src: src}, nil
 	case module.Archive:
