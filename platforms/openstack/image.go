@@ -21,6 +21,9 @@ import (
 type image struct {
 	images.Image
 	region string
+
+	clone    string // the volume that servers get a copy of, where that is not "": see drive
+	cloneGiB int
 }
 
 // property returns a property of the image, or "".
@@ -76,7 +79,7 @@ func (d *driver) find(ctx context.Context, region string, o images.ListOpts, pro
 			return nil, fmt.Errorf("%s: look for images: %w", region, err)
 		}
 		for _, i := range found {
-			list = append(list, image{i, region})
+			list = append(list, image{Image: i, region: region})
 		}
 	}
 	slices.SortFunc(list, older)
@@ -132,7 +135,7 @@ func (d *driver) image(ctx context.Context, region, id string) (*image, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("%s: look for the image %s: %w", region, id, explain(err))
 	}
-	return &image{*i, region}, nil
+	return &image{Image: *i, region: region}, nil
 }
 
 // A change is a JSON patch of an image: see RFC 6902.

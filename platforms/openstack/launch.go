@@ -70,7 +70,7 @@ func (d *driver) flavor(ctx context.Context, i image) (*flavors.Flavor, error) {
 	}
 	o := &d.options
 	gib := max(i.MinDiskGigabytes, int((max(i.SizeBytes, i.VirtualSize)+1<<30-1)>>30))
-	if o.BootVolume != "" || len(i.snapshots()) > 0 {
+	if o.BootVolume != "" || i.onVolume() {
 		gib = 0
 	}
 	least, err := o.memory()
@@ -140,13 +140,17 @@ func (d *driver) launch(ctx context.Context, i image, f *flavors.Flavor, p *plac
 	if err != nil {
 		return nil, err
 	}
-	if d.options.VolumeType != "" {
+	volume, err := d.bootVolume(ctx, i, p)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.region, err)
+	}
+	if d.options.VolumeType != "" && volume == "" {
 		if c, err = withVersion(ctx, c, volumeTypeVersion); err != nil {
 			return nil, fmt.Errorf("%s: volume_type: %w", p.region, err)
 		}
 	}
 	m := &machine{d: d, p: p, base: i, name: "bake-" + newToken(), logger: out}
-	in, err := d.request(m, f)
+	in, err := d.request(m, f, volume)
 	if err != nil {
 		return nil, err
 	}
@@ -184,8 +188,9 @@ func withVersion(ctx context.Context, c *gophercloud.ServiceClient, minor int) (
 	return &speaks, nil
 }
 
-// request is the request that starts a server.
-func (d *driver) request(m *machine, f *flavors.Flavor) (servers.CreateOptsBuilder, error) {
+// request is the request that starts a server. volume is the one that it starts from, or ""
+// where Nova makes it.
+func (d *driver) request(m *machine, f *flavors.Flavor, volume string) (servers.CreateOptsBuilder, error) {
 	o := &d.options
 	in := servers.CreateOpts{
 		Name: m.name, ImageRef: m.base.ID, FlavorRef: f.ID, SecurityGroups: m.p.groups, Networks: m.p.networks, AvailabilityZone: o.AvailabilityZone,
@@ -212,13 +217,12 @@ func (d *driver) request(m *machine, f *flavors.Flavor) (servers.CreateOptsBuild
 		BootIndex: 0, DeleteOnTermination: true, DestinationType: servers.DestinationVolume, VolumeSize: gib, VolumeType: o.VolumeType,
 		SourceType: servers.SourceImage, UUID: m.base.ID,
 	}
-	for _, s := range m.base.snapshots() {
-		if s.Root {
-			root.SourceType, root.UUID, root.VolumeSize = servers.SourceSnapshot, s.ID, max(gib, s.Size)
-			gib = root.VolumeSize
-		}
+	if s := m.base.root(); volume != "" {
+		root.SourceType, root.UUID, root.VolumeSize, root.VolumeType = servers.SourceVolume, volume, 0, ""
+	} else if s != nil {
+		root.SourceType, root.UUID, root.VolumeSize = servers.SourceSnapshot, s.ID, max(gib, s.Size)
 	}
-	if gib > 0 {
+	if gib > 0 || volume != "" || root.SourceType == servers.SourceSnapshot {
 		in.ImageRef, in.BlockDevice = "", []servers.BlockDevice{root}
 	}
 	return keypairs.CreateOptsExt{CreateOptsBuilder: in, KeyName: m.p.key}, nil

@@ -140,6 +140,9 @@ func (d *driver) layer(ctx context.Context, ref string, out platforms.Logger) (*
 	if err != nil {
 		return nil, err
 	}
+	if isDrive(ref) {
+		return d.driveLayer(ctx, region, ref)
+	}
 	if out != nil {
 		out.Progress("wait for the image "+ref, 0, 0)
 	}

@@ -60,6 +60,7 @@ type Options struct {
 
 	BootVolume string `bake:"boot_volume,size" json:"boot_volume,omitempty" help:"Servers boot from a volume of this size, in whole GiB, which Cinder makes of the image. Layers are snapshots of the volume then." default:"servers have the disk of their flavor"`
 	VolumeType string `bake:"volume_type" json:"volume_type,omitempty" help:"The type of that volume." default:"that of the cloud"`
+	VolumeZone string `bake:"volume_availability_zone" json:"volume_availability_zone,omitempty" help:"The availability zone of that volume, for clouds whose volumes have others than servers." default:"as the cloud decides"`
 
 	remote.Options
 }
@@ -115,6 +116,8 @@ func (o *Options) Check() error {
 		return fmt.Errorf("max_servers: %d is less than zero", o.MaxServers)
 	case o.VolumeType != "" && o.BootVolume == "":
 		return errors.New("volume_type: needs boot_volume")
+	case o.VolumeZone != "" && o.BootVolume == "":
+		return errors.New("volume_availability_zone: needs boot_volume")
 	case o.ClientKey != "" && o.ClientCert == "":
 		return errors.New("client_key: needs client_cert")
 	case o.CloudToken != "" && (o.CloudUser != "" || o.CloudPassword != ""):
@@ -204,12 +207,17 @@ type Origin struct {
 	Image           string            `bake:"image,origin" json:"image,omitempty" help:"An image, by its id or its name. Of several of one name, the newest of the project counts, then the newest of all."`
 	ImageProperties map[string]string `bake:"image_properties,origin" json:"image_properties,omitempty" help:"The newest image with these properties, such as {\"os_distro\": \"debian\", \"os_version\": \"12\"}."`
 	ImageLabels     []string          `bake:"image_labels,origin" json:"image_labels,omitempty" help:"The newest image with these tags of Glance."`
+	Volume          string            `bake:"volume,origin" json:"volume,omitempty" help:"A bootable volume of Cinder, by its id or its name. Servers start from copies of it, so that it may be in use; it is pinned by its id, and not as it is."`
+	VolumeSnapshot  string            `bake:"volume_snapshot,origin" json:"volume_snapshot,omitempty" help:"A snapshot of a bootable volume, by its id or its name: of several, the newest. Servers start from volumes of it."`
 	ImageOwner      string            `bake:"image_owner" json:"image_owner,omitempty" help:"The id of the project that the image belongs to."`
 	Visibility      string            `bake:"visibility" json:"visibility,omitempty" help:"The visibility of the image." choices:"public|community|shared|private"`
 }
 
 // Check implements platforms.OptionChecker.
 func (o *Origin) Check() error {
+	if o.ofCinder() && (o.ImageOwner != "" || o.Visibility != "") {
+		return fmt.Errorf("%s: image_owner and visibility are for images", o.option())
+	}
 	if uuid.MatchString(o.Image) && (o.ImageOwner != "" || o.Visibility != "") {
 		return errors.New("image: an id says which one it is: leave image_owner and visibility out")
 	}

@@ -18,7 +18,8 @@ import (
 // pinHash is the detail of a pin that has the hash of the image's data.
 const pinHash = "hash"
 
-// Pin implements platforms.Driver: an image by its id and its hash.
+// Pin implements platforms.Driver: an image by its id and its hash, a volume or a snapshot
+// by its id.
 func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin, error) {
 	var or Origin
 	if err := o.Decode(&or); err != nil {
@@ -27,6 +28,9 @@ func (d *driver) Pin(ctx context.Context, o platforms.Origin) (platforms.Origin,
 	region, err := d.clients.home(ctx)
 	if err != nil {
 		return o, err
+	}
+	if or.ofCinder() {
+		return d.pinVolume(ctx, region, or, o)
 	}
 	if o.Pin != nil {
 		i, err := d.image(ctx, region, o.Pin.ID)
@@ -89,6 +93,10 @@ func (d *driver) named(ctx context.Context, region string, o Origin) (*image, er
 
 func (o Origin) option() string {
 	switch {
+	case o.Volume != "":
+		return "volume"
+	case o.VolumeSnapshot != "":
+		return "volume_snapshot"
 	case o.Image != "":
 		return "image"
 	case len(o.ImageProperties) > 0:
@@ -118,8 +126,8 @@ func (d *driver) PinName(o platforms.Origin) string {
 	if o.Decode(&or) != nil {
 		return ""
 	}
-	name := []string{"openstack", cmp.Or(d.options.Cloud, d.options.AuthURL), d.options.Region, or.option(), or.Image}
-	if or.Image == "" {
+	name := []string{"openstack", cmp.Or(d.options.Cloud, d.options.AuthURL), d.options.Region, or.option(), cmp.Or(or.Volume, or.VolumeSnapshot, or.Image)}
+	if or.Image == "" && !or.ofCinder() {
 		name = append(name, or.text())
 	}
 	for _, s := range []string{or.ImageOwner, or.Visibility} {
@@ -135,9 +143,16 @@ func (d *driver) origin(ctx context.Context, o platforms.Origin) (*image, error)
 	if o.Pin == nil {
 		return nil, errors.New("the origin has no pin")
 	}
+	var or Origin
+	if err := o.Decode(&or); err != nil {
+		return nil, err
+	}
 	region, err := d.clients.home(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if or.ofCinder() {
+		return d.driveLayer(ctx, region, or.ref(o.Pin.ID))
 	}
 	i, err := d.image(ctx, region, o.Pin.ID)
 	if err != nil {
@@ -161,7 +176,8 @@ func (d *driver) Describe(ctx context.Context, o platforms.Origin) (platforms.Tr
 	return i.traits(), nil
 }
 
-// Import implements platforms.Driver: the first layer of a chain is the image.
+// Import implements platforms.Driver: the first layer of a chain is the image,
+// the volume or the snapshot.
 func (d *driver) Import(ctx context.Context, o platforms.Origin, _ string, _ platforms.Logger) (platforms.Made, error) {
 	i, err := d.origin(ctx, o)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // Publication are the options of export() for images that are registered here.
 type Publication struct {
 	ImageName   string            `bake:"image_name" json:"image_name,omitempty" help:"The image's name." default:"the artifact's, with the beginning of its key"`
-	ImageFormat string            `bake:"image_format" json:"image_format,omitempty" help:"The format of the image's disk, as the cloud wants it: raw for Ceph, vhd for Hyper-V and Xen, vmdk for VMware. A layer of openstack has the cloud's own." default:"qcow2" choices:"qcow2|raw|vmdk|vhd|vhdx|vdi"`
+	ImageFormat string            `bake:"image_format" json:"image_format,omitempty" help:"The format of the image's disk, as the cloud wants it: raw for Ceph, vhd for Hyper-V and Xen, vmdk for VMware. A layer of openstack has the cloud's own, unless boot_volume is set." default:"qcow2" choices:"qcow2|raw|vmdk|vhd|vhdx|vdi"`
 	Regions     []string          `bake:"regions" json:"regions,omitempty" help:"Regions of the image, including the platform's region." default:"the platform's region"`
 	Visibility  string            `bake:"visibility" json:"visibility,omitempty" help:"Who sees the image: the project, its members, all who know of it, or all." default:"shared" choices:"private|shared|community|public"`
 	Members     []string          `bake:"members" json:"members,omitempty" help:"Projects that may use the image, by their ids. Each has to accept it."`
@@ -111,7 +111,7 @@ func (p *Publication) format() string { return cmp.Or(p.ImageFormat, "qcow2") }
 func (p *Publication) identity(of platforms.Publication, project string) (string, error) {
 	format := p.format()
 	if of.Arch == "" {
-		format = "" // a layer has the cloud's own
+		format = p.ImageFormat // a layer has the cloud's own, or that which its volume is uploaded in
 	}
 	return publish.Identify("glance 1", project, of, struct {
 		Name   string `json:"name,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -48,8 +49,8 @@ func (d *driver) job(ctx context.Context, p platforms.Publication, out platforms
 	if err := j.o.Check(); err != nil {
 		return nil, &platforms.OptionError{Err: err}
 	}
-	if p.Arch == "" && j.o.ImageFormat != "" {
-		return nil, &platforms.OptionError{Err: errors.New("image_format: an image of a layer of openstack has the format that the cloud makes")}
+	if p.Arch == "" && j.o.ImageFormat != "" && d.options.BootVolume == "" {
+		return nil, &platforms.OptionError{Err: errors.New("image_format: an image of a layer of openstack has the format that the cloud makes, but for boot_volume")}
 	}
 	var err error
 	if j.properties, err = j.o.properties(p.Boot, p.Arch); err != nil {
@@ -231,6 +232,10 @@ func (j *job) ofLayer(ctx context.Context, ref string) (*publish.Held[image], er
 	if err != nil {
 		return nil, err
 	}
+	if layer.onVolume() {
+		id, record, err := j.uploadVolume(ctx, *layer)
+		return j.life().Created(ctx, region, id, record, err)
+	}
 	if layer.property(publish.Identity) != "" || layer.property(remote.Key) == "" {
 		id, record, err := j.make(ctx, region, *layer)
 		return j.life().Created(ctx, region, id, record, err)
@@ -249,6 +254,36 @@ func (j *job) ofLayer(ctx context.Context, ref string) (*publish.Held[image], er
 		return nil, errors.Join(err, record.Forget())
 	}
 	return j.life().Created(ctx, region, layer.ID, record, nil)
+}
+
+// uploadVolume makes the image of a layer whose data is in Cinder: an image that names
+// snapshots is of no use in another project or region.
+func (j *job) uploadVolume(ctx context.Context, layer image) (_ string, record *resource.Record, err error) {
+	var cleanup resource.Stack
+	defer func() { err = errors.Join(err, cleanup.Close(context.WithoutCancel(ctx))) }()
+	j.say("%s: Cinder uploads the volume", layer.region)
+	data, begun, err := j.d.ofVolume(ctx, layer, j.o.format(), &cleanup)
+	if err != nil {
+		return "", nil, err
+	}
+	if record, err = j.d.Begin(ctx, kindImage, layer.region, data.ID); err != nil {
+		return "", begun, err
+	}
+	record = record.With(begun)
+	marks := map[string]string{}
+	for mark := range data.marks() { // of the image that the volume was made of
+		marks[mark] = ""
+	}
+	maps.Copy(marks, j.life().Marks())
+	var c change
+	for _, name := range serversOwn {
+		c.drop(*data, name)
+	}
+	c.mark(*data, marks)
+	if err := j.d.change(ctx, *data, c); err != nil {
+		return "", record, errors.Join(err, record.Remove(context.WithoutCancel(ctx), func(ctx context.Context) error { return j.d.remove(ctx, *data) }))
+	}
+	return j.christen(ctx, layer.region, data.ID, record)
 }
 
 // serversOwn are properties that Nova notes on an image of a server, and that say nothing

@@ -226,7 +226,7 @@ func TestRetention(t *testing.T) {
 	}
 	var c change
 	c.set("protected", false)
-	if err := w.driver.change(t.Context(), image{images.Image{ID: all[0]}, testopenstack.Region}, c); err != nil {
+	if err := w.driver.change(t.Context(), image{Image: images.Image{ID: all[0]}, region: testopenstack.Region}, c); err != nil {
 		t.Error(err)
 	}
 	for _, id := range all {

@@ -1,6 +1,7 @@
 package openstack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,35 +74,37 @@ func (d *driver) removeSnapshots(ctx context.Context, i image) error {
 // already.
 func badState(err error) bool { return responds(err, 400) || conflict(err) }
 
-// volumeOf makes a volume of the image's root snapshot, which a Stack removes.
+// volumeOf makes a volume of what the image keeps in Cinder, which a Stack removes.
 func (d *driver) volumeOf(ctx context.Context, i image, cleanup *resource.Stack) (string, error) {
-	list := i.snapshots()
-	root := -1
-	for n, s := range list {
-		if s.Root {
-			root = n
-		}
-	}
-	if root < 0 {
+	o := volumes.CreateOpts{SourceVolID: i.clone, Size: i.cloneGiB}
+	if root := i.root(); root != nil {
+		o = volumes.CreateOpts{SnapshotID: root.ID, Size: root.Size}
+	} else if i.clone == "" {
 		return "", fmt.Errorf("%s: the image %s has no data", i.region, i.ID)
 	}
-	c, err := d.clients.volumes(ctx, i.region)
+	return d.makeVolume(ctx, i.region, o, cleanup)
+}
+
+// makeVolume makes a volume, which a Stack removes, and waits for it.
+func (d *driver) makeVolume(ctx context.Context, region string, o volumes.CreateOpts, cleanup *resource.Stack) (string, error) {
+	c, err := d.clients.volumes(ctx, region)
 	if err != nil {
 		return "", err
 	}
-	name := "bake-" + newToken()
-	id, record, err := resource.Make(ctx, d.Manager, kindVolume, i.region, name, func(ctx context.Context) (string, error) {
-		v, err := volumes.Create(ctx, c, volumes.CreateOpts{Name: name, SnapshotID: list[root].ID, Size: list[root].Size, Metadata: d.marks(name)}, nil).Extract()
+	o.Name = "bake-" + newToken()
+	o.Metadata = d.marks(o.Name)
+	id, record, err := resource.Make(ctx, d.Manager, kindVolume, region, o.Name, func(ctx context.Context) (string, error) {
+		v, err := volumes.Create(ctx, c, o, nil).Extract()
 		if err != nil {
-			return "", fmt.Errorf("%s: make a volume of the snapshot %s: %w", i.region, list[root].ID, judge(err))
+			return "", fmt.Errorf("%s: make a volume of %s: %w", region, cmp.Or(o.SnapshotID, o.SourceVolID, o.ImageID), judge(err))
 		}
 		return v.ID, nil
 	})
 	if err != nil {
 		return "", err
 	}
-	cleanup.Push(record, func(ctx context.Context) error { return d.deleteVolume(ctx, i.region, id) })
-	return id, d.waitVolume(ctx, i.region, id)
+	cleanup.Push(record, func(ctx context.Context) error { return d.deleteVolume(ctx, region, id) })
+	return id, d.waitVolume(ctx, region, id)
 }
 
 // waitVolume waits until a volume is available.
@@ -158,16 +161,16 @@ func (d *driver) deleteVolume(ctx context.Context, region, id string) error {
 	return err
 }
 
-// ofVolume has Cinder upload the data of an image, which is in volume snapshots, as an
-// image of Glance.
-func (d *driver) ofVolume(ctx context.Context, i image, format string, cleanup *resource.Stack) (*image, error) {
+// ofVolume has Cinder upload the data of an image, which is in a volume or in snapshots, as
+// an image of Glance, whose record it returns.
+func (d *driver) ofVolume(ctx context.Context, i image, format string, cleanup *resource.Stack) (_ *image, record *resource.Record, err error) {
 	id, err := d.volumeOf(ctx, i, cleanup)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c, err := d.clients.volumes(ctx, i.region)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	name := "bake-" + newToken()
 	made, record, err := resource.Make(ctx, d.Manager, kindLayer, i.region, name, func(ctx context.Context) (string, error) {
@@ -178,14 +181,19 @@ func (d *driver) ofVolume(ctx context.Context, i image, format string, cleanup *
 		return v.ImageID, nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	cleanup.Push(record, func(ctx context.Context) error { return d.removeID(ctx, i.region, made) })
 	got, err := d.waitLayer(ctx, i.region, made, unseenMost)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = d.waitVolume(ctx, i.region, id) // which is busy until then
 	}
-	return got, d.waitVolume(ctx, i.region, id) // which is busy until then
+	if err == nil && (got.SizeBytes == 0 || got.Status != images.ImageStatusActive) {
+		err = fmt.Errorf("%s: the image %s of the volume has no data", i.region, made)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, record.Remove(context.WithoutCancel(ctx), func(ctx context.Context) error { return d.removeID(ctx, i.region, made) }))
+	}
+	return got, record, nil
 }
 
 // downloadVolume is download for an image whose data is in volume snapshots.
@@ -193,13 +201,11 @@ func (d *driver) downloadVolume(ctx context.Context, i image, dst string, out pl
 	var cleanup resource.Stack
 	defer func() { err = errors.Join(err, cleanup.Close(context.WithoutCancel(ctx))) }()
 	out.Progress("have Cinder upload the volume", 0, 0)
-	data, err := d.ofVolume(ctx, i, "raw", &cleanup)
+	data, record, err := d.ofVolume(ctx, i, "raw", &cleanup)
 	if err != nil {
 		return err
 	}
-	if data.SizeBytes == 0 || data.Status != images.ImageStatusActive {
-		return fmt.Errorf("%s: the image %s of the volume has no data", i.region, data.ID)
-	}
+	cleanup.Push(record, func(ctx context.Context) error { return d.removeID(ctx, i.region, data.ID) })
 	return d.download(ctx, *data, dst, out)
 }
 
