@@ -90,7 +90,7 @@ var envName = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // readText returns the content of a text file of the project, at most limit
 // bytes.
 func (c *Call) readText(name string, limit int64) (string, error) {
-	abs, err := c.Project.Path(c.Dir(), name)
+	abs, err := c.Place().Path(name)
 	if err != nil {
 		return "", err
 	}

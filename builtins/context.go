@@ -124,16 +124,16 @@ func (c *Call) Given(name string) bool {
 	return ok
 }
 
-// Dir returns the directory that relative paths are relative to: that of the
-// file that calls, or of the nearest caller of a library that is in the
-// project.
-func (c *Call) Dir() string {
+// Place returns the directory that relative paths are relative to: that of the
+// file that calls, or of the nearest caller of the shipped library that is not in
+// it. Files of a module are found in its own tree.
+func (c *Call) Place() eval.Place {
 	for i := range c.thread.CallStackDepth() {
-		if dir, ok := c.Project.Dir(c.thread.CallFrame(i).Pos.Filename()); ok {
-			return dir
+		if place, ok := c.Project.Place(c.thread.CallFrame(i).Pos.Filename()); ok {
+			return place
 		}
 	}
-	return c.Project.Root
+	return c.Project.Top()
 }
 
 // Add appends a node to the plan, at the position of the call.

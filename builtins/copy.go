@@ -83,7 +83,7 @@ type found struct {
 func (c *Call) find(names []string) ([]found, error) {
 	var all []found
 	for _, name := range names {
-		abs, err := c.Project.Path(c.Dir(), name)
+		abs, err := c.Place().Path(name)
 		if err != nil && strings.ContainsAny(name, "*?[{") {
 			matches, err := c.glob(name, nil)
 			if err != nil {

@@ -49,12 +49,12 @@ func (c *Call) glob(pattern string, exclude []string) ([]match, error) {
 	if err := checkPatterns(append([]string{pattern}, exclude...)); err != nil {
 		return nil, err
 	}
-	dir, rest := c.Dir(), pattern
+	place, rest := c.Place(), pattern
 	if cut, ok := strings.CutPrefix(pattern, "//"); ok {
-		dir, rest = c.Project.Root, cut
+		place, rest = place.Root(), cut
 	}
 	base, rest := doublestar.SplitPattern(path.Clean(rest))
-	abs, err := c.Project.Path(dir, filepath.ToSlash(base))
+	abs, err := place.Path(filepath.ToSlash(base))
 	if errors.Is(err, eval.ErrOutside) {
 		return nil, err
 	} else if errors.Is(err, fs.ErrNotExist) {
@@ -81,7 +81,7 @@ func (c *Call) glob(pattern string, exclude []string) ([]match, error) {
 		if excluded(exclude, rel) || excluded(exclude, prefix+rel) {
 			continue
 		}
-		real, err := c.Project.Path(abs, name)
+		real, err := place.In(abs).Path(name)
 		if err != nil {
 			return nil, err
 		}

@@ -102,7 +102,7 @@ func namesFile(o platforms.Option, s string) bool {
 // project, or anywhere when s is absolute.
 func (c *Call) anyPath(s string) (string, error) {
 	if !filepath.IsAbs(s) || strings.HasPrefix(s, "//") {
-		return c.Project.Path(c.Dir(), s)
+		return c.Place().Path(s)
 	}
 	real, err := filepath.EvalSymlinks(s)
 	if err != nil {

@@ -170,7 +170,7 @@ func (c *Call) isLayout(o platforms.Option, ref string) bool {
 	for _, name := range []string{"oci-layout", "index.json", "manifest.json"} {
 		path, _, _ := cutTag(ref)
 		for _, folder := range []string{ref, path} {
-			if _, err := c.Project.Path(c.Dir(), folder+"/"+name); err == nil {
+			if _, err := c.Place().Path(folder + "/" + name); err == nil {
 				return true
 			}
 		}
@@ -184,7 +184,7 @@ func (c *Call) notMeantAsFile(o platforms.Option, ref string) error {
 	if o.Kind != platforms.Ref || !strings.Contains(ref, "/") {
 		return nil
 	}
-	if _, err := c.Project.Path(c.Dir(), ref); err != nil {
+	if _, err := c.Place().Path(ref); err != nil {
 		return nil // no file of the project
 	}
 	return fmt.Errorf("%s: %q is the name of an image in a registry; the file of this name is %q", o.Name, ref, "./"+ref)

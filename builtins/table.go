@@ -23,6 +23,7 @@ func Table() []Builtin {
 		secretBuiltin(),
 		readFileBuiltin(),
 		globBuiltin(),
+		visibilityBuiltin(),
 	}
 }
 

@@ -100,6 +100,8 @@ func forbidden(from, to string) string {
 		}
 	case from == "runtime/module" && slices.Contains([]string{"starlark/module", "platforms/image/fetch", "platforms/wait"}, to):
 		return "" // what a source is; and origins are downloaded in the same way
+	case from == "runtime/lock" && to == "starlark/module":
+		return "" // what a lock has of modules
 	case under(from, "runtime"):
 		if under(to, "starlark") || under(to, "builtins") || under(to, "stdlib") {
 			return "the runtime does not know the language"

@@ -27,6 +27,8 @@ type Build struct {
 	Definition *builtins.Definition
 
 	context   *builtins.Context // what the definition was evaluated in
+	modules   *modules          // what it loads; nil before it was evaluated
+	trial     bool              // nothing of the project is written
 	ledger    *ledger.Ledger
 	resolver  *lock.Resolver
 	secrets   func(name string) ([]byte, error)
@@ -90,8 +92,8 @@ func (b *Build) open(ctx context.Context, definition string) (err error) {
 	// A definition that reads pins may begin on other origins with each round.
 	const rounds = 5
 	for range rounds {
-		e, err := evaluate(ctx, &b.Config, definition, pins, &printed)
-		b.Project, b.context, b.Definition = e.project, e.context, e.definition
+		e, err := evaluate(ctx, b.Host, b.modules, definition, pins, &printed)
+		b.Project, b.context, b.Definition, b.modules = e.project, e.context, e.definition, e.modules
 		if err != nil && (e.context == nil || len(e.context.Reads()) == 0) {
 			return err
 		}
@@ -120,8 +122,10 @@ func (b *Build) open(ctx context.Context, definition string) (err error) {
 
 // prepare opens what all work on a definition needs.
 func (b *Build) prepare() (err error) {
-	if err := b.openStore(); err != nil {
-		return err
+	if b.Store == nil {
+		if err := b.openStore(); err != nil {
+			return err
+		}
 	}
 	name, err := b.projectName()
 	if err != nil {
@@ -170,11 +174,14 @@ const savePins = 30 * time.Second
 func (b *Build) Close() error {
 	var err error
 	b.flush()
-	if b.resolver != nil {
-		// Also after an interrupt: what was built is what the pins say.
-		ctx, cancel := context.WithTimeout(context.Background(), savePins)
+	// Also after an interrupt: what was built is what the pins say.
+	ctx, cancel := context.WithTimeout(context.Background(), savePins)
+	defer cancel()
+	if b.resolver != nil && !b.trial {
 		err = b.resolver.File.Save(ctx)
-		cancel()
+	}
+	if b.modules != nil && b.modules.lock != nil && !b.trial {
+		err = errors.Join(err, b.modules.lock.Save(ctx))
 	}
 	err = errors.Join(err, b.closeDrivers())
 	if b.ledger != nil {

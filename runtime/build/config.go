@@ -36,6 +36,7 @@ type Config struct {
 	ParamsFile string   // JSON, YAML or TOML, or lines of "name=value"; "" means none
 	Secrets    []string // "name=env:VARIABLE" or "name=file:PATH"
 	Locked     bool     // refuse to change bake.lock
+	Offline    bool     // take modules from the store or the vendor directory, and ask nobody
 
 	// Rights gets the rights that machines need, before the store is opened. It may
 	// be nil. Where it fails, a definition can still be looked at.

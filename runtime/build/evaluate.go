@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,29 +17,46 @@ import (
 // evaluated is a definition that was read.
 type evaluated struct {
 	project    *eval.Project
+	modules    *modules          // what it loads of other modules
 	context    *builtins.Context // says which pins the definition has read; nil when it was not run
 	definition *builtins.Definition
 }
 
-// Evaluate reads a definition and runs nothing: it opens no store and resolves no
-// origin, so that no node has a key. Its errors have the kind KindDefinition.
-func Evaluate(ctx context.Context, c Config, definition string) (*builtins.Definition, error) {
+// Evaluate reads a definition and runs nothing: it resolves no origin, so that no
+// node has a key, and opens the store only for modules of other teams. Its errors have
+// the kind KindDefinition.
+func Evaluate(ctx context.Context, c Config, definition string) (_ *builtins.Definition, err error) {
 	printed := c.Printed
 	if printed == nil {
 		printed = io.Discard
 	}
-	e, err := evaluate(ctx, &c, definition, nil, printed)
+	h := &Host{Config: c, notices: notices{notify: c.Notify}}
+	defer func() {
+		if h.Store != nil {
+			err = errors.Join(err, h.Store.Close())
+		}
+	}()
+	e, err := evaluate(ctx, h, nil, definition, nil, printed)
 	if err != nil {
 		return nil, &SourceError{e.project, err}
 	}
 	return e.definition, nil
 }
 
-// evaluate reads a definition whose sources have the pins. With an error it returns
-// what it got to.
-func evaluate(ctx context.Context, c *Config, file string, pins builtins.Pins, printed io.Writer) (e evaluated, err error) {
+// evaluate reads a definition whose sources have the pins. known are its modules, nil
+// where they are to be found first. With an error it returns what it got to.
+func evaluate(ctx context.Context, h *Host, known *modules, file string, pins builtins.Pins, printed io.Writer) (e evaluated, err error) {
+	c := &h.Config
 	if e.project, err = eval.OpenProject(c.abs(file), c.Dir); err != nil {
 		return e, of(KindDefinition, WithHint(err, otherDefinition(c, file)))
+	}
+	if e.modules = known; known == nil {
+		if e.modules, err = modulesOf(ctx, h, e.project); err != nil {
+			return e, err
+		}
+	}
+	if err := e.modules.apply(ctx, e.project); err != nil {
+		return e, err
 	}
 	return e, e.run(ctx, c, pins, printed)
 }

@@ -40,7 +40,7 @@ func (b *Build) pin(ctx context.Context, p *plan.Plan) error {
 	if b.secrets, err = b.secretSources(given, uses); err != nil {
 		return of(KindUsage, err)
 	}
-	if b.Store == nil {
+	if b.ledger == nil {
 		if err := b.prepare(); err != nil {
 			return err
 		}

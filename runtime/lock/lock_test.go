@@ -14,6 +14,8 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/plan"
+	"bake.build/bake/starlark/module"
+	"github.com/google/go-cmp/cmp"
 )
 
 // mirror is a driver that only pins: it stands for a mirror whose state moves.
@@ -232,8 +234,8 @@ func TestSaveKeepsOthers(t *testing.T) {
 			t.Errorf("pin of build %d: %v", i, p)
 		}
 	}
-	if len(f.pins) != builds+1 {
-		t.Errorf("%d pins, want %d", len(f.pins), builds+1)
+	if len(f.content.Pins) != builds+1 {
+		t.Errorf("%d pins, want %d", len(f.content.Pins), builds+1)
 	}
 	left, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(left) != 1 {
@@ -247,6 +249,9 @@ func TestLoadRefuses(t *testing.T) {
 		"a second value": `{"version": 1, "pins": {}} {"version": 1, "pins": {"a": {"id": "x"}}}`,
 		"conflict marks": "{\"version\": 1, \"pins\": {}}\n>>>>>>> theirs\n",
 		"unknown field":  `{"version": 1, "pin": {}}`, "no id": `{"version": 1, "pins": {"a": {}}}`,
+		"no digest": `{"version": 1, "modules": {"modules": {"a/b": {"version": "v1.0.0", "source": "oci://h/r"}}}}`,
+		"a folder":  `{"version": 1, "modules": {"modules": {"a/b": {"version": "v1.0.0", "source": "file:../b", "digest": "sha256:` + strings.Repeat("0", 64) + `"}}}}`,
+		"a path":    `{"version": 1, "modules": {"modules": {"../b": {"version": "v1.0.0", "source": "oci://h/r", "digest": "sha256:` + strings.Repeat("0", 64) + `"}}}}`,
 	} {
 		path := filepath.Join(t.TempDir(), Name)
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -260,12 +265,58 @@ func TestLoadRefuses(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"version": 1, "pins": {"a": {"id": "x"}}}`))
+	f.Add([]byte(`{"version": 1, "modules": {"asked": "sha256:1", "modules": {"a/b": {"version": "v1.0.0", "source": "oci://h/r", "digest": "sha256:` + strings.Repeat("0", 64) + `"}}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		pins, err := parse(data)
-		for name, p := range pins {
+		c, err := parse(data)
+		for name, p := range c.Pins {
 			if err == nil && p.ID == "" {
 				t.Errorf("pin %q without id", name)
 			}
 		}
+		if err != nil || c.Modules == nil {
+			return
+		}
+		for path, m := range c.Modules.Modules {
+			if ref, ok := c.Modules.Ref(path); !ok || ref.Version == "" || ref.Source.Local() {
+				t.Errorf("module %s of %+v: %v", path, m, ref)
+			}
+		}
 	})
+}
+
+// TestModules holds that modules and pins are saved beside each other.
+func TestModules(t *testing.T) {
+	path := filepath.Join(t.TempDir(), Name)
+	one, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &module.Lock{Asked: "sha256:1", Modules: map[string]module.Locked{
+		"acme.example/golden": {Version: "v1.4.0", Source: "oci://registry.example/golden", Digest: module.Digest("sha256:" + strings.Repeat("0", 64))},
+	}}
+	one.SetModules(want)
+	two.Set("debian", platforms.Pin{ID: "x"})
+	for _, f := range []*File{one, two} {
+		if err := f.Save(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	both, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, both.Modules()); diff != "" || both.Get("debian") == nil {
+		t.Errorf("pins %v, modules (-want +got):\n%s", both.content.Pins, diff)
+	}
+	both.SetModules(nil)
+	if err := both.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || strings.Contains(string(text), "modules") {
+		t.Errorf("%v: %s", err, text)
+	}
 }

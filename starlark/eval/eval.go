@@ -29,10 +29,6 @@ type Config struct {
 	// Std is the library @bake.
 	Std fs.FS
 
-	// Library returns the files of the library @name, or an error that says why
-	// it cannot be had. When it is nil, there is no library but @bake.
-	Library func(name string) (fs.FS, error)
-
 	// Undefined returns what to say of a name that is not defined, or "".
 	Undefined func(name string) string
 
@@ -78,7 +74,7 @@ func Run(ctx context.Context, cfg Config) (starlark.StringDict, error) {
 	r.cfg.Predeclared = guards()
 	maps.Copy(r.cfg.Predeclared, cfg.Predeclared)
 	r.thread = r.newThread()
-	main := r.module(module{name: cfg.Project.Show(cfg.Project.Definition), path: cfg.Project.Definition})
+	main := r.file(cfg.Project.Tree, cfg.Project.Definition)
 
 	var globals starlark.StringDict
 	err := r.limited(ctx, func() (err error) {
@@ -94,6 +90,7 @@ func Run(ctx context.Context, cfg Config) (starlark.StringDict, error) {
 func (r *run) newThread() *starlark.Thread {
 	thread := &starlark.Thread{Name: "definition"}
 	thread.SetLocal(overName, r.over)
+	thread.SetLocal(runName, r)
 	thread.Load = func(_ *starlark.Thread, name string) (starlark.StringDict, error) {
 		return r.load(r.loading[len(r.loading)-1], name)
 	}

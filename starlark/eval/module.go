@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"bake.build/bake/internal/regular"
@@ -27,9 +29,9 @@ func Dialect() *syntax.FileOptions { d := dialect; return &d }
 // A module is one Starlark file, evaluated or being evaluated.
 type module struct {
 	name    string // as positions show it; unique
-	lib     string // the library it is of, such as "bake"; "" for the project
-	path    string // absolute, or within the library
-	fsys    fs.FS  // the library; nil for the project
+	tree    *Tree  // nil for the shipped library
+	path    string // absolute, or within the shipped library
+	visible visibility
 	globals starlark.StringDict
 	done    bool
 	err     error
@@ -49,6 +51,11 @@ func (r *run) load(from *module, name string) (starlark.StringDict, error) {
 	if !m.done {
 		m.globals, m.err = r.exec(m)
 		m.done = true
+	}
+	if m.err == nil {
+		if err := m.visible.check(m, from); err != nil {
+			return nil, err
+		}
 	}
 	return exported(m.globals), m.err
 }
@@ -84,20 +91,19 @@ func (r *run) find(from *module, name string) (*module, error) {
 			}
 			return nil, fmt.Errorf("%q: the name of a library ends with two slashes: \"@%s//%s\"", name, lib, file)
 		}
-		fsys, err := r.library(lib)
-		if err != nil {
-			return nil, err
+		if lib == "bake" && r.cfg.Std != nil {
+			return r.shipped(file)
 		}
-		return r.libraryModule(lib, fsys, file)
+		return r.ofModule(from, lib, file)
 	}
-	if from.fsys != nil {
+	if from.tree == nil {
 		file, rooted := strings.CutPrefix(name, "//")
 		if !rooted {
 			file = path.Join(path.Dir(from.path), name)
 		}
-		return r.libraryModule(from.lib, from.fsys, file)
+		return r.shipped(file)
 	}
-	abs, err := r.cfg.Project.Path(filepath.Dir(from.path), name)
+	abs, err := Place{from.tree, filepath.Dir(from.path), r.cfg.Project}.Path(name)
 	if err != nil {
 		if r.cfg.Std != nil && fs.ValidPath(name) {
 			if _, statErr := fs.Stat(r.cfg.Std, name); statErr == nil {
@@ -106,34 +112,57 @@ func (r *run) find(from *module, name string) (*module, error) {
 		}
 		return nil, err
 	}
-	return r.module(module{name: r.cfg.Project.Show(abs), path: abs}), nil
+	return r.file(from.tree, abs), nil
 }
 
-func (r *run) library(lib string) (fs.FS, error) {
-	if lib == "bake" && r.cfg.Std != nil {
-		return r.cfg.Std, nil
+// ofModule returns a file of the module that from's module knows as lib.
+func (r *run) ofModule(from *module, lib, file string) (*module, error) {
+	if from.tree == nil {
+		return nil, fmt.Errorf("@%s is not known in the shipped library", lib)
 	}
-	if r.cfg.Library == nil {
-		if spell.Nearest(lib, []string{"bake"}) != "" {
-			return nil, fmt.Errorf("@%s is not known (did you mean @bake?)", lib)
+	t := from.tree.Loads[lib]
+	if t == nil {
+		names := append(slices.Collect(maps.Keys(from.tree.Loads)), "bake")
+		more := ""
+		switch near := spell.Nearest(lib, names); {
+		case near != "":
+			more = fmt.Sprintf(" (did you mean @%s?)", near)
+		case from.tree.Unknown != nil:
+			more = ": " + from.tree.Unknown(lib)
 		}
-		return nil, fmt.Errorf("@%s is not known: modules of other teams are not configured, the shipped library is @bake", lib)
+		return nil, fmt.Errorf("@%s is not known%s", lib, more)
 	}
-	return r.cfg.Library(lib)
+	if !fs.ValidPath(file) {
+		return nil, fmt.Errorf("@%s//%s is not the name of a file of a module", lib, file)
+	}
+	abs, err := Place{t, t.Root, r.cfg.Project}.Path(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		dir := filepath.Join(t.Root, filepath.FromSlash(path.Dir(file)))
+		return nil, fmt.Errorf("no file %q in @%s%s", file, lib, neighbours(path.Base(file), dir, ".star"))
+	} else if err != nil {
+		return nil, err
+	}
+	return r.file(t, abs), nil
 }
 
-func (r *run) libraryModule(lib string, fsys fs.FS, file string) (*module, error) {
+// file returns the module that is the file abs of a tree.
+func (r *run) file(t *Tree, abs string) *module {
+	return r.module(module{name: r.cfg.Project.show(t, abs), tree: t, path: abs})
+}
+
+// shipped returns a file of the shipped library.
+func (r *run) shipped(file string) (*module, error) {
 	if file == "" || !fs.ValidPath(file) {
-		return nil, fmt.Errorf("@%s//%s is not the name of a file of the library", lib, file)
+		return nil, fmt.Errorf("@bake//%s is not the name of a file of the library", file)
 	}
-	if _, err := fs.Stat(fsys, file); err != nil {
+	if _, err := fs.Stat(r.cfg.Std, file); err != nil {
 		hint := ""
-		if entries, err := fs.ReadDir(fsys, path.Dir(file)); err == nil {
+		if entries, err := fs.ReadDir(r.cfg.Std, path.Dir(file)); err == nil {
 			hint = spell.Hint(path.Base(file), "there are", entryNames(entries, ".star"))
 		}
-		return nil, fmt.Errorf("no file %q in @%s%s", file, lib, hint)
+		return nil, fmt.Errorf("no file %q in @bake%s", file, hint)
 	}
-	return r.module(module{name: "@" + lib + "//" + file, lib: lib, path: file, fsys: fsys}), nil
+	return r.module(module{name: "@bake//" + file, path: file}), nil
 }
 
 // module returns the one module of m's name.
@@ -179,12 +208,12 @@ func (r *run) read(m *module) ([]byte, error) {
 	src := source{}
 	var err error
 	switch {
-	case m.fsys != nil:
-		src.text, err = fs.ReadFile(m.fsys, m.path)
+	case m.tree == nil:
+		src.text, err = fs.ReadFile(r.cfg.Std, m.path)
 	case m.path == p.Definition && p.text != nil:
-		src.dir, src.text = filepath.Dir(m.path), p.text
+		src.tree, src.dir, src.text = m.tree, filepath.Dir(m.path), p.text
 	default:
-		src.dir = filepath.Dir(m.path)
+		src.tree, src.dir = m.tree, filepath.Dir(m.path)
 		src.text, err = regular.Read(m.path, maxModule)
 	}
 	if err != nil {
@@ -194,7 +223,7 @@ func (r *run) read(m *module) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sources[m.name] = src
-	if m.fsys == nil {
+	if m.tree != nil {
 		p.read[m.path] = true
 	}
 	return src.text, nil

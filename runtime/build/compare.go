@@ -1,0 +1,91 @@
+package build
+
+import (
+	"context"
+	"errors"
+
+	"bake.build/bake/builtins"
+	"bake.build/bake/runtime/plan"
+)
+
+// A TargetChange is what becomes of an artifact or a test with other modules.
+type TargetChange struct {
+	Name     string
+	Old, New plan.Key // zero where it was not there, or is no more
+	Steps    int      // nodes that it is made of
+	Changed  int      // those of them whose keys are others
+	Changes  []Change // what is different in them, each node once among all targets
+}
+
+// Compare evaluates a definition with the modules that are on disk and with those of
+// w, and returns the targets whose keys differ. Nothing is built; origins are pinned.
+func (w *Modules) Compare(ctx context.Context, definition string) (changes []TargetChange, err error) {
+	c := w.set.host.Config
+	past := newPast(nil)
+	err = Use(ctx, c, definition, func(b *Build) error {
+		past = pastOf(b.Definition)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := &Build{Host: &Host{Config: c, notices: notices{notify: c.Notify}}, modules: w.set, trial: true}
+	if err = b.open(ctx, definition); err == nil {
+		past.definition = b.Definition
+		changes = past.targetChanges(b.Definition)
+	}
+	if err = errors.Join(err, b.Close()); err != nil {
+		return nil, &SourceError{b.Project, err}
+	}
+	return changes, nil
+}
+
+// pastOf writes down a definition as if all of it had been built.
+func pastOf(d *builtins.Definition) *Past {
+	p := newPast(d)
+	defined := make(map[plan.Key]*plan.Node)
+	for _, n := range d.Plan.Nodes {
+		defined[n.Key] = n
+	}
+	for _, t := range Targets(d) {
+		p.Targets[t.Name] = t.Node.Key
+		p.keep(t.Node.Key, defined, newPast(d))
+	}
+	return p
+}
+
+// targetChanges compares the targets of d with those of p.
+func (p *Past) targetChanges(d *builtins.Definition) (changes []TargetChange) {
+	told := map[*plan.Node]bool{}
+	there := map[string]bool{}
+	for _, t := range Targets(d) {
+		there[t.Name] = true
+		old, was := p.Targets[t.Name]
+		if was && old == t.Node.Key {
+			continue
+		}
+		c := TargetChange{Name: t.Name, Old: old, New: t.Node.Key}
+		needed := map[*plan.Node]bool{}
+		addNeeded(needed, t.Node)
+		for n := range needed {
+			if c.Steps++; p.Nodes[n.Key] == nil {
+				c.Changed++
+			}
+		}
+		if all, known := p.Changes(t.Node); known {
+			for _, one := range all {
+				if !told[one.Node] {
+					told[one.Node] = true
+					c.Changes = append(c.Changes, one)
+				}
+			}
+		}
+		changes = append(changes, c)
+	}
+	for name, old := range p.Targets {
+		if !there[name] {
+			changes = append(changes, TargetChange{Name: name, Old: old})
+		}
+	}
+	return changes
+}
