@@ -327,9 +327,10 @@ func TestKilled(t *testing.T) {
 		return
 	}
 	r := request(t, sampleTree(t), "tar", "tar.gz", "oci")
+	temporary := t.TempDir() // what killed children leave there
 	for wait := range 12 {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
-		cmd.Env = append(os.Environ(), "BAKE_EXPORT_KILL="+r.OutDir)
+		cmd.Env = append(os.Environ(), "BAKE_EXPORT_KILL="+r.OutDir, "TMPDIR="+temporary)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
