@@ -1,12 +1,7 @@
-// Package markdown reads the part of CommonMark that documentation is written
-// in, with the tables of GitHub, and shows it as HTML or on a terminal.
+// Package markdown reads pages of documentation, in CommonMark with the tables of GitHub,
+// and shows them as HTML or on a terminal.
 //
-// It knows paragraphs, headings (#), lists, fenced and indented code, quotes,
-// tables and rules; emphasis, code, links, images and automatic links (<https://…>). It
-// does not know HTML, which is shown as the text that it is, underlined headings,
-// and links by reference. What it does not know is text: nothing is an error.
-//
-// A library for all of CommonMark made each start of the program, and so each
-// step in a sandbox, slower by a seventh, before anything was rendered. Tests
-// hold this package against that library.
+// HTML is shown as the text that it is, but for comments, which are not seen. Nothing is an
+// error. A library parses; this package has its own tree because links, anchors and
+// tables are written in bake's way, and nothing that a page says becomes a tag.
 package markdown
