@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -20,6 +21,7 @@ import (
 // docFlags are those of bake doc.
 type docFlags struct {
 	format string
+	site   string
 	check  bool
 }
 
@@ -35,6 +37,10 @@ Starlark files: a file of the library (@bake//debian.star), of a module
 second argument names one function of a file. Without arguments it lists what
 there is.
 
+With --site it writes a site of static pages, which works without a server: bake's
+own documentation, or that of the files and folders that are named, with README.md and
+docs/*.md beside them.
+
 With --check it tells docstrings that do not match their functions, and evaluates
 the examples in them to a plan; nothing is built. An example sees the names of its
 file, and the layers layer and base.`,
@@ -43,6 +49,7 @@ file, and the layers layer and base.`,
 		},
 	}
 	cmd.Flags().StringVar(&f.format, "format", "text", "text, markdown or json")
+	cmd.Flags().StringVar(&f.site, "site", "", "write a site into a `directory`, which is empty or holds an earlier one")
 	cmd.Flags().BoolVar(&f.check, "check", false, "check docstrings, and evaluate their examples")
 	return cmd
 }
@@ -51,6 +58,10 @@ func (a *app) doc(ctx context.Context, args []string, f *docFlags) error {
 	switch {
 	case !slices.Contains([]string{"text", "markdown", "json"}, f.format):
 		return coded(exitUsage, fmt.Errorf("--format %s: want one of text, markdown, json", f.format))
+	case f.site != "" && f.check:
+		return coded(exitUsage, errors.New("bake doc: --site and --check exclude each other"))
+	case f.site != "":
+		return a.writeSite(args, f.site)
 	case f.check:
 		return a.checkDocs(ctx, args)
 	}
@@ -89,21 +100,34 @@ func (a *app) showDoc(f *docFlags, text string, data any) error {
 // index lists what there is documentation of.
 func index(b *reference.Book) string {
 	var out strings.Builder
-	line := func(name, text string) {
-		text, _, _ = strings.Cut(strings.ReplaceAll(text, "\n", " "), ". ")
-		fmt.Fprintf(&out, "- `%s`: %s.\n", name, strings.TrimSuffix(text, "."))
-	}
 	out.WriteString("# Documentation\n\n`bake doc NAME` shows one of these.\n\n## Pages\n\n")
 	for _, p := range docs.Pages() {
-		line(p.Name, p.Summary)
+		line(&out, p.Name, p.Summary)
 	}
+	out.WriteString("\n" + names(b))
+	return out.String()
+}
+
+// line lists a name with the first sentence of a text.
+func line(out *strings.Builder, name, text string) {
+	text, _, _ = strings.Cut(strings.ReplaceAll(text, "\n", " "), ". ")
+	fmt.Fprintf(out, "- `%s`: %s.\n", name, strings.TrimSuffix(text, "."))
+}
+
+// names lists what a book documents.
+func names(b *reference.Book) string {
+	var out strings.Builder
 	for _, s := range b.Sections {
 		if s.Head != nil && s.Name != "formats" {
 			continue
 		}
 		fmt.Fprintf(&out, "\n## %s\n\n", s.Title)
 		for _, e := range s.Entries {
-			line(e.Name, e.Summary)
+			name := e.Name
+			if e.Kind == reference.Platform {
+				name += "()"
+			}
+			line(&out, name, e.Summary)
 		}
 	}
 	return out.String()

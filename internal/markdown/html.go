@@ -20,8 +20,8 @@ type Options struct {
 	// text. It may be nil.
 	Code func(lang, text string) string
 
-	// Shift is added to the levels of headings.
-	Shift int
+	// Anchors puts a link to itself behind each heading.
+	Anchors bool
 }
 
 // HTML returns a page as HTML. What it is made from is escaped, and no link leads to a
@@ -60,10 +60,13 @@ func (w *writer) block(b Block, tight bool) {
 		w.inline(b.Inline)
 		w.b.WriteString("</p>\n")
 	case Heading:
-		level := min(6, b.Level+w.Shift)
-		w.f("<h%d id=\"%s\">", level, html.EscapeString(b.ID))
+		id := html.EscapeString(b.ID)
+		w.f("<h%d id=\"%s\">", b.Level, id)
 		w.inline(b.Inline)
-		w.f("</h%d>\n", level)
+		if w.Anchors {
+			w.f(" <a class=\"anchor\" href=\"#%s\" aria-label=\"Link to %s\">#</a>", id, html.EscapeString(Plain(b.Inline)))
+		}
+		w.f("</h%d>\n", b.Level)
 	case Code:
 		w.code(b)
 	case Quote:
