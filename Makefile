@@ -18,7 +18,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Tests that take many minutes start first; lint has vetted all packages.
 LONGEST := ./cmd/bake ./platforms/qemu
 
-.PHONY: build help demo test cloud unit bench lint cross fuzz reference clean
+.PHONY: build help demo test cloud unit bench lint cross fuzz reference site clean
 
 build: ## build the static binary bin/bake
 	@mkdir -p bin
@@ -87,5 +87,8 @@ fuzz: ## run every fuzz test for FUZZTIME=10s
 reference: ## renew docs/reference.md from the code
 	$(GO) test ./cmd/bake -run TestReferenceIsCurrent -update
 
+site: build ## write the site of the documentation into site/
+	$(BAKE) doc --site site
+
 clean: ## remove what make built
-	rm -rf bin out
+	rm -rf bin out site

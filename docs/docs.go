@@ -30,6 +30,7 @@ func (p Page) Text() (string, error) {
 
 // The groups of pages, in order.
 const (
+	Start      = "Start"
 	HowTo      = "How to"
 	Understand = "Understand"
 	LookUp     = "Look up"
@@ -39,6 +40,12 @@ const (
 // in which they are shown.
 func Pages() []Page {
 	return []Page{
+		{"index", Start, "bake", "What bake is, and where to begin."},
+		{"tutorial", Start, "Tutorial", "From `bake init` to a tested golden base for three platforms."},
+		{"packer", Start, "Coming from Packer", "HCL and Starlark side by side; builders, provisioners and post-processors."},
+		{"how-to", HowTo, "How-to guides", "One task each: share code, cache, use secrets, publish, look into a failure."},
+		{"concepts", Understand, "Concepts", "What definition, plan, layer, key, pin and store mean, and why."},
+		{"troubleshooting", LookUp, "Troubleshooting", "What the hints of error messages mean, and what to do."},
 		{"architecture", Understand, "Architecture", "How bake works, principles first."},
 		{"adding-a-platform", HowTo, "Adding a platform", "What a driver has, and how it is tested."},
 		{"platforms", LookUp, "Platforms", "What each platform needs and can do, and how far that was verified."},

@@ -45,9 +45,6 @@ func ownPages(s *site.Site) error {
 		if err != nil {
 			return err
 		}
-		if p.Name == "index" {
-			p.Group = ""
-		}
 		s.Pages = append(s.Pages, site.Page{Name: p.Name, Group: p.Group, Title: p.Title, Summary: p.Summary, Text: text})
 	}
 	return nil

@@ -19,44 +19,67 @@ import (
 type pattern struct {
 	log  *lazyregexp.Regexp
 	of   func(c *op.Command) bool // whether it can be the cause; nil when it always can
+	page string                   // its heading on the page troubleshooting
 	hint string
+}
+
+// troubleshooting is the page that explains hints, and the others of its headings that
+// hints name.
+const (
+	troubleshooting = "troubleshooting"
+	pageCommand     = "missing-commands"
+	pageTrace       = "failing-scripts"
+	pageDisk        = "full-disks"
+	pageOutput      = "full-output-directories"
+)
+
+// more adds to a hint where more about it is to be read, in the terminal and offline.
+func more(hint, heading string) string {
+	return hint + "\nmore: bake doc " + troubleshooting + "#" + heading
 }
 
 var patterns = []pattern{
 	{
-		log: lazyregexp.New(`(?i)(unable to locate package|no match for argument:?|unable to find a match:?|no package|no such package|couldn't find any package).*\b[0-9]+\.[0-9]+\.[0-9]+`),
-		of:  saysUname,
+		log:  lazyregexp.New(`(?i)(unable to locate package|no match for argument:?|unable to find a match:?|no package|no such package|couldn't find any package).*\b[0-9]+\.[0-9]+\.[0-9]+`),
+		of:   saysUname,
+		page: "kernel-of-the-host",
 		hint: "uname -r names the kernel that runs the step, not one of the image: name the package without it\n" +
 			"(linux-headers-cloud-amd64), or take the version from /lib/modules",
 	},
 	{
 		log:  lazyregexp.New(`(?i)ping: .*operation not permitted|ping: (permission denied|socket)|lacking privilege for (icmp|raw) socket`),
+		page: "ping",
 		hint: "ping needs raw packets, which a step may not send: curl or getent hosts tries a network, a test() on a machine can ping",
 	},
 	{
-		log: lazyregexp.New(`(?i)(system has not been booted with systemd|failed to (connect to bus|talk to init daemon|set wall message)|call to reboot failed|init: .*initctl)`),
-		of:  func(c *op.Command) bool { return restarts.MatchString(c.Script) },
+		log:  lazyregexp.New(`(?i)(system has not been booted with systemd|failed to (connect to bus|talk to init daemon|set wall message)|call to reboot failed|init: .*initctl)`),
+		of:   func(c *op.Command) bool { return restarts.MatchString(c.Script) },
+		page: "restarts",
 		hint: "a step cannot restart what does not run: leave the restart out; what has to happen in a running machine\n" +
 			"goes into a test(), or into steps of qemu(), which has reboot()",
 	},
 	{
-		log: lazyregexp.New(`(?i)system has not been booted with systemd`),
+		log:  lazyregexp.New(`(?i)system has not been booted with systemd`),
+		page: "systemd-in-a-step",
 		hint: "no systemd runs in a step: systemctl enable, disable and mask work, is-enabled asks,\n" +
 			"and what needs a running unit goes into a test()",
 	},
 	{
 		log:  lazyregexp.New(`Temporary failure (in name resolution|resolving)|Could not resolve|Name or service not known|Network is unreachable|bad address`),
 		of:   func(c *op.Command) bool { return c.NoNetwork },
+		page: "no-network",
 		hint: "the step has network = False, which cuts it off from every network",
 	},
 	{
-		log: lazyregexp.New(`\[\[: not found|Syntax error: "?(\(|redirection)|Bad substitution|(source|declare|shopt|function|pushd|mapfile): not found|Illegal option -o pipefail`),
-		of:  runsSh,
+		log:  lazyregexp.New(`\[\[: not found|Syntax error: "?(\(|redirection)|Bad substitution|(source|declare|shopt|function|pushd|mapfile): not found|Illegal option -o pipefail`),
+		of:   runsSh,
+		page: "scripts-for-bash",
 		hint: "the script is run by /bin/sh, and this belongs to bash: begin it with #!/bin/bash,\n" +
 			`or give interpreter = ["/bin/bash", "-e"]`,
 	},
 	{
 		log:  lazyregexp.New(`sudo: ((command )?not found|No such file)|‘sudo’: No such file`),
+		page: "sudo",
 		hint: "steps run as root: leave sudo out; user = \"name\" runs a step as somebody else",
 	},
 }
@@ -76,10 +99,10 @@ func hintForCommand(c *op.Command, status int, log string) string {
 	switch {
 	case status == 127:
 		if m := missingCommand.FindAllStringSubmatch(log, -1); m != nil {
-			return fmt.Sprintf("the layer has no %s: install the package that has it in a step before", m[len(m)-1][1])
+			return more(fmt.Sprintf("the layer has no %s: install the package that has it in a step before", m[len(m)-1][1]), pageCommand)
 		}
 	case status > 0 && strings.Contains(strings.TrimSpace(c.Script), "\n") && runsShell(c) && !traced.MatchString(c.Script):
-		return "set -x at the beginning of the script shows each command before it runs"
+		return more("set -x at the beginning of the script shows each command before it runs", pageTrace)
 	}
 	return ""
 }
@@ -132,7 +155,7 @@ func hintFor(e *solve.NodeError) string {
 	}
 	for _, p := range patterns {
 		if p.log.MatchString(log) && (p.of == nil || p.of(c)) {
-			return p.hint
+			return more(p.hint, p.page)
 		}
 	}
 	var exit *platforms.ExitError
@@ -152,8 +175,8 @@ func hintForDisk(e *solve.NodeError) string {
 	switch e.Node.Op.(type) {
 	case *export.Op, *export.Output:
 		if errors.As(e.Err, &file) && export.InStaging(file.Path) {
-			return "the disk of the output directory is full: -o names another; bake cache prune frees some where the cache is on it too"
+			return more("the disk of the output directory is full: -o names another; bake cache prune frees some where the cache is on it too", pageOutput)
 		}
 	}
-	return "the disk is full: bake cache du says what the cache takes, bake cache prune frees some of it, BAKE_CACHE_DIR moves it"
+	return more("the disk is full: bake cache du says what the cache takes, bake cache prune frees some of it, BAKE_CACHE_DIR moves it", pageDisk)
 }

@@ -54,9 +54,9 @@ func TestOfflineMarks(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := f.boot(t)
-	out, err := sh(m, `echo $container $SYSTEMD_OFFLINE; cat /run/systemd/container; stat -c %a /usr/local/sbin
+	out, err := sh(m, `echo $container $SYSTEMD_OFFLINE; cat /run/systemd/container; stat -c %a /usr/local/sbin /etc/sudoers.d/*
 env -u SYSTEMD_OFFLINE systemctl enable --now "a b" 2>/dev/null; policy-rc.d; echo $?; grub-mkconfig -o /boot/x 2>/dev/null; echo $?; ls /boot /usr/local/sbin`)
-	if want := "bake 1 bake 775 1 enable a b 101 0 ls: /boot: No such file or directory /usr/local/sbin: grub-mkconfig systemctl"; strings.Join(strings.Fields(out), " ") != want {
+	if want := "bake 1 bake 775 440 1 enable a b 101 0 ls: /boot: No such file or directory /usr/local/sbin: grub-mkconfig systemctl"; strings.Join(strings.Fields(out), " ") != want {
 		t.Errorf("%v\n%s, want\n%s", err, out, want)
 	}
 	// What hardening scripts do to all programs, and what scripts of the field do.

@@ -102,8 +102,11 @@ func (c *Cover) write(r *image, dir string) error {
 			dirs = append(dirs, strings.TrimPrefix(at, dir))
 		}
 		mode := uint32(0o644)
-		if bytes.HasPrefix(f.data, []byte("#!")) {
+		switch {
+		case bytes.HasPrefix(f.data, []byte("#!")):
 			mode = 0o755
+		case path.Dir(f.name) == sudoersDir:
+			mode = 0o440 // visudo --check refuses any other
 		}
 		if err := os.WriteFile(dir+f.name, f.data, 0o600); err != nil {
 			return err

@@ -143,6 +143,8 @@ done
 exec /usr/bin/systemctl "$@"
 `
 
+const sudoersDir = "/etc/sudoers.d"
+
 const sudoers = `# Put here by bake while a step runs: systemctl asks these where it is.
 Defaults env_keep += "SYSTEMD_OFFLINE container"
 `
@@ -158,7 +160,7 @@ echo "${0##*/}: nothing to do in a step of bake: its tree is on no disk. The con
 func (c *Cover) programs(r *image, _ Options) error {
 	for _, p := range []struct{ dir, name, needs, text string }{
 		{"/usr/sbin", "policy-rc.d", "/usr/bin/dpkg", policy},
-		{"/etc/sudoers.d", "zz-bake-step", "/usr/bin/sudo", sudoers},
+		{sudoersDir, "zz-bake-step", "/usr/bin/sudo", sudoers},
 		{"/usr/local/sbin", "systemctl", "/bin/systemctl", systemctl},
 		{"/usr/local/sbin", "grub-mkconfig", "/usr/bin/dpkg", mkconfig},
 		{"/usr/local/sbin", "grub2-mkconfig", "/usr/bin/rpm", mkconfig},
