@@ -26,8 +26,12 @@ import (
 // about them.
 const cacheName = "modules"
 
-// maxFetches is how many versions are downloaded at once.
-const maxFetches = 32
+// How many versions are downloaded at once, and how many of them by git: an SSH server
+// refuses the eleventh connection that has not logged in.
+const (
+	maxFetches = 64
+	maxGit     = 8
+)
 
 // A Fetcher gets modules into a store. Its methods may be called by many goroutines at
 // once; its fields are set before.
@@ -39,6 +43,7 @@ type Fetcher struct {
 
 	once   sync.Once
 	limit  *semaphore.Weighted
+	git    *semaphore.Weighted
 	client *fetch.Client
 	all    registries
 
@@ -116,10 +121,11 @@ func (f *Fetcher) Versions(ctx context.Context, src module.Source) ([]string, er
 	if err != nil {
 		return nil, err
 	}
-	if err := f.limit.Acquire(ctx, 1); err != nil {
+	leave, err := f.enter(ctx, src)
+	if err != nil {
 		return nil, err
 	}
-	defer f.limit.Release(1)
+	defer leave()
 	versions, err := o.versions(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("versions of %s: %w", src, err)
@@ -157,11 +163,20 @@ func (f *Fetcher) Fetch(ctx context.Context, src module.Source, version string, 
 }
 
 func (f *Fetcher) begin() {
-	f.limit = semaphore.NewWeighted(maxFetches)
+	f.limit, f.git = semaphore.NewWeighted(maxFetches), semaphore.NewWeighted(maxGit)
 	f.client = fetch.NewClient()
 	f.client.RefuseDowngrade()
 	f.calls = map[call]func() (Tree, error){}
 	f.sound = map[string]bool{}
+}
+
+// enter waits until fewer than the limit are downloaded.
+func (f *Fetcher) enter(ctx context.Context, src module.Source) (leave func(), err error) {
+	limit := f.limit
+	if src.Kind == module.Git {
+		limit = f.git
+	}
+	return func() { limit.Release(1) }, limit.Acquire(ctx, 1)
 }
 
 func (f *Fetcher) origin(src module.Source) (origin, error) {
@@ -214,10 +229,11 @@ func (f *Fetcher) get(ctx context.Context, c call) (t Tree, err error) {
 		}
 		return Tree{}, ErrOffline
 	}
-	if err := f.limit.Acquire(ctx, 1); err != nil {
+	leave, err := f.enter(ctx, c.src)
+	if err != nil {
 		return Tree{}, err
 	}
-	defer f.limit.Release(1)
+	defer leave()
 	cache, err := f.Store.CacheDir(cacheName)
 	if err != nil {
 		return Tree{}, err

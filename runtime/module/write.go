@@ -27,6 +27,7 @@ type writer struct {
 
 	entries  int   // of an archive, what is left out included
 	bytes    int64 // that are written
+	maxFiles int
 	maxBytes int64
 }
 
@@ -35,7 +36,7 @@ func newWriter(dir string) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &writer{dir: dir, root: root, names: newNames(), made: map[string]bool{}, maxBytes: maxBytes}, nil
+	return &writer{dir: dir, root: root, names: newNames(), made: map[string]bool{}, maxFiles: maxFiles, maxBytes: maxBytes}, nil
 }
 
 // Close releases the directory.
@@ -43,8 +44,8 @@ func (w *writer) Close() error { return w.root.Close() }
 
 // count counts an entry of an archive.
 func (w *writer) count() error {
-	if w.entries++; w.entries > maxFiles {
-		return fmt.Errorf("it has more than %d files, which no module has", maxFiles)
+	if w.entries++; w.entries > w.maxFiles {
+		return fmt.Errorf("it has more than %d files, which no module has", w.maxFiles)
 	}
 	return nil
 }
