@@ -90,7 +90,7 @@ func (a *app) config(f *definitionFlags) build.Config {
 		Printed:   a.stderr,
 	}
 	if f != nil {
-		c.Out, c.Params, c.ParamsFile, c.Secrets, c.Locked = f.out, f.params, f.paramsFile, f.secrets, f.locked
+		c.Out, c.Params, c.ParamsFile, c.Secrets, c.Locked, c.Offline = f.out, f.params, f.paramsFile, f.secrets, f.locked, f.offline
 	}
 	return c
 }

@@ -35,6 +35,7 @@ is a cached layer: what did not change is never run again.`,
 		a.gcCommand(),
 		a.pullCommand(),
 		a.updateCommand(),
+		a.modCommand(),
 		a.fmtCommand(),
 		a.doctorCommand(),
 		a.initCommand(),
@@ -75,6 +76,7 @@ type definitionFlags struct {
 	paramsFile string
 	secrets    []string
 	locked     bool
+	offline    bool
 	out        string // of verbs that write or look for artifacts; "" elsewhere
 }
 
@@ -83,6 +85,7 @@ func (f *definitionFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.paramsFile, "params-file", "", "read parameters from a `file`: JSON, YAML or TOML by the end of its name, or lines of name=value")
 	flags.StringArrayVar(&f.secrets, "secret", nil, "source of a secret, as `name=env:VARIABLE` or name=file:PATH")
 	flags.BoolVar(&f.locked, "locked", false, "refuse to change bake.lock")
+	flags.BoolVar(&f.offline, "offline", false, offlineHelp)
 }
 
 // splitArgs takes the definition's path off the arguments: the first one, if

@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,10 +16,12 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"bake.build/bake/internal/testbake"
 	"bake.build/bake/platforms/rootfs"
+	"bake.build/bake/runtime/build"
 )
 
 // TestMain lets the test binary stand for bake: testscript runs it under the
@@ -80,6 +83,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"root":        cmdRoot,
 			"busybox":     cmdBusybox,
+			"samekeys":    cmdSameKeys,
 			"hostile":     cmdHostile,
 			"exits":       cmdExits,
 			"flip":        cmdFlip,
@@ -110,6 +114,21 @@ const busyboxPath = "/bin/busybox"
 
 // cmdBusybox writes a tar archive of a small root file system: busybox with a
 // link for each of its commands, users and groups.
+// cmdSameKeys compares the keys of the nodes of two plans.
+func cmdSameKeys(ts *testscript.TestScript, _ bool, args []string) {
+	var keys [2][]string
+	for i := range keys {
+		var d build.Description
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[i])), &d))
+		for _, n := range d.Nodes {
+			keys[i] = append(keys[i], n.Name+" "+n.Key)
+		}
+	}
+	if diff := cmp.Diff(keys[0], keys[1]); diff != "" || len(keys[0]) == 0 {
+		ts.Fatalf("keys of %d nodes differ:\n%s", len(keys[0]), diff)
+	}
+}
+
 func cmdBusybox(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(writeBusybox(ts.MkAbs(args[0])))
 }

@@ -17,25 +17,33 @@ type TargetChange struct {
 	Changes  []Change // what is different in them, each node once among all targets
 }
 
+// A PastError says why a definition cannot be evaluated with the modules that it has
+// had.
+type PastError struct{ Err error }
+
+// Error implements error.
+func (e *PastError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *PastError) Unwrap() error { return e.Err }
+
 // Compare evaluates a definition with the modules that are on disk and with those of
 // w, and returns the targets whose keys differ. Nothing is built; origins are pinned.
+// A PastError says that only what is on disk cannot be evaluated.
 func (w *Modules) Compare(ctx context.Context, definition string) (changes []TargetChange, err error) {
 	c := w.set.host.Config
-	past := newPast(nil)
-	err = Use(ctx, c, definition, func(b *Build) error {
-		past = pastOf(b.Definition)
+	b := &Build{Host: &Host{Config: c, notices: notices{notify: c.Notify}}, modules: w.set, trial: true}
+	if err := errors.Join(b.open(ctx, definition), b.Close()); err != nil {
+		return nil, &SourceError{b.Project, err}
+	}
+	err = Use(ctx, c, definition, func(was *Build) error {
+		past := pastOf(was.Definition)
+		past.definition = b.Definition
+		changes = past.targetChanges(b.Definition)
 		return nil
 	})
 	if err != nil {
-		return nil, err
-	}
-	b := &Build{Host: &Host{Config: c, notices: notices{notify: c.Notify}}, modules: w.set, trial: true}
-	if err = b.open(ctx, definition); err == nil {
-		past.definition = b.Definition
-		changes = past.targetChanges(b.Definition)
-	}
-	if err = errors.Join(err, b.Close()); err != nil {
-		return nil, &SourceError{b.Project, err}
+		return nil, &PastError{err}
 	}
 	return changes, nil
 }

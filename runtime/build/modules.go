@@ -161,7 +161,7 @@ func (m *modules) record(ctx context.Context, asked string) error {
 	m.lock.SetModules(now)
 	for _, path := range slices.Sorted(maps.Keys(now.Modules)) {
 		if l := now.Modules[path]; was == nil || was.Modules[path] != l {
-			m.host.note(fmt.Sprintf("module %s: %s, locked to %s in %s", path, l.Version, short(string(l.Digest)), lock.Name))
+			m.host.note(fmt.Sprintf("module %s %s: %s", path, l.Version, short(string(l.Digest))))
 		}
 	}
 	return nil

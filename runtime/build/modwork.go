@@ -15,6 +15,8 @@ import (
 	"bake.build/bake/internal/durable"
 	"bake.build/bake/internal/lazyregexp"
 	"bake.build/bake/internal/spell"
+	rmodule "bake.build/bake/runtime/module"
+	"bake.build/bake/runtime/plan"
 	"bake.build/bake/starlark/eval"
 	"bake.build/bake/starlark/module"
 )
@@ -232,7 +234,8 @@ type VersionChange struct {
 }
 
 // Raise makes the requirements called names, or all, ask for the newest version of
-// their major version, and takes branches as they are now.
+// their major version. It takes branches as they are now, and so what a name stands
+// for that is given: its tag may have moved.
 func (w *Modules) Raise(ctx context.Context, names []string) (changes []VersionChange, err error) {
 	chosen := w.set.remote()
 	if len(names) > 0 {
@@ -267,10 +270,10 @@ func (w *Modules) Raise(ctx context.Context, names []string) (changes []VersionC
 		return nil, &SourceError{w.Project, err}
 	}
 	f := w.set.file
-	moving := false
+	var again []module.Require
 	for i, r := range chosen {
-		if !module.IsRelease(r.Version) && !r.Source.Local() {
-			moving = true
+		if !r.Source.Local() && (len(names) > 0 || !module.IsRelease(r.Version)) && newest[i] == r.Version {
+			again = append(again, r)
 		}
 		if newest[i] == r.Version {
 			continue
@@ -284,10 +287,7 @@ func (w *Modules) Raise(ctx context.Context, names []string) (changes []VersionC
 	if len(changes) > 0 {
 		w.with(f)
 	}
-	if moving {
-		changes = append(changes, w.forget(ctx, chosen)...)
-	}
-	return changes, nil
+	return append(changes, w.again(ctx, again)...), nil
 }
 
 // allowed returns the versions that are not excluded.
@@ -297,11 +297,10 @@ func (w *Modules) allowed(path string, versions []string) []string {
 	})
 }
 
-// forget takes the branches among the requirements out of the lock, and returns those
-// that have moved.
-func (w *Modules) forget(ctx context.Context, chosen []module.Require) (changes []VersionChange) {
+// again takes what has moved out of the lock, and returns it.
+func (w *Modules) again(ctx context.Context, chosen []module.Require) (changes []VersionChange) {
 	was := w.set.lock.Modules()
-	if was == nil {
+	if was == nil || len(chosen) == 0 {
 		return nil
 	}
 	now := &module.Lock{Modules: map[string]module.Locked{}} // about nothing that is asked for
@@ -310,7 +309,7 @@ func (w *Modules) forget(ctx context.Context, chosen []module.Require) (changes 
 	}
 	for _, r := range chosen {
 		l, ok := was.Modules[r.Path]
-		if !ok || module.IsRelease(r.Version) || r.Source.Local() {
+		if !ok || l.Version != r.Version {
 			continue
 		}
 		delete(now.Modules, r.Path)
@@ -321,8 +320,40 @@ func (w *Modules) forget(ctx context.Context, chosen []module.Require) (changes 
 			}
 		}
 	}
+	if len(changes) == 0 {
+		return nil
+	}
 	w.with(w.set.file)
 	w.set.trees, w.set.files = memory()
 	w.set.lock.SetModules(now)
 	return changes
+}
+
+// Publish pushes the module to a registry, given as SOURCE@VERSION.
+func (w *Modules) Publish(ctx context.Context, given string) (p rmodule.Publication, err error) {
+	text, version := module.SplitVersion(given)
+	to, err := module.ParseSource(text)
+	if err != nil {
+		return p, of(KindUsage, err)
+	}
+	if version == "" {
+		return p, of(KindUsage, WithHint(fmt.Errorf("%s: the version is missing", given), "it is written behind an @: "+given+"@v1.4.0"))
+	}
+	if !module.IsRelease(version) {
+		return p, of(KindUsage, fmt.Errorf("version %q: want a semantic version such as v1.4.0", version))
+	}
+	if err := module.CheckVersion(w.set.file.Path, version); err != nil {
+		return p, of(KindUsage, err)
+	}
+	for _, r := range w.set.file.Requires {
+		if r.Source.Local() {
+			err := fmt.Errorf("%s is a folder of this machine: a module that is published requires published ones", r.Source)
+			return p, &SourceError{w.Project, of(KindDefinition, &plan.Error{Pos: []plan.Pos{r.Place()}, Err: err})}
+		}
+	}
+	f, err := w.set.fetch()
+	if err != nil {
+		return p, err
+	}
+	return f.Publish(ctx, w.set.root, w.set.file.Path, to, version)
 }

@@ -108,7 +108,7 @@ func (e *MismatchError) Error() string {
 
 // Hint says what may have happened.
 func (e *MismatchError) Hint() string {
-	return "somebody has moved the version to other files, or changed them on their way: ask its team; bake mod update takes it as it is now"
+	return "somebody has moved the version to other files, or changed them on their way: ask its team; bake mod update NAME takes it as it is now"
 }
 
 // Versions lists the versions that a source has, in no order: tags.

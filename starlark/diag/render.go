@@ -3,6 +3,7 @@ package diag
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"bake.build/bake/internal/printable"
@@ -99,6 +100,9 @@ func fold(stack []plan.Pos) (kept []plan.Pos, folded map[int][]string) {
 	for _, p := range stack {
 		if strings.HasPrefix(p.File, "@") {
 			name := p.File
+			if !shipped(p.File) {
+				name += fmt.Sprintf(":%d", p.Line) // which its team wants to know
+			}
 			if p.Func != "" {
 				name += " " + p.Func
 			}
@@ -113,9 +117,13 @@ func fold(stack []plan.Pos) (kept []plan.Pos, folded map[int][]string) {
 	return kept, folded
 }
 
+// shipped reports whether a file is of the library that bake ships.
+func shipped(file string) bool { return strings.HasPrefix(file, "@bake//") }
+
 func (r *renderer) calls(stack []plan.Pos, folded map[int][]string) {
-	if len(stack) < 2 && (len(stack) == 0 || !strings.HasPrefix(stack[0].File, "@")) {
-		return // that a library was on the way is no news
+	foreign := slices.ContainsFunc(folded[0], func(name string) bool { return !shipped(name) })
+	if len(stack) == 0 || len(stack) == 1 && !foreign && !strings.HasPrefix(stack[0].File, "@") {
+		return // that the shipped library was on the way is no news
 	}
 	r.line("%s", r.paint(dim, "call stack, innermost first:"))
 	for i, p := range stack {

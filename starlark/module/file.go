@@ -59,6 +59,9 @@ type Exclude struct {
 	Pos     syntax.Position
 }
 
+// Place returns where bake.mod has the requirement.
+func (r Require) Place() plan.Pos { return posOf(r.Pos) }
+
 // dialect allows calls and nothing else that matters.
 var dialect = syntax.FileOptions{}
 
