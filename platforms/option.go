@@ -10,14 +10,19 @@ import (
 // An Option is one argument of a function of the language: of a platform's
 // constructor, of source() or export() on a platform, or of a builtin.
 type Option struct {
-	Name     string
-	Kind     Kind
-	Help     string   // one sentence for the reference
-	Default  string   // what holds when it is not given, as shown in the reference; may be ""
-	Choices  []string // the values that a string may have; empty means any
-	IsOrigin bool     // names an origin: exactly one of these is given to source()
-	IsSet    bool     // a list whose order and repetitions mean nothing
-	Numbers  bool     // an int stands for its digits: the value, or an element of a list or dict
+	Name    string
+	Kind    Kind
+	Help    string   // one sentence for the reference
+	Default string   // what holds when it is not given, as shown in the reference; may be ""
+	Choices []string // the values that a string may have; empty means any
+
+	// Deprecated says what to write instead of an option that will go. It is shown
+	// in the reference and by the linter.
+	Deprecated string
+
+	IsOrigin bool // names an origin: exactly one of these is given to source()
+	IsSet    bool // a list whose order and repetitions mean nothing
+	Numbers  bool // an int stands for its digits: the value, or an element of a list or dict
 	Required bool
 	Keyword  bool // cannot be given by position
 
@@ -93,6 +98,7 @@ type Secret string
 //	help:"…"           one sentence
 //	default:"…"        as shown to users; "True" also sets a bool; optional
 //	choices:"a|b"      allowed values; optional
+//	deprecated:"…"     what to write instead; optional
 //
 // The kind follows from the field's type unless a flag says it: size, duration,
 // path, ref or layer. Further flags are numbers, for texts that may be given as
@@ -126,7 +132,7 @@ func fields(t reflect.Type, index []int) []Option {
 		name, flags, _ := strings.Cut(f.Tag.Get("bake"), ",")
 		o := Option{
 			Name: name, Kind: kindOf(f.Type, name), Help: f.Tag.Get("help"), Default: f.Tag.Get("default"),
-			Type: f.Type, Index: at,
+			Deprecated: f.Tag.Get("deprecated"), Type: f.Type, Index: at,
 		}
 		if o.Name == "" || o.Kind == "" || o.Help == "" && o.Name != Rest {
 			panic(fmt.Sprintf("platforms: %s.%s: needs the tags bake and help, and a type that can be an option", t, f.Name))

@@ -7,7 +7,7 @@ import (
 )
 
 type login struct {
-	User  string `bake:"user" json:"user,omitempty" help:"Who." default:"root"`
+	User  string `bake:"user" json:"user,omitempty" help:"Who." default:"root" deprecated:"Log in as root."`
 	Token Secret `bake:"token" json:"token,omitempty" help:"What."`
 }
 
@@ -29,7 +29,7 @@ func TestFields(t *testing.T) {
 		}
 		got = append(got, line)
 		field := reflect.TypeFor[deep]().FieldByIndex(o.Index)
-		if o.Type != field.Type || field.Tag.Get("help") != o.Help {
+		if o.Type != field.Type || field.Tag.Get("help") != o.Help || field.Tag.Get("deprecated") != o.Deprecated {
 			t.Errorf("%s: index %v is that of %s", o.Name, o.Index, field.Name)
 		}
 	}

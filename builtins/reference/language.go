@@ -149,7 +149,11 @@ func platformsOf(specs []platforms.Spec) *Section {
 func options(list []platforms.Option) []Option {
 	var out []Option
 	for _, o := range list {
-		out = append(out, Option{Name: o.Name, Type: string(o.Kind), Help: plain(o.Help), Choices: o.Choices, Default: o.Default, Required: o.Required})
+		help := plain(o.Help)
+		if o.Deprecated != "" {
+			help = "Deprecated: " + plain(o.Deprecated) + " " + help
+		}
+		out = append(out, Option{Name: o.Name, Type: string(o.Kind), Help: help, Choices: o.Choices, Default: o.Default, Required: o.Required})
 	}
 	return out
 }

@@ -89,7 +89,7 @@ func (a *app) showDoc(f *docFlags, text string, data any) error {
 	case "text":
 		style := markdown.Style{Width: 80}
 		if width := columnsOf(a.stdout); width > 0 {
-			style = markdown.Style{Width: min(max(width, 40), 100), Color: a.color()}
+			style = markdown.Style{Width: min(max(width, 40), 100), Color: a.colorOn(a.stdout)}
 		}
 		text = markdown.Show(markdown.Parse(text), style)
 	}

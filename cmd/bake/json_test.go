@@ -9,6 +9,7 @@ import (
 	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/event"
 	"bake.build/bake/runtime/ui"
+	"bake.build/bake/starlark/lint"
 )
 
 // TestJSONIsDocumented looks for each field of the output for programs in its
@@ -30,6 +31,12 @@ func TestJSONIsDocumented(t *testing.T) {
 			if !strings.Contains(c.section, "`"+field+"`") {
 				t.Errorf("%T: the field %s is not in docs/json.md", c.v, field)
 			}
+		}
+	}
+	_, findings, _ := strings.Cut(string(text), "## Findings")
+	for _, field := range append(jsonFields(reflect.TypeFor[lint.Result]()), lint.Schema) {
+		if !strings.Contains(findings, "`"+field+"`") {
+			t.Errorf("findings: %s is not in docs/json.md", field)
 		}
 	}
 	if !strings.Contains(plan, "`"+build.PlanSchema+"`") {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bake.build/bake/builtins/reference"
+	"bake.build/bake/starlark/lint"
 	"bake.build/bake/stdlib"
 )
 
@@ -18,7 +19,7 @@ func (a *app) book() (*reference.Book, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Sections = append([]*reference.Section{a.commandsSection(), exitSection(), environmentSection()}, b.Sections...)
+	b.Sections = append([]*reference.Section{a.commandsSection(), rulesSection(), exitSection(), environmentSection()}, b.Sections...)
 	return b, nil
 }
 
@@ -38,6 +39,20 @@ func (a *app) commandsSection() *reference.Section {
 		if !cmd.Hidden && cmd.Name() != "help" {
 			s.Entries = appendCommand(s.Entries, cmd, "bake")
 		}
+	}
+	return s
+}
+
+// rulesSection documents the rules of bake lint.
+func rulesSection() *reference.Section {
+	s := &reference.Section{Name: "rules", Title: "Rules of bake lint"}
+	for _, r := range lint.Rules() {
+		e := reference.Entry{Name: r.Name, Kind: reference.Other}
+		e.Doc = fmt.Sprintf("%s\n\nWrong:\n\n```python\n%s\n```\n\nRight:\n\n```python\n%s\n```", r.Doc, strings.TrimSpace(r.Wrong), strings.TrimSpace(r.Right))
+		if r.Fix != "" {
+			e.Doc += "\n\n`--fix` " + r.Fix + "."
+		}
+		s.Entries = append(s.Entries, e)
 	}
 	return s
 }

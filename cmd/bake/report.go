@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -18,7 +19,7 @@ import (
 
 // report shows err to the user.
 func (a *app) report(err error) {
-	options := diag.Options{Color: a.color()}
+	options := diag.Options{Color: a.colorOn(a.stderr)}
 	var src *build.SourceError
 	definition := ""
 	if errors.As(err, &src) && src.Project != nil {
@@ -54,9 +55,9 @@ func (e *textsError) source(name string) ([]byte, error) {
 	return nil, fmt.Errorf("source of %s: %w", name, fs.ErrNotExist)
 }
 
-// color reports whether messages may be coloured.
-func (a *app) color() bool {
-	f, ok := printable.Raw(a.stderr).(*os.File)
+// colorOn reports whether what is written to w may be coloured.
+func (a *app) colorOn(w io.Writer) bool {
+	f, ok := printable.Raw(w).(*os.File)
 	return ok && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 

@@ -1,0 +1,182 @@
+package lint
+
+import (
+	"strings"
+
+	"go.starlark.net/resolve"
+	"go.starlark.net/syntax"
+)
+
+// calleeOf returns the name of what a call calls: that of a function of the language,
+// or of what the file has defined or loaded, such as "shell" or "apt.install". own
+// says that it is a function of the language.
+func calleeOf(call *syntax.CallExpr) (name string, own bool) {
+	switch fn := unparen(call.Fn).(type) {
+	case *syntax.Ident:
+		b := bindingOf(fn)
+		return fn.Name, b != nil && b.Scope == resolve.Predeclared
+	case *syntax.DotExpr:
+		if id, ok := unparen(fn.X).(*syntax.Ident); ok {
+			return id.Name + "." + fn.Name.Name, false
+		}
+	}
+	return "", false
+}
+
+// argument returns the argument of a call with this keyword, or at this position when
+// it is not negative, or nil.
+func argument(call *syntax.CallExpr, keyword string, position int) syntax.Expr {
+	at := 0
+	for _, a := range call.Args {
+		if b, ok := a.(*syntax.BinaryExpr); ok && b.Op == syntax.EQ {
+			if id, ok := b.X.(*syntax.Ident); ok && id.Name == keyword {
+				return b.Y
+			}
+			continue
+		}
+		if u, ok := a.(*syntax.UnaryExpr); ok && (u.Op == syntax.STAR || u.Op == syntax.STARSTAR) {
+			continue
+		}
+		if at == position {
+			return a
+		}
+		at++
+	}
+	return nil
+}
+
+// stringOf returns the value of a string that is written as one literal.
+func stringOf(x syntax.Expr) (string, bool) {
+	lit, ok := unparen(x).(*syntax.Literal)
+	if x == nil || !ok || lit.Token != syntax.STRING {
+		return "", false
+	}
+	s, ok := lit.Value.(string)
+	return s, ok
+}
+
+// stringsOf returns the elements of a list of literals, or a literal by itself.
+func stringsOf(x syntax.Expr) []string {
+	if x == nil {
+		return nil
+	}
+	if s, ok := stringOf(x); ok {
+		return []string{s}
+	}
+	var all []string
+	if list, ok := unparen(x).(*syntax.ListExpr); ok {
+		for _, e := range list.List {
+			if s, ok := stringOf(e); ok {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+// A module is what is known of a file that others load.
+type module struct {
+	functions map[string]*syntax.DefStmt // by name
+	members   map[string]string          // of structs, as in "apt.install": the name of the function
+}
+
+// moduleOf reads a module that the file loads; it is nil when it cannot be read.
+func (f *file) moduleOf(name string) *module {
+	l := f.linter
+	if l.Read == nil {
+		return nil
+	}
+	b, at, err := l.Read(f.path, name)
+	if err != nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m, ok := l.modules[at]; ok {
+		return m
+	}
+	if l.modules == nil {
+		l.modules = map[string]*module{}
+	}
+	l.modules[at] = newModule(at, b)
+	return l.modules[at]
+}
+
+// definition returns what is called name in a file that calls it: a function of the
+// file itself, or of a module that it loads.
+func (f *file) definition(name string) *syntax.DefStmt {
+	head, _, _ := strings.Cut(name, ".")
+	for _, s := range f.tree.Stmts {
+		switch s := s.(type) {
+		case *syntax.DefStmt:
+			if s.Name.Name == name {
+				return s
+			}
+		case *syntax.LoadStmt:
+			for i, to := range s.To {
+				if to.Name != head {
+					continue
+				}
+				m := f.moduleOf(s.ModuleName())
+				if m == nil {
+					return nil
+				}
+				name = s.From[i].Name + strings.TrimPrefix(name, head)
+				if inner, ok := m.members[name]; ok {
+					name = inner
+				}
+				return m.functions[name]
+			}
+		}
+	}
+	return nil
+}
+
+// docOf returns the docstring of a function, or "".
+func docOf(def *syntax.DefStmt) string {
+	if def == nil || len(def.Body) == 0 {
+		return ""
+	}
+	if s, ok := def.Body[0].(*syntax.ExprStmt); ok {
+		text, _ := stringOf(s.X)
+		return text
+	}
+	return ""
+}
+
+// section returns the lines below a heading such as "Returns:" of a docstring.
+func section(doc, heading string) string {
+	var b strings.Builder
+	inside, indent := false, 0
+	for line := range strings.Lines(doc) {
+		text := strings.TrimSpace(line)
+		margin := len(line) - len(strings.TrimLeft(line, " \t"))
+		switch {
+		case strings.HasPrefix(text, heading):
+			inside, indent = true, margin
+			b.WriteString(strings.TrimSpace(strings.TrimPrefix(text, heading)) + "\n")
+		case inside && text != "" && margin <= indent:
+			return b.String()
+		case inside:
+			b.WriteString(strings.TrimRight(line, "\n") + "\n")
+		}
+	}
+	return b.String()
+}
+
+// makesLayer reports whether a call returns a layer, as far as that is known: by a
+// function of the language, or one whose docstring says so.
+func (f *file) makesLayer(x syntax.Expr) (name string, ok bool) {
+	call, isCall := unparen(x).(*syntax.CallExpr)
+	if !isCall {
+		return "", false
+	}
+	name, own := calleeOf(call)
+	if own {
+		return name, f.linter.Language.Functions[name].Layer
+	}
+	if name == "" {
+		return "", false
+	}
+	return name, strings.Contains(section(docOf(f.definition(name)), "Returns:"), "layer")
+}
