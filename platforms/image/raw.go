@@ -58,5 +58,5 @@ func CopySparse(ctx context.Context, dst, src string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return writeSparse(f, &fetch.Reader{Ctx: ctx, R: in})
+	return WriteSparse(f, &fetch.Reader{Ctx: ctx, R: in})
 }

@@ -52,11 +52,11 @@ func decompressTo(ctx context.Context, dst, src string, size int64, progress fun
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return writeSparse(f, r)
+	return WriteSparse(f, r)
 }
 
-// writeSparse writes what r holds but for zeros.
-func writeSparse(f *os.File, r io.Reader) error {
+// WriteSparse writes what r holds, but for zeros, to an empty file.
+func WriteSparse(f *os.File, r io.Reader) error {
 	buf, zeros, size := make([]byte, holeSize), make([]byte, holeSize), int64(0)
 	for {
 		n, err := io.ReadFull(r, buf)

@@ -62,30 +62,44 @@ func (d *driver) download(ctx context.Context, i image, dst string, out platform
 	if i.SizeBytes == 0 {
 		return d.downloadVolume(ctx, i, dst, out)
 	}
+	if i.DiskFormat == formatRaw || i.DiskFormat == "ami" { // what comes is the disk
+		return d.fetch(ctx, i, dst, diskimage.WriteSparse, out)
+	}
 	dir, remove, err := d.host.TempDir("glance")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	file := filepath.Join(dir, "image")
-	for try := 1; ; try++ {
-		err := d.fetch(ctx, i, file, out)
-		if err == nil {
-			break
-		} else if try == uploadTries || !broken(err) || ctx.Err() != nil {
-			return err
-		}
-		_, _ = fmt.Fprintf(out, "%v: the download begins again\n", err) // the log keeps its own error
-	}
-	if i.DiskFormat == "raw" || i.DiskFormat == "ami" {
-		return diskimage.CopySparse(ctx, dst, file)
+	err = d.fetch(ctx, i, file, func(f *os.File, r io.Reader) error {
+		_, err := io.Copy(f, r)
+		return err
+	}, out)
+	if err != nil {
+		return err
 	}
 	out.Progress("convert the image", 0, 0)
 	return diskimage.ConvertRaw(ctx, file, dst)
 }
 
-// fetch writes the data of an image to a file, and compares its hash.
-func (d *driver) fetch(ctx context.Context, i image, file string, out platforms.Logger) (err error) {
+// fetch has write put the data of an image into the new file dst. A transfer that breaks is
+// begun again.
+func (d *driver) fetch(ctx context.Context, i image, dst string, write func(f *os.File, r io.Reader) error, out platforms.Logger) error {
+	for try := 1; ; try++ {
+		err := d.tryFetch(ctx, i, dst, write, out)
+		if err == nil {
+			return nil
+		}
+		err = errors.Join(err, os.RemoveAll(dst))
+		if try == uploadTries || !broken(err) || ctx.Err() != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(out, "%v: the download begins again\n", err) // the log keeps its own error
+	}
+}
+
+// tryFetch writes the data of an image, and compares its hash.
+func (d *driver) tryFetch(ctx context.Context, i image, dst string, write func(f *os.File, r io.Reader) error, out platforms.Logger) (err error) {
 	r, err := d.data(ctx, i)
 	if err != nil {
 		return err
@@ -93,24 +107,24 @@ func (d *driver) fetch(ctx context.Context, i image, file string, out platforms.
 	defer func() { _ = r.Close() }() // what was read is checked
 	algorithm, want := i.hash()
 	h := newHash(algorithm)
-	f, err := os.Create(file)
+	f, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	var in io.Reader = &fetch.Meter{R: &fetch.Reader{Ctx: ctx, R: r}, Total: i.SizeBytes, Tell: func(done, total int64) { out.Progress(i.region+": download "+i.Name, done, total) }}
+	meter := &fetch.Meter{R: &fetch.Reader{Ctx: ctx, R: r}, Total: i.SizeBytes, Tell: func(done, total int64) { out.Progress(i.region+": download "+i.Name, done, total) }}
+	var in io.Reader = meter
 	if h != nil {
 		in = io.TeeReader(in, h)
 	}
-	n, err := io.Copy(f, in)
-	if err != nil {
+	if err := write(f, in); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		return &brokenError{fmt.Errorf("%s: download the image %s: %w", i.region, i.ID, err)}
 	}
-	if n != i.SizeBytes {
-		return &brokenError{fmt.Errorf("%s: the image %s has %d bytes, and %d came", i.region, i.ID, i.SizeBytes, n)}
+	if meter.Done != i.SizeBytes {
+		return &brokenError{fmt.Errorf("%s: the image %s has %d bytes, and %d came", i.region, i.ID, i.SizeBytes, meter.Done)}
 	}
 	return compare(i, h, want)
 }

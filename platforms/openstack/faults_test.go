@@ -7,15 +7,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
 )
 
@@ -328,5 +331,76 @@ func TestOldNova(t *testing.T) {
 		if want == "" && (err != nil || speaks.Microversion != "2.67" || c.Microversion != "") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, want %q", has, err, want)
 		}
+	}
+}
+
+// TestStreams breaks the first transfer of each format that is made while it is uploaded, and
+// has qemu-img compare what the second one brought. Then it pulls the image, again at the
+// second time.
+func TestStreams(t *testing.T) {
+	need.Tool(t, "qemu-img")
+	dir := t.TempDir()
+	disk := filepath.Join(dir, "disk.raw")
+	f, err := os.Create(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	noise := make([]byte, 1<<20)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(noise) // never fails
+	for at, text := range map[int64]string{0: strings.Repeat("some words\n", 1<<16), 3 << 20: string(noise)} {
+		if _, err := f.WriteAt([]byte(text), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Truncate(9 << 20); err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"raw", "qcow2", "vmdk"} {
+		t.Run(format, func(t *testing.T) {
+			s := newStand(t)
+			d := openAt(t, newHost(t), s.URL+"/v3")
+			d.pause = 1
+			known := int64(0)
+			s.fault = times(1, http.MethodPut, "/file", func(w http.ResponseWriter, r *http.Request) {
+				known = r.ContentLength
+				hangUp(w, r)
+			})
+			if got, err := d.TakesFormat(json.RawMessage(`{"image_format":"` + format + `"}`)); err != nil || got != "raw" {
+				t.Errorf("the disk is taken as %s, %v", got, err)
+			}
+			out := &logger{}
+			found, err := d.Publish(t.Context(), publication("abc", Publication{ImageFormat: format}), platforms.ImageSource{Disk: disk}, out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(out.String(), "the upload begins again") {
+				t.Errorf("the log: %s", out)
+			}
+			s.mu.Lock()
+			data := s.data[found[0].ID]
+			s.fault = times(1, http.MethodGet, "/file", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data[:1000]) })
+			s.mu.Unlock()
+			if want := map[bool]int64{true: -1, false: int64(len(data))}[format == "vmdk"]; known != want {
+				t.Errorf("the server was told of %d bytes, want %d", known, want)
+			}
+			image := filepath.Join(dir, "image."+format)
+			if err := os.WriteFile(image, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if said, err := exec.Command("qemu-img", "compare", "-f", "raw", "-F", format, disk, image).CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, said)
+			}
+			pulled := filepath.Join(dir, "pulled."+format)
+			if err := d.Pull(t.Context(), found[0].ID, pulled, out); err != nil {
+				t.Fatal(err)
+			}
+			if said, err := exec.Command("qemu-img", "compare", "-f", "raw", "-F", "raw", disk, pulled).CombinedOutput(); err != nil {
+				t.Errorf("pulled: %v: %s", err, said)
+			}
+			if !strings.Contains(out.String(), "the download begins again") {
+				t.Errorf("the log: %s", out)
+			}
+		})
 	}
 }

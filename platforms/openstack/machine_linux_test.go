@@ -210,7 +210,7 @@ func (w *world) exports(ref string) {
 		// An older one of the artifact goes, unless a server runs from it.
 		if n == 0 {
 			p.Content, p.Key = "next", "next"
-			disk, _ := w.disk(9, "qcow2")
+			disk, _ := w.disk(9, "raw")
 			p.Arch = "amd64"
 			out := &logger{}
 			if _, err := w.driver.Publish(w.Context(), p, platforms.ImageSource{Disk: disk}, out); err != nil {

@@ -105,7 +105,24 @@ func (p *Publication) minRAM() (int, error) {
 	return int(n >> 20), nil
 }
 
-func (p *Publication) format() string { return cmp.Or(p.ImageFormat, "qcow2") }
+// Formats of images that a raw disk is put into while it is uploaded.
+const (
+	formatRaw   = "raw"
+	formatQcow2 = "qcow2"
+	formatVMDK  = "vmdk"
+)
+
+func (p *Publication) format() string { return cmp.Or(p.ImageFormat, formatQcow2) }
+
+// takes returns the format of the disk that the image is made from.
+func (p *Publication) takes() string {
+	switch f := p.format(); f {
+	case formatQcow2, formatVMDK:
+		return formatRaw
+	default:
+		return f
+	}
+}
 
 // identity returns what names the image: what can be changed of it is not in it.
 func (p *Publication) identity(of platforms.Publication, project string) (string, error) {
@@ -132,7 +149,7 @@ func (p *Publication) properties(boot, arch string) (map[string]string, error) {
 	if p.GuestAgent {
 		all["hw_qemu_guest_agent"] = "yes"
 	}
-	if arch != "" && p.format() == "vmdk" {
+	if arch != "" && p.format() == formatVMDK {
 		all["vmware_disktype"] = "streamOptimized"
 		if bus := all["hw_scsi_model"]; bus == "" {
 			all["vmware_adaptertype"] = "lsiLogic"

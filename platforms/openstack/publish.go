@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
@@ -36,6 +38,7 @@ type job struct {
 	properties map[string]string
 	disk       string // that is uploaded, or ""
 	gib        int    // the disk's size; 0 where nobody knows
+	content    func() (content, error)
 	out        platforms.Logger
 }
 
@@ -192,7 +195,27 @@ func (d *driver) TakesFormat(options json.RawMessage) (string, error) {
 			return "", fmt.Errorf("openstack: options: %w", err)
 		}
 	}
-	return o.format(), nil
+	return o.takes(), nil
+}
+
+// takes has the job upload a disk, which is read when the first region needs it.
+func (j *job) takes(ctx context.Context, disk string) error {
+	j.disk = disk
+	j.content = sync.OnceValues(func() (content, error) { return j.ofDisk(ctx) })
+	info, err := os.Stat(disk)
+	if err != nil {
+		return err
+	}
+	size := info.Size()
+	if j.o.takes() != formatRaw {
+		info, err := diskimage.Probe(disk)
+		if err != nil {
+			return err
+		}
+		size = info.VirtualSize
+	}
+	j.gib = int((size + 1<<30 - 1) >> 30)
+	return nil
 }
 
 // Publish implements platforms.Publisher: a disk is uploaded to all regions at once, and no
@@ -206,11 +229,9 @@ func (d *driver) Publish(ctx context.Context, p platforms.Publication, from plat
 	var images map[string]image
 	var found []platforms.Registered
 	if from.Layer == "" {
-		info, err := diskimage.Probe(from.Disk)
-		if err != nil {
+		if err := j.takes(ctx, from.Disk); err != nil {
 			return nil, err
 		}
-		j.disk, j.gib = from.Disk, int((info.VirtualSize+1<<30-1)>>30)
 		images, found, err = life.Receive(ctx, nil)
 		if err != nil {
 			return nil, err

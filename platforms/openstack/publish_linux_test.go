@@ -60,10 +60,9 @@ func (w *world) clean() {
 	}
 }
 
-// disk makes a qcow2 image of a disk of 64 MiB with data of its own.
+// disk makes a disk of 64 MiB with data of its own, in a format of qemu-img.
 func (w *world) disk(seed byte, format string) (path string, raw []byte) {
 	w.Helper()
-	need.Tool(w.T, "qemu-img")
 	raw = make([]byte, 64<<20)
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(raw[1<<20 : 9<<20]) // never fails
 	file := filepath.Join(w.TempDir(), "disk.raw")
@@ -73,6 +72,7 @@ func (w *world) disk(seed byte, format string) (path string, raw []byte) {
 	if format == "raw" {
 		return file, raw
 	}
+	need.Tool(w.T, "qemu-img")
 	path = file + "." + format
 	if out, err := exec.Command("qemu-img", "convert", "-f", "raw", "-O", format, file, path).CombinedOutput(); err != nil {
 		w.Fatalf("%v: %s", err, out)
@@ -106,7 +106,7 @@ func (w *world) get(r platforms.Registered) image {
 // can be changed, and reads it back.
 func TestPublish(t *testing.T) {
 	w := newWorld(t)
-	disk, raw := w.disk(1, "qcow2")
+	disk, raw := w.disk(1, "raw")
 	o := Publication{
 		Regions: []string{testopenstack.Second}, Visibility: "shared", Members: []string{"0123456789abcdef0123456789abcdef"}, Hidden: true, MinRAM: "512M",
 		Labels: []string{"web", "front"}, Properties: map[string]string{"team": "images", "hw_rng_model": "virtio"}, GuestAgent: true,
@@ -187,7 +187,7 @@ func TestPublish(t *testing.T) {
 // TestFormats uploads what each kind of cloud wants, directly, and reads it back.
 func TestFormats(t *testing.T) {
 	w := newWorld(t)
-	for n, f := range []struct{ name, qemu string }{{"raw", "raw"}, {"vmdk", "vmdk"}, {"vhd", "vpc"}} {
+	for n, f := range []struct{ name, qemu string }{{"raw", "raw"}, {"vmdk", "raw"}, {"vhd", "vpc"}} {
 		disk, raw := w.disk(byte(10+n), f.qemu)
 		found, _ := w.publish(publication("format"+f.name, Publication{ImageFormat: f.name, ViaImport: "direct"}), disk)
 		i := w.get(found[0])
@@ -210,7 +210,7 @@ func TestFormats(t *testing.T) {
 // TestRetention removes older images, but for one that is protected.
 func TestRetention(t *testing.T) {
 	w := newWorld(t)
-	disk, _ := w.disk(2, "qcow2")
+	disk, _ := w.disk(2, "raw")
 	var all []string
 	for _, content := range []string{"one", "two", "three"} {
 		found, log := w.publish(publication(content, Publication{Protected: content == "one", Retention: publish.Retention{Keep: 1}}), disk)
@@ -239,7 +239,7 @@ func TestRetention(t *testing.T) {
 // TestTwoBuilds upload one image at once: one image is what both have.
 func TestTwoBuilds(t *testing.T) {
 	w := newWorld(t)
-	disk, _ := w.disk(3, "qcow2")
+	disk, _ := w.disk(3, "raw")
 	p := publication("both", Publication{})
 	type result struct {
 		found []platforms.Registered
@@ -280,7 +280,7 @@ func TestTwoBuilds(t *testing.T) {
 // finished or another's.
 func TestOrphans(t *testing.T) {
 	w := newWorld(t)
-	disk, _ := w.disk(4, "qcow2")
+	disk, _ := w.disk(4, "raw")
 	found, _ := w.publish(publication("kept", Publication{}), disk)
 	c, err := w.driver.clients.images(t.Context(), testopenstack.Region)
 	if err != nil {

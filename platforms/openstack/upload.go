@@ -3,18 +3,11 @@ package openstack
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -23,7 +16,6 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 
 	"bake.build/bake/platforms"
-	"bake.build/bake/platforms/image/fetch"
 	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/wait"
@@ -34,9 +26,6 @@ const imageTimeout = 2 * time.Hour
 
 // uploadTries is how often an image is uploaded.
 const uploadTries = 4
-
-// chunk is how much is read and written at once.
-const chunk = 1 << 20
 
 // errImport is part of the error of an import that the cloud offers and does not take.
 var errImport = errors.New("the cloud refuses the import")
@@ -136,15 +125,15 @@ func (j *job) upload(ctx context.Context, region, id string, from image, direct 
 	if j.o.ViaImport == "import" && !offered {
 		return &platforms.OptionError{Err: fmt.Errorf("upload: %s does not offer glance-direct, which disks are imported by", region)}
 	}
-	s, err := j.source(ctx, region, from)
+	s, err := j.source(region, from)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	b := &body{Reader: s, size: s.size}
-	if err := s.begin(); err != nil {
+	if err := s.begin(ctx); err != nil {
 		return err
 	}
+	b := &body{Reader: s, size: s.size}
 	if offered && !direct {
 		err = j.stage(ctx, c, id, b)
 	} else {
@@ -220,182 +209,20 @@ func (j *job) verify(ctx context.Context, region, id, format string, s *source) 
 		return nil
 	}
 	algorithm, has := i.hash()
-	want, err := s.sum(algorithm)
+	want, err := s.sum(ctx, algorithm)
 	if err != nil {
 		return err
 	}
 	if want == "" && has == "" { // before Glance of Rocky
-		if i.SizeBytes != s.size {
-			return &brokenError{fmt.Errorf("%s: the image %s has %d bytes, and %d were sent", region, id, i.SizeBytes, s.size)}
+		if sent := s.sent.Len(); i.SizeBytes != sent {
+			return &brokenError{fmt.Errorf("%s: the image %s has %d bytes, and %d were sent", region, id, i.SizeBytes, sent)}
 		}
 		return nil
 	}
 	if has != want {
 		return &brokenError{fmt.Errorf("%s: the image %s has the %s hash %.16s…, and what was sent has %.16s…", region, id, algorithm, has, want)}
 	}
-	j.say("%s: uploaded %s (%s), %d bytes, %s %.16s…", region, j.name, id, s.size, algorithm, has)
-	return nil
-}
-
-// A source is what is uploaded. Its hash is computed on the way.
-type source struct {
-	io.Reader
-	size  int64
-	open  func() (io.ReadCloser, error)
-	meter func(done, total int64)
-
-	from io.ReadCloser
-	sent *hasher // of what was read; nil before the beginning
-
-	mu     sync.Mutex
-	failed error // of reading, which the client hides behind that of its request
-}
-
-// source opens what is uploaded: the image from, or else the job's disk.
-func (j *job) source(ctx context.Context, region string, from image) (*source, error) {
-	s := &source{meter: func(done, total int64) { j.out.Progress(region+": upload "+j.name, done, total) }}
-	if from.ID != "" {
-		s.size = from.SizeBytes
-		s.open = func() (io.ReadCloser, error) { return j.d.data(ctx, from) }
-		return s, nil
-	}
-	info, err := os.Stat(j.disk)
-	if err != nil {
-		return nil, err
-	}
-	s.size = info.Size()
-	s.open = func() (io.ReadCloser, error) { return os.Open(j.disk) }
-	return s, nil
-}
-
-// begin goes to the beginning.
-func (s *source) begin() (err error) {
-	if err := s.close(); err != nil {
-		return err
-	}
-	if s.from, err = s.open(); err != nil {
-		return err
-	}
-	s.sent = newHasher()
-	s.Reader = &fetch.Meter{R: io.TeeReader(s.from, s.sent), Total: s.size, Tell: s.meter}
-	return nil
-}
-
-// Read implements io.Reader.
-func (s *source) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
-	if err != nil && err != io.EOF && !errors.Is(err, errEnded) {
-		s.mu.Lock()
-		s.failed = err
-		s.mu.Unlock()
-	}
-	return n, err
-}
-
-// failure returns why what is uploaded could not be read, or nil.
-func (s *source) failure() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.failed
-}
-
-func (s *source) close() error {
-	if s.from == nil {
-		return nil
-	}
-	s.sent.Sum() // ends it
-	err := s.from.Close()
-	s.from = nil
-	return err
-}
-
-// sum returns the hash of what was sent, "" for an algorithm that is not known.
-func (s *source) sum(algorithm string) (string, error) {
-	if algorithm == "sha512" {
-		return hex.EncodeToString(s.sent.Sum()), nil
-	}
-	h := newHash(algorithm)
-	if h == nil {
-		return "", nil
-	}
-	r, err := s.open()
-	if err != nil {
-		return "", err
-	}
-	_, err = io.Copy(h, r)
-	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, r.Close())
-}
-
-// A hasher computes SHA-512 beside what else is done with the bytes, so that sending does
-// not wait for it. An HTTP client may go on reading for a moment when its answer is there:
-// what comes after the sum is refused.
-type hasher struct {
-	in, free chan []byte
-	sum      func() []byte
-
-	mu    sync.Mutex
-	ended bool
-}
-
-// errEnded is the error of who writes to a hasher that has told its sum.
-var errEnded = errors.New("the upload has ended")
-
-// hasherBuffers is how many pieces a hasher may be behind.
-const hasherBuffers = 16
-
-func newHasher() *hasher {
-	h := &hasher{in: make(chan []byte, hasherBuffers), free: make(chan []byte, hasherBuffers)}
-	done := make(chan []byte, 1)
-	go func() {
-		state := sha512.New()
-		for b := range h.in {
-			state.Write(b)
-			select {
-			case h.free <- b:
-			default:
-			}
-		}
-		done <- state.Sum(nil)
-	}()
-	h.sum = sync.OnceValue(func() []byte {
-		h.mu.Lock()
-		h.ended = true
-		h.mu.Unlock()
-		close(h.in)
-		return <-done
-	})
-	return h
-}
-
-// Write implements io.Writer.
-func (h *hasher) Write(p []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.ended {
-		return 0, errEnded
-	}
-	var b []byte
-	select {
-	case b = <-h.free:
-	default:
-	}
-	h.in <- append(b[:0], p...)
-	return len(p), nil
-}
-
-// Sum ends the hasher and returns the hash.
-func (h *hasher) Sum() []byte { return h.sum() }
-
-// newHash returns the hash of one of Glance's algorithms, or nil.
-func newHash(algorithm string) hash.Hash {
-	switch algorithm {
-	case "sha512":
-		return sha512.New()
-	case "sha384":
-		return sha512.New384()
-	case "sha256":
-		return sha256.New()
-	}
+	j.say("%s: uploaded %s (%s), %d bytes, %s %.16s…", region, j.name, id, s.sent.Len(), algorithm, has)
 	return nil
 }
 
