@@ -3,7 +3,9 @@
 // .ci/openstack makes. They listen on the loopback alone, on free ports, and end with the
 // test.
 //
-// The hypervisor of Nova, the ports of Neutron and the volumes of Cinder are emulated: a
-// server is a machine of package testsshd, at the address that Neutron has given it, and
-// its disk is what that machine has changed of this host's files.
+// The ports of Neutron, the volumes of Cinder and Nova's usual host are emulated: a server is
+// a machine of package testsshd, at the address that Neutron has given it, and its disk is
+// what that machine has changed of this host's files. A second host, RealHost, has Nova's own
+// driver of libvirt, and QEMU that emulates the processor: its servers are virtual machines,
+// without a network.
 package testopenstack

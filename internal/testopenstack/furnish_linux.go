@@ -3,6 +3,7 @@ package testopenstack
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -24,6 +25,10 @@ const (
 	Password = "pw"
 	Project  = "admin"
 )
+
+// RealHost is the availability zone of the host whose servers are virtual machines. None is
+// there that does not ask for it.
+const RealHost = "nova:host2"
 
 // Provider logs in.
 func (c *Cloud) Provider(ctx context.Context) (*gophercloud.ProviderClient, error) {
@@ -58,7 +63,7 @@ func (c *Cloud) furnish(ctx context.Context) error {
 	if err := connect(ctx, network); err != nil {
 		return err
 	}
-	for range 600 { // until the scheduler sees the host
+	for range 1800 { // until the scheduler sees the hosts
 		pages, err := services.List(compute, services.ListOpts{Binary: "nova-compute"}).AllPages(ctx)
 		if err != nil {
 			return err
@@ -75,12 +80,13 @@ func (c *Cloud) furnish(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(list) == 1 && list[0].State == "up" && len(hosts) == 1 {
+		down := slices.ContainsFunc(list, func(s services.Service) bool { return s.State != "up" })
+		if len(list) == 2 && !down && len(hosts) == 2 {
 			return nil
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return fmt.Errorf("the host of servers does not come up: see %s/log", c.State)
+	return fmt.Errorf("the hosts of servers do not come up: see %s/log", c.State)
 }
 
 func connect(ctx context.Context, c *gophercloud.ServiceClient) error {
