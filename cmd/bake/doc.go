@@ -61,7 +61,7 @@ func (a *app) doc(ctx context.Context, args []string, f *docFlags) error {
 	case f.site != "" && f.check:
 		return coded(exitUsage, errors.New("bake doc: --site and --check exclude each other"))
 	case f.site != "":
-		return a.writeSite(args, f.site)
+		return a.writeSite(ctx, args, f.site)
 	case f.check:
 		return a.checkDocs(ctx, args)
 	}
@@ -73,7 +73,7 @@ func (a *app) doc(ctx context.Context, args []string, f *docFlags) error {
 	case len(args) == 0:
 		return a.showDoc(f, index(b), b)
 	case isDocFile(args[0]) || a.isFile(args[0]) && len(b.Find(args[0])) == 0:
-		return a.docFiles(b, args, f)
+		return a.docFiles(ctx, b, args, f)
 	}
 	return a.docName(b, strings.Join(args, " "), f)
 }

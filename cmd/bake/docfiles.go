@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -19,7 +20,7 @@ import (
 // A docTree is what bake doc is asked to show: a part of a tree of Starlark files.
 type docTree struct {
 	reference.Tree
-	dir   string // where the tree is on the disk; "" for the shipped library
+	dir   string // the project's root; "" for a library
 	under string // the file or folder that is meant
 	files []*doc.File
 }
@@ -31,12 +32,12 @@ func isDocFile(target string) bool {
 
 // docTree reads the Starlark files of a target: "@bake//x.star", "@bake", "//lib", or a
 // path.
-func (a *app) docTree(target string) (*docTree, error) {
+func (a *app) docTree(ctx context.Context, target string) (*docTree, error) {
 	t := &docTree{under: "."}
 	if strings.HasPrefix(target, "@") {
 		name, file, _ := strings.Cut(target, "//")
 		var err error
-		if t.Tree, t.dir, err = a.library(name); err != nil {
+		if t.Tree, err = a.library(ctx, name); err != nil {
 			return nil, err
 		}
 		if file != "" {
@@ -58,28 +59,32 @@ func (a *app) docTree(target string) (*docTree, error) {
 }
 
 // library returns the tree that load calls name, such as "@bake".
-func (a *app) library(name string) (reference.Tree, string, error) {
+func (a *app) library(ctx context.Context, name string) (reference.Tree, error) {
 	if name == "@bake" {
-		return reference.Tree{FS: stdlib.FS, Prefix: "@bake//"}, "", nil
+		return reference.Tree{FS: stdlib.FS, Prefix: "@bake//"}, nil
 	}
-	return reference.Tree{}, "", coded(exitUsage, fmt.Errorf("bake doc: %s is not known", name))
+	dir, err := build.ModuleDir(ctx, a.config(nil), strings.TrimPrefix(name, "@"))
+	if err != nil {
+		return reference.Tree{}, err
+	}
+	return reference.Tree{FS: os.DirFS(dir), Prefix: name + "//"}, nil
 }
 
 func (a *app) localTree(t *docTree, target string) error {
-	path := a.abs(target)
+	file := a.abs(target)
 	if rest, ok := strings.CutPrefix(target, "//"); ok {
-		path = filepath.Join(eval.Root(a.dir), filepath.FromSlash(rest))
+		file = filepath.Join(eval.Root(a.dir), filepath.FromSlash(rest))
 	}
-	path, err := filepath.EvalSymlinks(path)
+	file, err := filepath.EvalSymlinks(file)
 	if err != nil {
 		return coded(exitUsage, fmt.Errorf("bake doc: %w", err))
 	}
-	dir := path
-	if info, err := os.Stat(path); err == nil && !info.IsDir() {
-		dir = filepath.Dir(path)
+	dir := file
+	if info, err := os.Stat(file); err == nil && !info.IsDir() {
+		dir = filepath.Dir(file)
 	}
 	t.dir = eval.Root(dir)
-	under, err := filepath.Rel(t.dir, path)
+	under, err := filepath.Rel(t.dir, file)
 	if err != nil {
 		return fmt.Errorf("bake doc: %w", err)
 	}
@@ -88,8 +93,8 @@ func (a *app) localTree(t *docTree, target string) error {
 }
 
 // docFiles shows the documentation of a file, of a folder of them, or of one name of it.
-func (a *app) docFiles(b *reference.Book, args []string, f *docFlags) error {
-	t, err := a.docTree(args[0])
+func (a *app) docFiles(ctx context.Context, b *reference.Book, args []string, f *docFlags) error {
+	t, err := a.docTree(ctx, args[0])
 	if err != nil {
 		return err
 	}
@@ -123,7 +128,7 @@ func (a *app) checkDocs(ctx context.Context, args []string) error {
 	}
 	wrong, examples := 0, 0
 	for _, target := range args {
-		t, err := a.docTree(target)
+		t, err := a.docTree(ctx, target)
 		if err != nil {
 			return err
 		}
@@ -160,17 +165,19 @@ func (t *docTree) show(a *app, name string) string {
 // how many those are.
 func (a *app) checkExamples(ctx context.Context, t *docTree, f *doc.File) (failed int, err error) {
 	c, dir := a.config(nil), t.dir
-	if dir == "" { // examples of the library are definitions of an empty project
+	name := strings.TrimPrefix(f.Name, t.Prefix)
+	load := "//" + name
+	switch {
+	case t.Prefix == "@bake//": // its examples are definitions of an empty project
 		if dir, err = os.MkdirTemp("", "bake-doc-"); err != nil {
 			return 0, err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		c.Dir = dir
-	}
-	name := strings.TrimPrefix(f.Name, t.Prefix)
-	load := "//" + name
-	if t.dir == "" {
-		load, name = f.Name, filepath.Base(name)
+		load, name = f.Name, path.Base(name)
+	case t.dir == "": // those of a module are definitions of the project that requires it
+		dir = eval.Root(a.dir)
+		load, name = f.Name, path.Base(name)
 	}
 	for _, x := range f.Examples() {
 		err := build.EvaluateExample(ctx, c, build.Example{

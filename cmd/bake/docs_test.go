@@ -210,7 +210,7 @@ func TestSite(t *testing.T) {
 	a := docApp()
 	a.dir, a.stdout = dir, &strings.Builder{}
 	for range 2 { // the second time over the first
-		if err := a.writeSite(nil, dir); err != nil {
+		if err := a.writeSite(t.Context(), nil, dir); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -286,7 +286,7 @@ func TestSiteIsHTML(t *testing.T) {
 	dir := t.TempDir()
 	a := docApp()
 	a.dir, a.stdout = dir, &strings.Builder{}
-	if err := a.writeSite(nil, dir); err != nil {
+	if err := a.writeSite(t.Context(), nil, dir); err != nil {
 		t.Fatal(err)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.html"))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +16,7 @@ import (
 
 // writeSite writes the site of bake's own documentation, or that of files and folders.
 // The reference is in both, so that the names in code lead somewhere.
-func (a *app) writeSite(targets []string, dir string) error {
+func (a *app) writeSite(ctx context.Context, targets []string, dir string) error {
 	b, err := a.book()
 	if err != nil {
 		return err
@@ -25,7 +26,7 @@ func (a *app) writeSite(targets []string, dir string) error {
 		if err := ownPages(s); err != nil {
 			return err
 		}
-	} else if err := a.modulePages(s, targets); err != nil {
+	} else if err := a.modulePages(ctx, s, targets); err != nil {
 		return err
 	}
 	s.Pages = append(s.Pages, site.Page{
@@ -52,12 +53,12 @@ func ownPages(s *site.Site) error {
 
 // modulePages adds the Starlark files of the targets and the pages that lie beside them:
 // README.md, which is where one arrives, and docs/*.md.
-func (a *app) modulePages(s *site.Site, targets []string) error {
+func (a *app) modulePages(ctx context.Context, s *site.Site, targets []string) error {
 	s.Title = strings.Join(targets, ", ")
 	var own []*reference.Section
 	var index strings.Builder
 	for _, target := range targets {
-		t, err := a.docTree(target)
+		t, err := a.docTree(ctx, target)
 		if err != nil {
 			return err
 		}

@@ -35,20 +35,22 @@ func (a *app) listCommand() *cobra.Command {
 }
 
 func (a *app) list(ctx context.Context, file string, f *definitionFlags) error {
-	return a.withSession(ctx, file, f, func(s *session) error {
-		w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-		section := func(title string, rows []string) {
-			if len(rows) > 0 {
-				fmt.Fprintf(w, "%s:\n  %s\n", title, strings.Join(rows, "\n  "))
-			}
+	d, err := build.Look(ctx, a.config(f), file)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	section := func(title string, rows []string) {
+		if len(rows) > 0 {
+			fmt.Fprintf(w, "%s:\n  %s\n", title, strings.Join(rows, "\n  "))
 		}
-		section("parameters", paramRows(s.Definition.Params))
-		section("artifacts", targetRows(s.Definition.Artifacts))
-		section("tests", targetRows(s.Definition.Tests))
-		section("platforms", platformRows(s.Definition.Plan))
-		section("secrets", secretRows(s.Definition.Secrets))
-		return w.Flush()
-	})
+	}
+	section("parameters", paramRows(d.Params))
+	section("artifacts", targetRows(d.Artifacts))
+	section("tests", targetRows(d.Tests))
+	section("platforms", platformRows(d.Plan))
+	section("secrets", secretRows(d.Secrets))
+	return w.Flush()
 }
 
 func paramRows(params []*builtins.Param) []string {

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,22 +26,59 @@ type evaluated struct {
 // Evaluate reads a definition and runs nothing: it resolves no origin, so that no
 // node has a key, and opens the store only for modules of other teams. Its errors have
 // the kind KindDefinition.
-func Evaluate(ctx context.Context, c Config, definition string) (_ *builtins.Definition, err error) {
+func Evaluate(ctx context.Context, c Config, definition string) (*builtins.Definition, error) {
 	printed := c.Printed
 	if printed == nil {
 		printed = io.Discard
 	}
+	e, err := evaluateOnly(ctx, c, definition, printed)
+	if err != nil {
+		return nil, &SourceError{e.project, err}
+	}
+	return e.definition, nil
+}
+
+// Look reads a definition as Evaluate does, or, where it reads pins of its origins, with
+// these: then they are resolved, as Open does.
+func Look(ctx context.Context, c Config, definition string) (d *builtins.Definition, err error) {
+	var printed bytes.Buffer
+	e, err := evaluateOnly(ctx, c, definition, &printed)
+	if e.context != nil && len(e.context.Reads()) > 0 {
+		err := Use(ctx, c, definition, func(b *Build) error {
+			d = b.Definition
+			return nil
+		})
+		return d, err
+	}
+	if c.Printed != nil {
+		_, writeErr := printed.WriteTo(c.Printed)
+		err = errors.Join(err, writeErr)
+	}
+	if err != nil {
+		return nil, &SourceError{e.project, err}
+	}
+	return e.definition, nil
+}
+
+// evaluateOnly reads a definition without pins.
+func evaluateOnly(ctx context.Context, c Config, definition string, printed io.Writer) (e evaluated, err error) {
+	err = withModules(c, func(h *Host) (err error) {
+		e, err = evaluate(ctx, h, nil, definition, nil, printed)
+		return err
+	})
+	return e, err
+}
+
+// withModules calls use with a host whose store is opened where modules of other teams
+// need it, and closed.
+func withModules(c Config, use func(h *Host) error) (err error) {
 	h := &Host{Config: c, notices: notices{notify: c.Notify}}
 	defer func() {
 		if h.Store != nil {
 			err = errors.Join(err, h.Store.Close())
 		}
 	}()
-	e, err := evaluate(ctx, h, nil, definition, nil, printed)
-	if err != nil {
-		return nil, &SourceError{e.project, err}
-	}
-	return e.definition, nil
+	return use(h)
 }
 
 // evaluate reads a definition whose sources have the pins. known are its modules, nil
@@ -50,15 +88,20 @@ func evaluate(ctx context.Context, h *Host, known *modules, file string, pins bu
 	if e.project, err = eval.OpenProject(c.abs(file), c.Dir); err != nil {
 		return e, of(KindDefinition, WithHint(err, otherDefinition(c, file)))
 	}
-	if e.modules = known; known == nil {
-		if e.modules, err = modulesOf(ctx, h, e.project); err != nil {
-			return e, err
-		}
-	}
-	if err := e.modules.apply(ctx, e.project); err != nil {
+	if err := e.load(ctx, h, known); err != nil {
 		return e, err
 	}
 	return e, e.run(ctx, c, pins, printed)
+}
+
+// load gives the project the modules that it loads.
+func (e *evaluated) load(ctx context.Context, h *Host, known *modules) (err error) {
+	if e.modules = known; known == nil {
+		if e.modules, err = modulesOf(ctx, h, e.project); err != nil {
+			return err
+		}
+	}
+	return e.modules.apply(ctx, e.project)
 }
 
 // run evaluates the definition of e.project.

@@ -55,8 +55,32 @@ func EvaluateExample(ctx context.Context, c Config, x Example) error {
 		return of(KindDefinition, err)
 	}
 	e := evaluated{project: project}
-	if err := e.run(ctx, &c, nil, io.Discard); err != nil {
+	err = withModules(c, func(h *Host) error {
+		if err := e.load(ctx, h, nil); err != nil {
+			return err
+		}
+		return e.run(ctx, &c, nil, io.Discard)
+	})
+	if err != nil {
 		return &SourceError{project, err}
 	}
 	return nil
+}
+
+// ModuleDir returns where the files are of the module that the project of the working
+// directory loads as @name. They are fetched first when they are not in the store.
+func ModuleDir(ctx context.Context, c Config, name string) (dir string, err error) {
+	project, err := eval.OpenText(filepath.Join(c.Dir, usualDefinition), []byte{}, c.Dir)
+	if err != nil {
+		return "", of(KindDefinition, err)
+	}
+	e := evaluated{project: project}
+	if err := withModules(c, func(h *Host) error { return e.load(ctx, h, nil) }); err != nil {
+		return "", &SourceError{project, err}
+	}
+	tree, ok := project.Tree.Loads[name]
+	if !ok {
+		return "", of(KindUsage, WithHint(fmt.Errorf("@%s is not known", name), project.Tree.Unknown(name)))
+	}
+	return tree.Root, nil
 }
