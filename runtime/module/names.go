@@ -71,6 +71,12 @@ func composes(r rune) bool {
 // tell apart.
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z':
+			return r - 'a' + 'A' // the least of its kind
+		case r < utf8.RuneSelf:
+			return r
+		}
 		least := r
 		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
 			least = min(least, f)
