@@ -55,10 +55,12 @@ bench: ## compare with other tools, side by side, and print ratios
 	@$(MAKE) --no-print-directory build
 	$(GO) run ./cmd/bake-bench -bake $(BAKE)
 
-lint: ## gofmt, go vet, staticcheck, shellcheck
+lint: ## gofmt, go vet, staticcheck, shellcheck, and bake's own fmt and lint
 	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
 	$(STATIC) $(GO) vet ./...
 	$(STATIC) $(GO) run $(STATICCHECK) ./...
+	$(STATIC) $(GO) run ./cmd/bake fmt --check
+	$(STATIC) $(GO) run ./cmd/bake lint
 	@if command -v shellcheck >/dev/null; then \
 		shellcheck -S warning -e SC1007,SC2148 .ci/setup .ci/run .ci/openstack $$(git ls-files '*.sh' ':!*/testdata/*'); \
 	elif [ -n "$(BAKE_TEST_REQUIRE)" ]; then \

@@ -111,10 +111,21 @@ func param(c *Call, a *paramArgs) (starlark.Value, error) {
 	}
 	c.params = append(c.params, p)
 	if p.value == nil {
-		return nil, fmt.Errorf("no value for %q: give one with -p %s=…%s%s", p.Name, p.Name, helpLine(p), c.paramList())
+		return nil, &MissingError{p.Name, fmt.Sprintf("no value for %q: give one with -p %s=…%s%s", p.Name, p.Name, helpLine(p), c.paramList())}
 	}
 	return toStarlark(p.value), nil
 }
+
+// A MissingError says that a parameter without a default was not given.
+type MissingError struct {
+	Name string
+	text string
+}
+
+func (e *MissingError) Error() string { return e.text }
+
+// Declared returns the parameters that were declared so far.
+func (c *Context) Declared() []*Param { return c.params }
 
 // same reports whether two declarations say the same.
 func (p *Param) same(q *Param) bool {

@@ -14,7 +14,7 @@ import (
 
 // otherCommands say what here does the work of a command of another tool.
 var otherCommands = map[string]string{
-	"validate": "plan", "preview": "plan", "format": "fmt",
+	"validate": "check", "preview": "plan", "format": "fmt",
 	"inspect": "ls", "targets": "ls", "params": "ls",
 	"make": "build", "apply": "build", "bake": "build", "export": "build",
 	"console": "shell", "ssh": "shell", "exec": "shell", "enter": "shell",

@@ -38,6 +38,10 @@ type Config struct {
 	Locked     bool     // refuse to change bake.lock
 	Offline    bool     // take modules from the store or the vendor directory, and ask nobody
 
+	// chosen are the values that parameters have in one of the evaluations of Check.
+	// With them, a definition need not have the parameters that are given.
+	chosen map[string]string
+
 	// Rights gets the rights that machines need, before the store is opened. It may
 	// be nil. Where it fails, a definition can still be looked at.
 	Rights func() error

@@ -28,5 +28,16 @@ func (c *Config) params(project *eval.Project) (map[string]builtins.ParamInput, 
 			return nil, of(KindUsage, fmt.Errorf("-p %s: want name=value", p))
 		}
 	}
-	return builtins.ReadParams(c.Params, c.ParamsFile, file, c.Environ)
+	params, err := builtins.ReadParams(c.Params, c.ParamsFile, file, c.Environ)
+	if err != nil || c.chosen == nil {
+		return params, err
+	}
+	for name, p := range params {
+		p.Loose = true
+		params[name] = p
+	}
+	for name, text := range c.chosen {
+		params[name] = builtins.ParamInput{Text: text, Typed: true, From: "bake check", Loose: true}
+	}
+	return params, nil
 }

@@ -35,6 +35,14 @@ func Render(w io.Writer, err error, o Options) error {
 	return werr
 }
 
+// Show writes one diagnostic to w.
+func Show(w io.Writer, d Diagnostic, o Options) error {
+	r := &renderer{Options: o}
+	r.diagnostic(d)
+	_, err := io.WriteString(w, r.b.String())
+	return err
+}
+
 type renderer struct {
 	Options
 	b strings.Builder

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -80,47 +78,5 @@ func TestRules(t *testing.T) {
 				t.Errorf("the documentation is not whole: %+v", r)
 			}
 		})
-	}
-}
-
-// TestOfRepository holds that nothing is found in the examples and in the library.
-func TestOfRepository(t *testing.T) {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newLinter(Rules(), nil)
-	l.Read = func(from, name string) ([]byte, string, error) {
-		if file, ok := strings.CutPrefix(name, "@bake//"); ok {
-			b, err := fs.ReadFile(stdlib.FS, file)
-			return b, name, err
-		}
-		at := filepath.Join(filepath.Dir(from), filepath.FromSlash(strings.TrimPrefix(name, "//")))
-		b, err := os.ReadFile(at)
-		return b, at, err
-	}
-	l.IsDir = func(from, name string) bool {
-		info, err := os.Stat(filepath.Join(filepath.Dir(from), filepath.FromSlash(name)))
-		return err == nil && info.IsDir()
-	}
-	n := 0
-	for _, dir := range []string{"examples", "stdlib"} {
-		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
-			if err != nil || !strings.HasSuffix(path, ".star") {
-				return err
-			}
-			n++
-			text, err := os.ReadFile(path)
-			for _, f := range l.Definition(path, path, text) {
-				t.Errorf("%s:%d:%d: %s: %s", f.File, f.Line, f.Col, f.Rule, f.Message)
-			}
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n < 10 {
-		t.Errorf("only %d files", n)
 	}
 }
