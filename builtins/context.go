@@ -1,6 +1,7 @@
 package builtins
 
 import (
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -33,7 +34,7 @@ type Config struct {
 // by the goroutine that evaluates.
 type Context struct {
 	Config
-	builder   plan.Builder
+	builder   *plan.Builder
 	artifacts []*Artifact
 	tests     []*plan.Node
 	params    []*Param
@@ -48,7 +49,15 @@ type Context struct {
 
 // New returns a Context in which nothing was called yet.
 func New(cfg Config) *Context {
-	return &Context{Config: cfg, named: map[string]*plan.Node{}, disks: map[diskOf]*plan.Node{}, hasRead: map[*plan.Node]bool{}}
+	return newContext(cfg, &plan.Builder{})
+}
+
+// Within returns a Context with parameters, targets and failures of its own, whose nodes
+// are added to the plan of c: a layer of one is a layer of the other.
+func (c *Context) Within(cfg Config) *Context { return newContext(cfg, c.builder) }
+
+func newContext(cfg Config, builder *plan.Builder) *Context {
+	return &Context{Config: cfg, builder: builder, named: map[string]*plan.Node{}, disks: map[diskOf]*plan.Node{}, hasRead: map[*plan.Node]bool{}}
 }
 
 // A Definition is what an evaluated definition says.
@@ -107,6 +116,34 @@ func (c *Context) Undefined(name string) string {
 	return ""
 }
 
+// Plan returns the nodes that were added so far, neither gated nor sealed.
+func (c *Context) Plan() *plan.Plan { return c.builder.Plan() }
+
+// ArtifactNamed returns the artifact that users address by name, as a value, or nil. The
+// Context has finished.
+func (c *Context) ArtifactNamed(name string) *Artifact {
+	for _, a := range c.artifacts {
+		if a.target == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// SecretUses returns the secrets that steps use so far.
+func (c *Context) SecretUses() []SecretUse { return c.secrets }
+
+// TakeFailures returns the failures after the first n, joined, and forgets them: who
+// expects a call to fail has seen them.
+func (c *Context) TakeFailures(n int) error {
+	err := errors.Join(c.failures[n:]...)
+	c.failures = c.failures[:n]
+	return err
+}
+
+// FailureCount returns how many calls have failed so far.
+func (c *Context) FailureCount() int { return len(c.failures) }
+
 // A Call is one call of a builtin.
 type Call struct {
 	*Context
@@ -117,6 +154,9 @@ type Call struct {
 
 // Pos returns the call stack of the definition, innermost first.
 func (c *Call) Pos() []plan.Pos { return eval.Stack(c.thread) }
+
+// Thread returns the thread that calls.
+func (c *Call) Thread() *starlark.Thread { return c.thread }
 
 // Given reports whether the caller gave the argument called name.
 func (c *Call) Given(name string) bool {

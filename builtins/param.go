@@ -293,3 +293,11 @@ func (c *Context) paramList() string {
 	}
 	return b.String()
 }
+
+// Value returns the value, a new one each time; None where there is none.
+func (p *Param) Value() starlark.Value {
+	if p.value == nil {
+		return starlark.None
+	}
+	return toStarlark(p.value)
+}

@@ -9,6 +9,7 @@ import (
 
 	"bake.build/bake/internal/datafile"
 	"bake.build/bake/runtime/plan"
+	"go.starlark.net/starlark"
 )
 
 // paramEnv is what the names of variables begin with that give parameters.
@@ -136,4 +137,10 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// GiveParam returns v as the value of a parameter; from says where it is from.
+func GiveParam(v starlark.Value, from string) (ParamInput, error) {
+	x, err := fromStarlark(v)
+	return ParamInput{Value: x, From: from}, err
 }

@@ -46,7 +46,7 @@ func (c *Context) Predeclared(table []Builtin) starlark.StringDict {
 		"math":   math.Module,
 	}
 	for _, b := range table {
-		names[b.Name] = c.function(b)
+		names[b.Name] = c.Function(b)
 	}
 	for _, spec := range c.Platforms {
 		names[spec.Name] = c.constructor(spec)
@@ -54,7 +54,8 @@ func (c *Context) Predeclared(table []Builtin) starlark.StringDict {
 	return names
 }
 
-func (c *Context) function(b Builtin) *starlark.Builtin {
+// Function returns the builtin b as a function of the definition.
+func (c *Context) Function(b Builtin) *starlark.Builtin {
 	return starlark.NewBuiltin(b.Name, func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		return b.call(&Call{Context: c, Name: b.Name, thread: thread}, args, kwargs)
 	})

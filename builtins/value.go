@@ -72,6 +72,9 @@ type Artifact struct {
 	formats []string  // of its files
 }
 
+// Node returns the node that makes the artifact.
+func (a *Artifact) Node() *plan.Node { return a.node }
+
 // platform returns the platform that tells the artifact from others of its name.
 func (a *Artifact) platform() *Platform {
 	if a.on != nil {

@@ -53,15 +53,30 @@ func functions(table []builtins.Builtin) *Section {
 		Name: "functions", Title: "Functions",
 		Doc: "`struct`, `json` and `math` are those of [Starlark's Go implementation](https://github.com/google/starlark-go); the functions of [the language](https://github.com/google/starlark-go/blob/master/doc/spec.md) itself are all there. A step takes a layer first and returns a new layer.",
 	}
+	s.Entries = entriesOf(table)
+	return s
+}
+
+// Tests describes what a test of definitions can call: the methods of t.
+func Tests(methods []builtins.Builtin) *Section {
+	return &Section{
+		Name: "tests", Title: "Tests of definitions",
+		Doc: "`bake test .` calls each function `test_…(t)` of files `*_test.star`, without building. `t` is described here; `t.name` is the function's name. Such a file loads and calls what any definition can.\n\n" +
+			"```python\nload(\"//lib/web.star\", \"web\")\n\ndef test_web(t):\n    p = t.plan(web(source(rootfs(), debian = \"bookworm\")))\n    t.equal([s.kind for s in p.steps], [\"source\", \"shell\", \"copy\"])\n    t.contains(p.scripts[0], \"nginx\")\n```",
+		Entries: entriesOf(methods),
+	}
+}
+
+func entriesOf(table []builtins.Builtin) (list []Entry) {
 	for _, b := range table {
 		e := Entry{Name: b.Name, Kind: Function, Signature: signature(b), Returns: b.Returns}
 		e.Summary, e.Doc = sentence(b.Doc)
 		if len(b.Args) > 0 {
 			e.Groups = []Group{{What: "argument", Options: options(b.Args)}}
 		}
-		s.Entries = append(s.Entries, e)
+		list = append(list, e)
 	}
-	return s
+	return list
 }
 
 // sentence parts the first paragraph of a text from the others.

@@ -104,11 +104,29 @@ beside it with .untested behind its name, and where one has failed with .failed.
 }
 
 func (a *app) testCommand() *cobra.Command {
-	f := &buildFlags{}
+	f, specs := &buildFlags{}, &specFlags{}
 	cmd := &cobra.Command{
-		Use:   "test [DEFINITION] [TEST…]",
-		Short: "run tests, and build only what they need",
+		Use:   "test [DEFINITION] [TEST…] | PATH…",
+		Short: "run tests, and build only what they need; or test definitions",
+		Long: `Given a definition, runs the tests that it has by test(), and builds what they need.
+
+Given directories or files *_test.star, tests definitions: runs each function
+test_…(t) that is in them, without building and without a network. What t can do is
+in the reference. Without arguments that is done where there is no images.star, or
+where a flag is for it.
+
+Tests of definitions run in parallel, each on an evaluation of its own. One that
+computes without end is stopped by the limit of steps of a definition. With
+--coverage a line counts as run when all statements that begin on it were begun;
+what lies inside of one statement, such as a lambda, is not told apart.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			isSpec := a.isSpec(cmd, args)
+			if err := checkTestFlags(cmd, isSpec); err != nil {
+				return err
+			}
+			if isSpec {
+				return a.testSpecs(cmd.Context(), args, f, specs)
+			}
 			file, patterns := a.splitArgs(args)
 			return a.runTargets(cmd.Context(), file, f, func(d *builtins.Definition) ([]builtins.Target, error) {
 				return build.Choose(d.Tests, patterns)
@@ -117,6 +135,7 @@ func (a *app) testCommand() *cobra.Command {
 	}
 	cmd.ValidArgsFunction = a.completer(testTargets)
 	f.addTo(cmd)
+	specs.add(cmd.Flags())
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/event"
+	"bake.build/bake/runtime/spec"
 	"bake.build/bake/runtime/ui"
 	"bake.build/bake/starlark/lint"
 )
@@ -19,14 +20,15 @@ func TestJSONIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, run, ok := strings.Cut(string(text), "## A run")
-	if !ok {
-		t.Fatal("docs/json.md has no section on runs")
+	plan, rest, ok1 := strings.Cut(string(text), "## A run")
+	run, tests, ok2 := strings.Cut(rest, "## Tests of definitions")
+	if !ok1 || !ok2 {
+		t.Fatal("docs/json.md has no section on runs, or none on tests")
 	}
 	for _, c := range []struct {
 		section string
 		v       any
-	}{{plan, build.Description{}}, {run, ui.Line{}}} {
+	}{{plan, build.Description{}}, {run, ui.Line{}}, {tests + plan, spec.Line{}}} {
 		for _, field := range jsonFields(reflect.TypeOf(c.v)) {
 			if !strings.Contains(c.section, "`"+field+"`") {
 				t.Errorf("%T: the field %s is not in docs/json.md", c.v, field)
@@ -41,6 +43,9 @@ func TestJSONIsDocumented(t *testing.T) {
 	}
 	if !strings.Contains(plan, "`"+build.PlanSchema+"`") {
 		t.Errorf("docs/json.md does not name %s", build.PlanSchema)
+	}
+	if !strings.Contains(tests, "`"+spec.Schema+"`") {
+		t.Errorf("docs/json.md does not name %s", spec.Schema)
 	}
 	for _, e := range []event.Type{
 		event.Planned, event.Waiting, event.Started, event.Output, event.Progress, event.Retry, event.Cached, event.Done,

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bake.build/bake/builtins/reference"
+	"bake.build/bake/runtime/spec"
 	"bake.build/bake/starlark/lint"
 	"bake.build/bake/stdlib"
 )
@@ -19,7 +20,13 @@ func (a *app) book() (*reference.Book, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Sections = append([]*reference.Section{a.commandsSection(), rulesSection(), exitSection(), environmentSection()}, b.Sections...)
+	sections := []*reference.Section{a.commandsSection(), rulesSection(), exitSection(), environmentSection()}
+	for _, s := range b.Sections {
+		if sections = append(sections, s); s.Name == "functions" {
+			sections = append(sections, reference.Tests(spec.Methods()))
+		}
+	}
+	b.Sections = sections
 	return b, nil
 }
 

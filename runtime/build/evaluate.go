@@ -111,13 +111,7 @@ func (e *evaluated) run(ctx context.Context, c *Config, pins builtins.Pins, prin
 		return of(KindDefinition, err)
 	}
 	e.context = builtins.New(builtins.Config{Project: e.project, Platforms: c.Platforms, Formats: c.Formats, Params: params, Pins: pins})
-	_, err = eval.Run(ctx, eval.Config{
-		Project:     e.project,
-		Predeclared: e.context.Predeclared(c.Builtins),
-		Std:         stdlib.FS,
-		Undefined:   e.context.Undefined,
-		Print:       func(pos plan.Pos, text string) { fmt.Fprintf(printed, "%s: %s\n", pos, text) },
-	})
+	_, err = eval.Run(ctx, c.evaluation(e.project, e.context, printed))
 	if failures := e.context.Failures(); err != nil && failures != nil && !eval.IsLimit(err) && ctx.Err() == nil {
 		err = failures // which the last error follows from
 	}
@@ -125,6 +119,17 @@ func (e *evaluated) run(ctx context.Context, c *Config, pins builtins.Pins, prin
 		e.definition, err = e.context.Finish()
 	}
 	return of(KindDefinition, err)
+}
+
+// evaluation says how the definition of a project is evaluated in a context.
+func (c *Config) evaluation(project *eval.Project, context *builtins.Context, printed io.Writer) eval.Config {
+	return eval.Config{
+		Project:     project,
+		Predeclared: context.Predeclared(c.Builtins),
+		Std:         stdlib.FS,
+		Undefined:   context.Undefined,
+		Print:       func(pos plan.Pos, text string) { fmt.Fprintf(printed, "%s: %s\n", pos, text) },
+	}
 }
 
 // usualDefinition is how a definition is called that nobody called otherwise.

@@ -43,6 +43,11 @@ func (b *Build) Layer(ctx context.Context, address string, o Options) (*Layer, e
 			return nil, err
 		}
 	}
+	return b.layerOf(ctx, n, key)
+}
+
+// layerOf returns the layer of n that is in the store or on its platform.
+func (b *Build) layerOf(ctx context.Context, n *plan.Node, key plan.Key) (*Layer, error) {
 	d, err := b.Driver(n.Platform)
 	if err != nil {
 		return nil, err

@@ -24,6 +24,7 @@ type Resolver struct {
 	Drivers func(*plan.Platform) (platforms.Driver, error)
 	Update  bool // resolve every origin again, whatever the file says
 	Locked  bool // refuse with ErrLocked rather than change a pin
+	Known   bool // Pin asks no driver: what the file does not have has no pin
 
 	// Changed is told of each pin that was made or changed, with a source that
 	// has it; old is nil for a new one.
@@ -36,6 +37,9 @@ func (r *Resolver) Pin(ctx context.Context, p *plan.Plan) error {
 	return r.each(ctx, p.Nodes, func(ctx context.Context, d platforms.Driver, name string, n *plan.Node, o platforms.Origin) (*platforms.Pin, error) {
 		if old := r.File.Get(name); old != nil && !r.Update {
 			return old, nil
+		}
+		if r.Known {
+			return nil, nil
 		}
 		return r.ask(ctx, d, name, n, o)
 	})

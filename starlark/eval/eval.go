@@ -9,6 +9,7 @@ import (
 
 	"bake.build/bake/runtime/plan"
 	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
 )
 
 // The limits that hold when a Config names none.
@@ -34,6 +35,14 @@ type Config struct {
 
 	// Print takes what the definition prints. When it is nil, it is dropped.
 	Print func(pos plan.Pos, text string)
+
+	// Rewrite may add to a file that was parsed, called as positions show it, before it
+	// is compiled. It may be nil.
+	Rewrite func(name string, f *syntax.File)
+
+	// Then is called when the definition was evaluated, on its thread and within its
+	// limits, with its globals. It may be nil.
+	Then func(thread *starlark.Thread, globals starlark.StringDict) error
 
 	MaxSteps  uint64 // of the interpreter; 0 means DefaultMaxSteps
 	MaxMemory uint64 // bytes of heap that evaluation may add; 0 means DefaultMaxMemory
@@ -79,6 +88,9 @@ func Run(ctx context.Context, cfg Config) (starlark.StringDict, error) {
 	var globals starlark.StringDict
 	err := r.limited(ctx, func() (err error) {
 		globals, err = r.exec(main)
+		if err == nil && r.cfg.Then != nil {
+			err = r.cfg.Then(r.thread, globals)
+		}
 		return err
 	})
 	if err != nil {
@@ -143,6 +155,19 @@ func Stop(thread *starlark.Thread, err error) {
 		thread.SetLocal(stopped, &plan.Error{Pos: Stack(thread), Err: err})
 		thread.Cancel(err.Error())
 	}
+}
+
+// Resume lets the thread go on after Stop, and returns the reason that was given; nil
+// where there was none, or where a limit was reached, after which nothing goes on. It is
+// called by the goroutine that runs the thread.
+func Resume(thread *starlark.Thread) error {
+	why, ok := thread.Local(stopped).(*plan.Error)
+	if !ok || IsLimit(why) {
+		return nil
+	}
+	thread.SetLocal(stopped, nil)
+	thread.Uncancel()
+	return why
 }
 
 // cause returns the reason of Stop in place of the error that it led to.

@@ -193,6 +193,9 @@ func (r *run) exec(m *module) (starlark.StringDict, error) {
 	if err != nil {
 		return nil, advise(err, text)
 	}
+	if r.cfg.Rewrite != nil {
+		r.cfg.Rewrite(m.name, file)
+	}
 	guard(file)
 	prog, err := starlark.FileProgram(file, r.cfg.Predeclared.Has)
 	if err != nil {
