@@ -21,6 +21,7 @@ import (
 	"bake.build/bake/runtime/export"
 	"bake.build/bake/starlark/doc"
 	"bake.build/bake/starlark/eval"
+	"bake.build/bake/starlark/format"
 	"go.starlark.net/starlark"
 )
 
@@ -164,6 +165,9 @@ func TestPageCode(t *testing.T) {
 				return
 			}
 			evaluated++
+			if text, err := format.Source(where, []byte(b.Text)); err != nil || string(text) != b.Text && strings.Contains(path, "docs/") {
+				t.Errorf("%s: %v; bake fmt writes it so:\n%s", where, err, text)
+			}
 			if err := evaluatePiece(t.Context(), a, dir, b.Text); err != nil {
 				t.Errorf("%s: %v\n%s", where, err, b.Text)
 			}

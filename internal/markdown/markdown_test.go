@@ -125,6 +125,15 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// TestCode holds that a block of code is the file that it shows.
+func TestCode(t *testing.T) {
+	for text, want := range map[string]string{"```x y\na\n\n  b\n```\n": "a\n\n  b\n", "```\n```": "", "    a\n": "a\n"} {
+		if got := Parse(text); len(got) != 1 || got[0].Text != want {
+			t.Errorf("%q is %+v, want %q", text, got, want)
+		}
+	}
+}
+
 func TestAnchors(t *testing.T) {
 	blocks := Parse("# rootfs()\n## What a step sees\n## `--on-error`: x\n## rootfs()\n")
 	var got []string

@@ -35,7 +35,11 @@ func block(b markdown.Block) (made Block, ok bool) {
 		return Block{Kind: Heading, Level: b.Level, Inline: inlines(b.Text)}, true
 	case *markdown.CodeBlock:
 		lang, _, _ := strings.Cut(strings.TrimSpace(b.Info), " ")
-		return Block{Kind: Code, Lang: lang, Text: strings.Join(b.Text, "\n")}, true
+		text := ""
+		for _, line := range b.Text {
+			text += line + "\n"
+		}
+		return Block{Kind: Code, Lang: lang, Text: text}, true
 	case *markdown.Quote:
 		return Block{Kind: Quote, Blocks: blocks(b.Blocks)}, true
 	case *markdown.List:
