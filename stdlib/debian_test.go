@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"go.starlark.net/lib/json"
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
 	"go.starlark.net/syntax"
@@ -49,16 +50,23 @@ func (r *recorder) run(t *testing.T, file, expr string) error {
 	env := starlark.StringDict{
 		"shell":  starlark.NewBuiltin("shell", step),
 		"write":  starlark.NewBuiltin("write", step),
+		"copy":   starlark.NewBuiltin("copy", step),
 		"struct": starlark.NewBuiltin("struct", starlarkstruct.Make),
+		"json":   json.Module,
+		// Says who may load a file; here all do.
+		"visibility": starlark.NewBuiltin("visibility", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+			return starlark.None, nil
+		}),
 	}
 	opts := &syntax.FileOptions{Set: true, TopLevelControl: true}
-	thread := &starlark.Thread{Load: func(_ *starlark.Thread, module string) (starlark.StringDict, error) {
+	thread := new(starlark.Thread)
+	thread.Load = func(_ *starlark.Thread, module string) (starlark.StringDict, error) {
 		src, err := fs.ReadFile(FS, strings.TrimPrefix(module, "@bake//"))
 		if err != nil {
 			return nil, err
 		}
-		return starlark.ExecFileOptions(opts, new(starlark.Thread), module, src, env)
-	}}
+		return starlark.ExecFileOptions(opts, &starlark.Thread{Load: thread.Load}, module, src, env)
+	}
 	globals, err := starlark.ExecFileOptions(opts, thread, file, src, env)
 	if err != nil {
 		t.Fatal(err)
@@ -141,12 +149,12 @@ func TestSameUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	star, err := fs.ReadFile(FS, "debian.star")
+	star, err := fs.ReadFile(FS, "clean.star")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Contains(star, append([]byte(`"""`), unit...)) {
-		t.Error("_SSH_KEYS_UNIT of debian.star differs from ssh-host-keys.service")
+		t.Error("_SSH_KEYS_UNIT of clean.star differs from ssh-host-keys.service")
 	}
 }
 

@@ -16,7 +16,8 @@ type Tree struct {
 }
 
 // Files reads the files at or below one path of the tree, "." for all. Below a folder,
-// tests are left out, and folders for them or with a dot before their name.
+// tests are left out, and folders for them or with a dot before their name, and files with
+// an underscore before it, which are for the others of the tree.
 func (t Tree) Files(under string) ([]*doc.File, error) {
 	r := &treeReader{Tree: t, files: map[string]*doc.File{}}
 	var files []*doc.File
@@ -26,7 +27,7 @@ func (t Tree) Files(under string) ([]*doc.File, error) {
 			return err
 		case d.IsDir() && name != under && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")):
 			return fs.SkipDir
-		case d.IsDir(), name != under && (path.Ext(name) != ".star" || strings.HasSuffix(name, "_test.star")):
+		case d.IsDir(), name != under && (path.Ext(name) != ".star" || strings.HasSuffix(name, "_test.star") || strings.HasPrefix(d.Name(), "_")):
 			return nil
 		}
 		f, err := r.read(name)

@@ -161,6 +161,22 @@ func (t *docTree) show(a *app, name string) string {
 	return name
 }
 
+// exampleFiles are the files of a project that examples of the library copy.
+var exampleFiles = []string{"ansible/site.yml", "VBoxGuestAdditions.iso"}
+
+func writeExampleFiles(dir string) error {
+	for _, name := range exampleFiles {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkExamples evaluates the examples of a file, tells those that fail, and returns
 // how many those are.
 func (a *app) checkExamples(ctx context.Context, t *docTree, f *doc.File) (failed int, err error) {
@@ -174,6 +190,9 @@ func (a *app) checkExamples(ctx context.Context, t *docTree, f *doc.File) (faile
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		c.Dir = dir
+		if err := writeExampleFiles(dir); err != nil {
+			return 0, err
+		}
 		load, name = f.Name, path.Base(name)
 	case t.dir == "": // those of a module are definitions of the project that requires it
 		dir = eval.Root(a.dir)

@@ -3,6 +3,6 @@
 // follows systemd's "Building Images Safely" (systemd.io/BUILDING_IMAGES), with
 // what cloud-init, DHCP clients and NetworkManager remember.
 //
-// Who changes the list looks at the macro clean of stdlib/debian.star, too, which is
+// Who changes the list looks at the macro clean of stdlib/clean.star, too, which is
 // a script of the definition's own: a test there has it remove all of the list.
 package identity

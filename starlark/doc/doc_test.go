@@ -199,3 +199,30 @@ func FuzzDocstring(f *testing.F) {
 		}
 	})
 }
+
+// TestLink holds that a file which hands on what others define is documented by them.
+func TestLink(t *testing.T) {
+	parse := func(name, text string) *File {
+		f, err := Parse(name, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	other := parse("other.star", "def _add(m):\n    \"\"\"Adds.\"\"\"\n\ndef addition():\n    \"\"\"Is another.\"\"\"\n\nusers = struct(add = _add, additional = _add)\n")
+	f := parse("facade.star", "load(\"other.star\", \"addition\", _users = \"users\")\nusers = _users\nuser = _users.add\nservice = struct(more = _users.additional)\nlost = _users.lost\n")
+	f.Link(func(_, name string) *File {
+		if name != "other.star" {
+			t.Errorf("asked for %s", name)
+		}
+		return other
+	})
+	var got []string
+	for _, s := range f.Symbols {
+		got = append(got, s.Kind+" "+s.Name+": "+s.Doc.Summary)
+	}
+	want := []string{"function users.add: Adds.", "function users.additional: Adds.", "function user: Adds.", "function service.more: Adds.", "value lost: "}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -40,6 +40,7 @@ type Symbol struct {
 
 	returns bool   // whether a return statement gives a value
 	private string // the name of the function behind a member of a struct
+	member  string // of the loaded struct private that the symbol stands for, such as ".add"
 }
 
 // A Param is a parameter of a function.
@@ -140,6 +141,12 @@ func (f *File) name(name string, x syntax.Expr, line int, comment string) {
 			return
 		}
 	}
+	if dot, ok := x.(*syntax.DotExpr); ok { // a member of a struct of another file
+		if id, ok := dot.X.(*syntax.Ident); ok && f.loads[id.Name].file != "" {
+			f.Symbols = append(f.Symbols, Symbol{Name: name, Kind: Value, Value: expression(x), File: f.Name, Line: line, private: id.Name, member: "." + dot.Name.Name})
+			return
+		}
+	}
 	for i := range f.Symbols { // assigned once more
 		if f.Symbols[i].Name == name {
 			return
@@ -151,25 +158,38 @@ func (f *File) name(name string, x syntax.Expr, line int, comment string) {
 	})
 }
 
-// Link completes symbols that f takes from other files: a struct may hold functions
-// that were loaded. find returns the file that from loads as name, or nil.
+// Link completes symbols that f takes from other files: functions, structs of them and
+// members of such structs that were loaded. find returns the file that from loads as
+// name, or nil.
 func (f *File) Link(find func(from, name string) *File) {
-	for i, s := range f.Symbols {
-		l, ok := f.loads[s.private]
-		if !ok || s.Kind != Value {
-			continue
-		}
-		other := find(f.Name, l.file)
-		if other == nil || other == f {
-			continue
-		}
-		for _, o := range other.Symbols {
-			if o.Name == l.name {
-				o.Name = s.Name
-				f.Symbols[i] = o
-			}
+	var all []Symbol
+	for _, s := range f.Symbols {
+		if found := f.loaded(s, find); len(found) > 0 {
+			all = append(all, found...)
+		} else {
+			all = append(all, s)
 		}
 	}
+	f.Symbols = all
+}
+
+// loaded returns what the symbol s stands for in the file that f has it from.
+func (f *File) loaded(s Symbol, find func(from, name string) *File) (found []Symbol) {
+	l, ok := f.loads[s.private]
+	if !ok || s.Kind != Value {
+		return nil
+	}
+	other := find(f.Name, l.file)
+	if other == nil || other == f {
+		return nil
+	}
+	for _, o := range other.Symbols {
+		if rest, ok := strings.CutPrefix(o.Name, l.name+s.member); ok && (rest == "" || rest[0] == '.') {
+			o.Name = s.Name + rest
+			found = append(found, o)
+		}
+	}
+	return found
 }
 
 // comment returns the comment that stands right above a statement.

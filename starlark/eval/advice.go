@@ -208,6 +208,9 @@ func (r *run) libraryOf(name string) string {
 		return ""
 	}
 	for _, file := range files {
+		if strings.HasPrefix(file, "_") {
+			continue // what the other files share
+		}
 		text, err := fs.ReadFile(r.cfg.Std, file)
 		if err != nil {
 			continue
