@@ -29,6 +29,7 @@ func measurements() []measurement {
 		{"nothing", "nothing changed, against Packer and against sha256sum", measureNothing},
 		{"plan", "a plan of 10,000 nodes evaluated and keyed", measurePlan},
 		{"modules", "100 modules from a registry that answers slowly, against one after the other; a module verified, against sha256sum", measureModules},
+		{"loads", "10,000 nodes that 200 modules make, evaluated and keyed", measureLoads},
 		{"memory", "peak memory of a build with a small and with a large image", measureMemory},
 		{"machines", "builds in a virtual machine: cold, last step changed, nothing changed, against Packer", measureMachines},
 		{"two", "two images in two machines at once, against one", measureTwo},
