@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/members"
 
@@ -68,19 +70,25 @@ func (d *driver) find(ctx context.Context, region string, o images.ListOpts, pro
 	if err != nil {
 		return nil, err
 	}
-	for _, hidden := range []bool{false, true} {
+	// A list has the one kind or the other.
+	var found [2][]images.Image
+	g, ctx := errgroup.WithContext(ctx)
+	for n, hidden := range []bool{false, true} {
+		o := o
 		o.Hidden = hidden
-		pages, err := images.List(c, query{o, properties}).AllPages(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("%s: look for images: %w", region, explain(err))
-		}
-		found, err := images.ExtractImages(pages)
-		if err != nil {
-			return nil, fmt.Errorf("%s: look for images: %w", region, err)
-		}
-		for _, i := range found {
-			list = append(list, image{Image: i, region: region})
-		}
+		g.Go(func() error {
+			pages, err := images.List(c, query{o, properties}).AllPages(ctx)
+			if err == nil {
+				found[n], err = images.ExtractImages(pages)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("%s: look for images: %w", region, explain(err))
+	}
+	for _, i := range slices.Concat(found[0], found[1]) {
+		list = append(list, image{Image: i, region: region})
 	}
 	slices.SortFunc(list, older)
 	return list, nil

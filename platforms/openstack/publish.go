@@ -304,7 +304,7 @@ func (j *job) uploadVolume(ctx context.Context, layer image) (_ string, record *
 	if err := j.d.change(ctx, *data, c); err != nil {
 		return "", record, errors.Join(err, record.Remove(context.WithoutCancel(ctx), func(ctx context.Context) error { return j.d.remove(ctx, *data) }))
 	}
-	return j.christen(ctx, layer.region, data.ID, record)
+	return j.christen(ctx, *data, record)
 }
 
 // serversOwn are properties that Nova notes on an image of a server, and that say nothing

@@ -36,10 +36,11 @@ func (j *job) make(ctx context.Context, region string, from image) (id string, r
 	direct := j.o.ViaImport == "direct"
 	pause := wait.Backoff{Next: j.d.pause, Double: true, Jitter: true, Most: backoffMost}
 	for try := 1; ; try++ {
-		id, record, err = j.try(ctx, region, from, direct)
+		var made *image
+		made, record, err = j.try(ctx, region, from, direct)
 		switch {
 		case err == nil:
-			return j.christen(ctx, region, id, record)
+			return j.christen(ctx, *made, record)
 		case errors.Is(err, errImport) && j.o.ViaImport == "":
 			direct = true // as clouds do that have the import for administrators alone
 		case try == uploadTries || !broken(err) || ctx.Err() != nil:
@@ -53,41 +54,34 @@ func (j *job) make(ctx context.Context, region string, from image) (id string, r
 }
 
 // christen gives an image that is whole its name, unless another build was quicker.
-func (j *job) christen(ctx context.Context, region, id string, record *resource.Record) (string, *resource.Record, error) {
+func (j *job) christen(ctx context.Context, i image, record *resource.Record) (string, *resource.Record, error) {
 	taken := func() error { return fmt.Errorf("%s: %w", j.name, publish.ErrTaken) }
-	drop := func() error { return j.d.removeID(ctx, region, id) }
-	list, err := j.Find(ctx, region, publish.Query{Name: j.name})
+	drop := func() error { return j.d.remove(ctx, i) }
+	list, err := j.Find(ctx, i.region, publish.Query{Name: j.name})
 	if err != nil {
 		return "", record, err
 	} else if len(list) > 0 {
 		return "", record, errors.Join(taken(), drop())
 	}
-	i, err := j.d.image(ctx, region, id)
-	if err == nil && i == nil {
-		err = fmt.Errorf("%s: the image %s has gone", region, id)
-	}
-	if err != nil {
-		return "", record, err
-	}
 	var c change
 	c.set("name", j.name)
-	if err := j.d.change(ctx, *i, c); err != nil {
+	if err := j.d.change(ctx, i, c); err != nil {
 		return "", record, resource.Unclear(err)
 	}
-	if list, err = j.Find(ctx, region, publish.Query{Name: j.name}); err != nil {
+	if list, err = j.Find(ctx, i.region, publish.Query{Name: j.name}); err != nil {
 		return "", record, err
 	}
-	if len(list) > 0 && list[0].ID != id { // the oldest is the one
+	if len(list) > 0 && list[0].ID != i.ID { // the oldest is the one
 		return "", record, errors.Join(taken(), drop())
 	}
-	return id, record, nil
+	return i.ID, record, nil
 }
 
 // try makes one image, and removes it where that fails.
-func (j *job) try(ctx context.Context, region string, from image, direct bool) (string, *resource.Record, error) {
+func (j *job) try(ctx context.Context, region string, from image, direct bool) (made *image, record *resource.Record, err error) {
 	id := newUUID()
-	return resource.Make(ctx, j.d.Manager, kindImage, region, id, func(ctx context.Context) (string, error) {
-		err := j.upload(ctx, region, id, from, direct)
+	_, record, err = resource.Make(ctx, j.d.Manager, kindImage, region, id, func(ctx context.Context) (_ string, err error) {
+		made, err = j.upload(ctx, region, id, from, direct)
 		if err != nil && !resource.IsUnclear(err) { // what is unclear is looked for
 			clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 			defer cancel()
@@ -97,16 +91,17 @@ func (j *job) try(ctx context.Context, region string, from image, direct bool) (
 		}
 		return id, err
 	})
+	return made, record, err
 }
 
 // cleanTimeout is how long what has failed is taken away.
 const cleanTimeout = time.Minute
 
 // upload makes the image with the id and sends it its data.
-func (j *job) upload(ctx context.Context, region, id string, from image, direct bool) error {
+func (j *job) upload(ctx context.Context, region, id string, from image, direct bool) (*image, error) {
 	c, err := j.d.clients.images(ctx, region)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	format := j.o.format()
 	if from.ID != "" {
@@ -119,19 +114,19 @@ func (j *job) upload(ctx context.Context, region, id string, from image, direct 
 		ID: id, Name: "bake-upload-" + id, DiskFormat: format, ContainerFormat: "bare", Properties: properties,
 	}).Extract()
 	if err != nil {
-		return fmt.Errorf("%s: make the image %s: %w", region, j.name, judge(err))
+		return nil, fmt.Errorf("%s: make the image %s: %w", region, j.name, judge(err))
 	}
 	offered := slices.Contains(made.OpenStackImageImportMethods, string(imageimport.GlanceDirectMethod))
 	if j.o.ViaImport == "import" && !offered {
-		return &platforms.OptionError{Err: fmt.Errorf("upload: %s does not offer glance-direct, which disks are imported by", region)}
+		return nil, &platforms.OptionError{Err: fmt.Errorf("upload: %s does not offer glance-direct, which disks are imported by", region)}
 	}
 	s, err := j.source(region, from)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer s.close()
 	if err := s.begin(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	b := &body{Reader: s, size: s.size}
 	if offered && !direct {
@@ -140,7 +135,7 @@ func (j *job) upload(ctx context.Context, region, id string, from image, direct 
 		err = imagedata.Upload(ctx, c, id, b).ExtractErr()
 	}
 	if err = errors.Join(s.failure(), err); err != nil {
-		return fmt.Errorf("%s: upload %s: %w", region, j.name, transfer(err))
+		return nil, fmt.Errorf("%s: upload %s: %w", region, j.name, transfer(err))
 	}
 	return j.verify(ctx, region, id, format, s)
 }
@@ -183,10 +178,10 @@ func broken(err error) bool {
 	return errors.As(err, &b)
 }
 
-// verify waits until the image is active, and compares its hash with that of what was sent.
-func (j *job) verify(ctx context.Context, region, id, format string, s *source) error {
-	var i *image
-	err := j.d.loop(fmt.Sprintf("%s: image %s", region, id), imageTimeout, 0).Until(ctx, func(ctx context.Context) (_ bool, err error) {
+// verify waits until the image is active, compares its hash with that of what was sent, and
+// returns it.
+func (j *job) verify(ctx context.Context, region, id, format string, s *source) (i *image, err error) {
+	err = j.d.loop(fmt.Sprintf("%s: image %s", region, id), imageTimeout, 0).Until(ctx, func(ctx context.Context) (_ bool, err error) {
 		if i, err = j.d.image(ctx, region, id); err != nil {
 			return false, err
 		} else if i == nil {
@@ -202,28 +197,28 @@ func (j *job) verify(ctx context.Context, region, id, format string, s *source) 
 		return f.State == publish.Available, nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if i.DiskFormat != format {
 		j.say("%s: the cloud has converted %s to %s, whose hash cannot be compared", region, j.name, i.DiskFormat)
-		return nil
+		return i, nil
 	}
 	algorithm, has := i.hash()
 	want, err := s.sum(ctx, algorithm)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if want == "" && has == "" { // before Glance of Rocky
 		if sent := s.sent.Len(); i.SizeBytes != sent {
-			return &brokenError{fmt.Errorf("%s: the image %s has %d bytes, and %d were sent", region, id, i.SizeBytes, sent)}
+			return nil, &brokenError{fmt.Errorf("%s: the image %s has %d bytes, and %d were sent", region, id, i.SizeBytes, sent)}
 		}
-		return nil
+		return i, nil
 	}
 	if has != want {
-		return &brokenError{fmt.Errorf("%s: the image %s has the %s hash %.16s…, and what was sent has %.16s…", region, id, algorithm, has, want)}
+		return nil, &brokenError{fmt.Errorf("%s: the image %s has the %s hash %.16s…, and what was sent has %.16s…", region, id, algorithm, has, want)}
 	}
 	j.say("%s: uploaded %s (%s), %d bytes, %s %.16s…", region, j.name, id, s.sent.Len(), algorithm, has)
-	return nil
+	return i, nil
 }
 
 // newUUID returns a random id, as RFC 9562 writes it.
