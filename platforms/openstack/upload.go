@@ -103,6 +103,11 @@ func (j *job) upload(ctx context.Context, region, id string, from image, direct 
 	if err != nil {
 		return nil, err
 	}
+	s, err := j.source(region, from)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
 	format := j.o.format()
 	if from.ID != "" {
 		format = from.DiskFormat
@@ -120,11 +125,6 @@ func (j *job) upload(ctx context.Context, region, id string, from image, direct 
 	if j.o.ViaImport == "import" && !offered {
 		return nil, &platforms.OptionError{Err: fmt.Errorf("upload: %s does not offer glance-direct, which disks are imported by", region)}
 	}
-	s, err := j.source(region, from)
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
