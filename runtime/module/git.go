@@ -181,18 +181,20 @@ type object struct {
 
 // extract writes the files of a commit that is in the repository dir.
 func (g *repository) extract(ctx context.Context, dir, commit string, w *writer) error {
-	if _, err := g.git(ctx, dir, "rev-parse", "--quiet", "--verify", commit+"^{commit}"); err != nil {
-		return fmt.Errorf("the repository has no commit %s on its branches and tags", commit)
-	}
-	tree := commit
+	tree := commit + "^{commit}"
 	if g.src.Dir != "" {
 		tree += ":" + g.src.Dir
 	}
 	out, err := g.git(ctx, dir, "ls-tree", "-r", "-z", "--full-tree", tree)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
+		if _, err := g.git(ctx, dir, "rev-parse", "--quiet", "--verify", commit+"^{commit}"); err != nil {
+			return fmt.Errorf("the repository has no commit %s on its branches and tags", commit)
+		}
 		if g.src.Dir != "" {
 			return fmt.Errorf("commit %s has no folder %q", commit, g.src.Dir)
 		}
+	}
+	if err != nil {
 		return err
 	}
 	var objects []object

@@ -51,6 +51,7 @@ func TestHostileGit(t *testing.T) {
 	link := f.hashObject("evil", "blob", []byte("/etc"))
 	mod := gitEntry{"100644", fileName, blob}
 	inner := f.tree("evil", gitEntry{"100644", "passwd", blob})
+	src := parse(t, "git+file://"+filepath.ToSlash(f.root)+"/evil")
 	for name, c := range map[string]struct {
 		entries []gitEntry
 		want    string // "" for a tree with bake.mod alone
@@ -67,7 +68,7 @@ func TestHostileGit(t *testing.T) {
 		commit := f.hashObject("evil", "commit", fmt.Appendf(nil, "tree %s\nauthor a <a> 0 +0000\ncommitter a <a> 0 +0000\n\nm\n", f.tree("evil", c.entries...)))
 		f.git("evil", "update-ref", "refs/tags/v1.0.0", commit)
 		fetcher := newFetcher(t)
-		tree, err := fetcher.Fetch(t.Context(), f.source("evil"), "v1.0.0", "")
+		tree, err := fetcher.Fetch(t.Context(), src, "v1.0.0", "")
 		if c.want != "" {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: %v; want %q", name, err, c.want)

@@ -21,7 +21,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	gcr "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/starlark/module"
@@ -138,6 +140,30 @@ func TestPublish(t *testing.T) {
 	if n := r.blobs.Load(); n != 1 {
 		t.Errorf("%d layers were downloaded of one module", n)
 	}
+}
+
+// TestMovedTagInRegistry moves a tag to another module, as any client can but bake.
+func TestMovedTagInRegistry(t *testing.T) {
+	r := newRegistry(t)
+	locked := r.publish("golden", "v1.0.0", golden)
+	moved := r.publish("golden", "v9.9.9", map[string]string{"bake.mod": "evil"})
+	repo, err := name.NewRepository(r.address + "/golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	desc, err := remote.Get(repo.Tag("v9.9.9"))
+	if err == nil {
+		err = remote.Tag(repo.Tag("v1.0.0"), desc)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFetcher(t)
+	m := (*MismatchError)(nil)
+	if _, err := f.Fetch(t.Context(), r.source("golden"), "v1.0.0", locked.Digest); !errors.As(err, &m) || m.Got != moved.Digest {
+		t.Errorf("error %v, want a MismatchError", err)
+	}
+	nothingKept(t, f)
 }
 
 // TestPublishedFiles publishes from a git work tree: not what git ignores.
