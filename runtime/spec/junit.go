@@ -36,8 +36,6 @@ type (
 	junitCase struct {
 		Name      string        `xml:"name,attr"`
 		Class     string        `xml:"classname,attr"`
-		File      string        `xml:"file,attr"`
-		Line      int           `xml:"line,attr"`
 		Time      string        `xml:"time,attr"`
 		Skipped   *junitMessage `xml:"skipped,omitempty"`
 		Failure   *junitMessage `xml:"failure,omitempty"`
@@ -73,7 +71,7 @@ func (j *junit) Result(r Result) error {
 	s := &j.suites[len(j.suites)-1]
 	c := junitCase{
 		Name: r.Name, Class: strings.ReplaceAll(strings.TrimSuffix(path.Clean(r.Show), ".star"), "/", "."),
-		File: r.Show, Line: r.Line, Time: junitTime(r.Elapsed), SystemOut: strings.Join(r.Log, "\n"),
+		Time: junitTime(r.Elapsed), SystemOut: strings.Join(r.Log, "\n"),
 	}
 	if c.Name == "" {
 		c.Name = path.Base(r.Show)
