@@ -103,6 +103,13 @@ func TestTeams(t *testing.T) {
 		}
 	}
 	e.newer()
+	if out := e.bake("platform", "test"); !strings.Contains(out, "2 tests") {
+		t.Errorf("tests of the platform team's module:\n%s", out)
+	}
+	if out := e.bake("shop", "doc", "@acme//golden.star"); !strings.Contains(out, "Makes a golden base") {
+		t.Errorf("docs of the platform team's module:\n%s", out)
+	}
+	e.bake(".", "check", "shop", "billing", "platform")
 }
 
 // newer holds that the billing team is shown what the newer base changes, and that it

@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -34,7 +33,7 @@ var exampleLayers = []string{"layer", "base"}
 // EvaluateExample evaluates an example to a plan, and runs nothing. It sees the
 // builtins, the names of its file and a layer. Errors are SourceErrors, whose positions
 // have the lines of the documentation.
-func EvaluateExample(ctx context.Context, c Config, x Example) (err error) {
+func EvaluateExample(ctx context.Context, c Config, x Example) error {
 	predeclared := builtins.New(builtins.Config{Platforms: c.Platforms, Formats: c.Formats}).Predeclared(c.Builtins)
 	free, _ := doc.Free(x.Code, predeclared.Has) // a syntax error is told below, at its line
 	var begin, load []string
@@ -54,14 +53,6 @@ func EvaluateExample(ctx context.Context, c Config, x Example) (err error) {
 	project, err := eval.OpenText(name, []byte(text), c.Dir)
 	if err != nil {
 		return of(KindDefinition, err)
-	}
-	libraries, err := OpenLibraries(ctx, c, project)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, libraries.Close()) }()
-	if err := libraries.Apply(ctx, project); err != nil {
-		return &SourceError{project, err}
 	}
 	e := evaluated{project: project}
 	err = withModules(c, func(h *Host) error {
