@@ -137,6 +137,9 @@ func TestPageCode(t *testing.T) {
 		"lib/hardening.star": "def harden(layer):\n    return layer\n",
 		"lib/users.star":     "def admins(layer):\n    return layer\n",
 		"lib/golden.star":    "def golden(layer, key):\n    return layer\n",
+		"bake.mod":           "module(\"docs.example/docs\")\n\nrequire(\n    \"acme.example/golden\",\n    name = \"acme\",\n    source = \"file:acme\",\n)\n",
+		"acme/bake.mod":      "module(\"acme.example/golden\")\n",
+		"acme/golden.star":   "def golden(layer):\n    return layer\n",
 	} {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
