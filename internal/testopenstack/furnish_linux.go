@@ -21,9 +21,12 @@ import (
 // Users of the cloud, and what they log in with.
 const (
 	User     = "admin"
-	Other    = "somebody" // of the project Other
+	Other    = "somebody" // a member of the project OtherProject
+	Reader   = "reader"   // who may look at that project, and change nothing
 	Password = "pw"
 	Project  = "admin"
+
+	OtherProject = "other"
 )
 
 // RealHost is the availability zone of the host whose servers are virtual machines. None is
@@ -61,6 +64,9 @@ func (c *Cloud) furnish(ctx context.Context) error {
 		return err
 	}
 	if err := connect(ctx, network); err != nil {
+		return err
+	}
+	if err := limit(ctx, p); err != nil {
 		return err
 	}
 	for range 1800 { // until the scheduler sees the hosts

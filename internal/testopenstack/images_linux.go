@@ -3,6 +3,8 @@ package testopenstack
 import (
 	"context"
 	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -26,7 +28,8 @@ func (c *Cloud) glance(ctx context.Context) (*gophercloud.ServiceClient, error) 
 // this host's files.
 const Disk = "a disk "
 
-// AddImage makes an image, unless there is one of the name.
+// AddImage makes an image, unless there is one of the name. "visibility" and "min_disk" are
+// the image's own.
 func (c *Cloud) AddImage(ctx context.Context, name string, properties map[string]string) error {
 	g, err := c.glance(ctx)
 	if err != nil {
@@ -41,7 +44,18 @@ func (c *Cloud) AddImage(ctx context.Context, name string, properties map[string
 			return nil
 		}
 	}
-	i, err := images.Create(ctx, g, images.CreateOpts{Name: name, DiskFormat: "raw", ContainerFormat: "bare", Properties: properties}).Extract()
+	o := images.CreateOpts{Name: name, DiskFormat: "raw", ContainerFormat: "bare", Properties: maps.Clone(properties)}
+	if v := images.ImageVisibility(properties["visibility"]); v != "" {
+		o.Visibility = &v
+		delete(o.Properties, "visibility")
+	}
+	if text := properties["min_disk"]; text != "" {
+		if o.MinDisk, err = strconv.Atoi(text); err != nil {
+			return err
+		}
+		delete(o.Properties, "min_disk")
+	}
+	i, err := images.Create(ctx, g, o).Extract()
 	if err != nil {
 		return fmt.Errorf("make the image %s: %w", name, err)
 	}

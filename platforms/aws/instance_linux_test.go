@@ -3,9 +3,7 @@ package aws
 import (
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -244,39 +242,7 @@ func TestKeyInUserData(t *testing.T) {
 func TestBastion(t *testing.T) {
 	w := newWorld(t)
 	w.newFleet()
-	home := t.TempDir()
-	t.Setenv("HOME", home)
-	t.Setenv("SSH_AUTH_SOCK", "")
-	key := filepath.Join(home, "key")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	pub, err := os.ReadFile(key + ".pub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := fmt.Sprintf("127.85.%d.1", os.Getpid()%250+1)
-	s := &testsshd.Server{Dir: t.TempDir(), Address: address + ":2222", AuthorizedKeys: string(pub)}
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	hostKey, err := os.ReadFile(s.Path("host.pub"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		"config":      "Host gate\n  HostName " + address + "\n  Port 2222\n  User root\n  IdentityFile " + key + "\n",
-		"known_hosts": "[" + address + "]:2222 " + string(hostKey),
-	} {
-		if err := errors.Join(os.MkdirAll(filepath.Join(home, ".ssh"), 0o700), os.WriteFile(filepath.Join(home, ".ssh", name), []byte(text), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	testsshd.Gate(t)
 	d := w.launching(func(o *Options) {
 		o.Bastion, o.SSHFrom, o.Connect = []string{"gate"}, []string{"10.0.0.7/32"}, connectPrivate
 	})

@@ -257,6 +257,39 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestStagedQuota refuses a disk that the project's quota has no room for before it is sent,
+// where Glance counts it before the import.
+func TestStagedQuota(t *testing.T) {
+	disk := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(disk, make([]byte, 3<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newStand(t)
+	d := openAt(t, newHost(t), s.URL+"/v3")
+	sent := 0
+	s.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.Method == http.MethodPost && r.URL.Path == "/v2/images":
+			w.Header().Set("OpenStack-image-import-methods", "glance-direct")
+		case strings.HasSuffix(r.URL.Path, "/info/usage"):
+			answer(w, map[string]any{"usage": map[string]any{"image_size_total": map[string]any{"limit": 10, "usage": 8}, "image_count_total": map[string]any{"limit": -1, "usage": 5}}})
+			return true
+		case r.Method == http.MethodPut:
+			sent++
+		}
+		return false
+	}
+	_, err := d.Publish(t.Context(), publication("abc", Publication{ImageFormat: "raw"}), platforms.ImageSource{Disk: disk}, &logger{})
+	if err == nil || !strings.Contains(err.Error(), "the project's quota image_size_total is 10 MiB, 8 are used, and the disk has 3") || sent > 0 {
+		t.Errorf("%v; %d were sent", err, sent)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.images) > 0 {
+		t.Errorf("left: %v", s.images)
+	}
+}
+
 // TestInterrupted leaves nothing of an upload that the user breaks off.
 func TestInterrupted(t *testing.T) {
 	disk := filepath.Join(t.TempDir(), "disk.raw")

@@ -11,9 +11,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/members"
 
+	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/resource"
@@ -354,9 +356,27 @@ func (j *job) share(ctx context.Context, i image, out []string) error {
 			return fmt.Errorf("%s: share the image %s with %s: %w", i.region, i.ID, id, explain(err))
 		}
 	}
+	if j.o.Accept {
+		if err := accept(ctx, c, i, j.o.Members); err != nil {
+			return err
+		}
+	}
 	for _, id := range out {
 		if err := unless(members.Delete(ctx, c, i.ID, id).ExtractErr()); err != nil {
 			return fmt.Errorf("%s: share the image %s no more with %s: %w", i.region, i.ID, id, err)
+		}
+	}
+	return nil
+}
+
+// accept accepts an image in the name of its members.
+func accept(ctx context.Context, c *gophercloud.ServiceClient, i image, projects []string) error {
+	for _, id := range projects {
+		_, err := members.Update(ctx, c, i.ID, id, members.UpdateOpts{Status: "accepted"}).Extract()
+		if denied(err) {
+			return &platforms.OptionError{Err: fmt.Errorf("accept_members: %s lets administrators do that, or %s itself: %w", i.region, id, explain(err))}
+		} else if err != nil {
+			return fmt.Errorf("%s: accept the image %s for %s: %w", i.region, i.ID, id, explain(err))
 		}
 	}
 	return nil

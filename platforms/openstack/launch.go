@@ -13,10 +13,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
-	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/limits"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
-	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
-	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
 
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
@@ -31,6 +28,9 @@ func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platform
 	}
 	flavor, err := d.flavor(ctx, *i)
 	if err != nil {
+		return nil, fmt.Errorf("%s: %w", i.region, err)
+	}
+	if err := d.mayLaunch(ctx, *i, flavor); err != nil {
 		return nil, fmt.Errorf("%s: %w", i.region, err)
 	}
 	p, err := d.place(ctx)
@@ -107,35 +107,8 @@ func (d *driver) flavor(ctx context.Context, i image) (*flavors.Flavor, error) {
 	return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: there is no %q%s", o.Flavor, spell.Hint(o.Flavor, "there are", names))}
 }
 
-// mayLaunch asks for the project's quota, so that a server that cannot be is not begun.
-func (d *driver) mayLaunch(ctx context.Context, region string, f *flavors.Flavor) error {
-	c, err := d.clients.compute(ctx, region)
-	if err != nil {
-		return err
-	}
-	l, err := limits.Get(ctx, c, limits.GetOpts{}).Extract()
-	if missing(err) || denied(err) {
-		return nil // one that tells nobody
-	} else if err != nil {
-		return fmt.Errorf("ask for the project's quota: %w", explain(err))
-	}
-	a := l.Absolute
-	for _, q := range []struct {
-		what              string
-		need, used, limit int
-	}{{"servers", 1, a.TotalInstancesUsed, a.MaxTotalInstances}, {"CPUs", f.VCPUs, a.TotalCoresUsed, a.MaxTotalCores}, {"MiB of memory", f.RAM, a.TotalRAMUsed, a.MaxTotalRAMSize}} {
-		if q.limit > 0 && q.used+q.need > q.limit {
-			return fmt.Errorf("the project's quota is %d %s, %d are used, and a server of the flavor %s takes %d: lower max_servers, or have the quota raised", q.limit, q.what, q.used, f.Name, q.need)
-		}
-	}
-	return nil
-}
-
 // launch starts a server of an image.
 func (d *driver) launch(ctx context.Context, i image, f *flavors.Flavor, p *place, out platforms.Logger) (*machine, error) {
-	if err := d.mayLaunch(ctx, p.region, f); err != nil {
-		return nil, fmt.Errorf("%s: %w", p.region, err)
-	}
 	c, err := d.clients.compute(ctx, p.region)
 	if err != nil {
 		return nil, err
@@ -209,7 +182,7 @@ func (d *driver) request(m *machine, f *flavors.Flavor, volume string) (servers.
 	if len(in.UserData) == 0 {
 		in.UserData = nil
 	}
-	gib, err := wholeGiB("boot_volume", o.BootVolume)
+	gib, err := d.volumeGiB(m.base)
 	if err != nil {
 		return nil, err
 	}
@@ -220,9 +193,9 @@ func (d *driver) request(m *machine, f *flavors.Flavor, volume string) (servers.
 	if s := m.base.root(); volume != "" {
 		root.SourceType, root.UUID, root.VolumeSize, root.VolumeType = servers.SourceVolume, volume, 0, ""
 	} else if s != nil {
-		root.SourceType, root.UUID, root.VolumeSize = servers.SourceSnapshot, s.ID, max(gib, s.Size)
+		root.SourceType, root.UUID = servers.SourceSnapshot, s.ID
 	}
-	if gib > 0 || volume != "" || root.SourceType == servers.SourceSnapshot {
+	if gib > 0 {
 		in.ImageRef, in.BlockDevice = "", []servers.BlockDevice{root}
 	}
 	return keypairs.CreateOptsExt{CreateOptsBuilder: in, KeyName: m.p.key}, nil
@@ -302,42 +275,4 @@ func (m *machine) addressOf(s *servers.Server) (string, error) {
 		}
 	}
 	return found, nil
-}
-
-// float gives the server a floating address, where the options ask for one.
-func (m *machine) float(ctx context.Context) error {
-	if m.p.pool == "" {
-		return nil
-	}
-	c, err := m.d.clients.network(ctx, m.p.region)
-	if err != nil {
-		return err
-	}
-	pages, err := ports.List(c, ports.ListOpts{DeviceID: m.id}).AllPages(ctx)
-	if err != nil {
-		return fmt.Errorf("%s: look for the ports of %s: %w", m.p.region, m.id, explain(err))
-	}
-	list, err := ports.ExtractPorts(pages)
-	if err != nil {
-		return err
-	}
-	n := slices.IndexFunc(list, func(p ports.Port) bool {
-		return slices.ContainsFunc(p.FixedIPs, func(ip ports.IP) bool { return ip.IPAddress == m.address })
-	})
-	if n < 0 {
-		return fmt.Errorf("%s: the server %s has no port with its address %s", m.p.region, m.id, m.address)
-	}
-	m.floating, err = m.d.Begin(ctx, kindAddress, m.p.region, m.name)
-	if err != nil {
-		return err
-	}
-	ip, err := floatingips.Create(ctx, c, floatingips.CreateOpts{Description: m.name, FloatingNetworkID: m.p.pool, PortID: list[n].ID, FixedIP: m.address}).Extract()
-	if err != nil {
-		record := m.floating
-		m.floating = nil
-		return record.Failed(ctx, fmt.Errorf("%s: get a floating address: %w", m.p.region, judge(err)))
-	}
-	m.address = ip.FloatingIP
-	m.say("%s: the server %s has the floating address %s", m.p.region, m.name, m.address)
-	return nil
 }

@@ -31,6 +31,7 @@ type machine struct {
 	logger   platforms.Logger
 	record   *resource.Record
 	floating *resource.Record // nil without a floating address
+	taken    string           // the id of a floating address that is the project's
 }
 
 var (
@@ -204,11 +205,8 @@ func (m *machine) Discard(ctx context.Context, ref string) error {
 func (m *machine) End() error {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	if m.floating != nil {
-		if err := m.floating.Remove(ctx, func(ctx context.Context) error { return m.d.deleteAddresses(ctx, m.p.region, m.name) }); err != nil {
-			return err
-		}
-		m.floating = nil
+	if err := m.sink(ctx); err != nil {
+		return err
 	}
 	if err := m.d.deleteServer(ctx, m.p.region, m.id); err != nil {
 		return err

@@ -13,10 +13,14 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servergroups"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/portsecurity"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/groups"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/rules"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testopenstack"
@@ -277,7 +281,10 @@ func TestConformance(t *testing.T) {
 func TestUserData(t *testing.T) {
 	w := newFleet(t, func(o *Options) {
 		o.Flavor, o.Memory, o.Key, o.FloatingPool, o.ConfigDrive, o.SecurityGroups = "", "64M", keyUserData, "outside", true, []string{"default"}
+		o.Networks = []string{"build 127.50.0.77"}
 	})
+	group := w.serverGroup()
+	w.driver.options.ServerGroup = group()[0]
 	stop := w.forward()
 	defer stop()
 	m := w.boot(w.origin().ID)
@@ -285,8 +292,11 @@ func TestUserData(t *testing.T) {
 		t.Errorf("the address is %s", m.address)
 	}
 	s, err := w.driver.server(t.Context(), testopenstack.Region, m.id)
-	if err != nil || s.KeyName != "" || !s.ConfigDrive {
+	if err != nil || s.KeyName != "" || !s.ConfigDrive || fmt.Sprint(s.SecurityGroups) != "[map[name:default]]" || !strings.Contains(fmt.Sprint(s.Addresses), "addr:127.50.0.77 ") {
 		t.Errorf("the server is %+v, %v", s, err)
+	}
+	if members := group()[1:]; !slices.Contains(members, m.id) {
+		t.Errorf("the server group has %v", members)
 	}
 	w.sh(m, "grep -q ssh-ed25519 /var/lib/cloud/instance/user-data.txt")
 	if err := m.Close(); err != nil {
@@ -300,6 +310,31 @@ func TestUserData(t *testing.T) {
 		t.Error(err)
 	} else if list, err := keypairs.ExtractKeyPairs(pages); err != nil || slices.ContainsFunc(list, func(k keypairs.KeyPair) bool { return strings.HasSuffix(k.Name, w.host.Build()) }) {
 		t.Errorf("key pairs %v, %v", list, err)
+	}
+}
+
+// serverGroup makes a group of servers. The function returns its id and its members.
+func (w *world) serverGroup() func() []string {
+	w.Helper()
+	c, err := w.driver.clients.compute(w.Context(), testopenstack.Region)
+	if err != nil {
+		w.Fatal(err)
+	}
+	g, err := servergroups.Create(w.Context(), c, servergroups.CreateOpts{Name: newToken(), Policies: []string{"affinity"}}).Extract()
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		if err := servergroups.Delete(context.Background(), c, g.ID).ExtractErr(); err != nil {
+			w.Error(err)
+		}
+	})
+	return func() []string {
+		now, err := servergroups.Get(w.Context(), c, g.ID).Extract()
+		if err != nil {
+			w.Fatal(err)
+		}
+		return append([]string{g.ID}, now.Members...)
 	}
 }
 
@@ -366,9 +401,52 @@ func TestServerFails(t *testing.T) {
 	}
 }
 
-// TestStuckImage gives up on an image that Nova does not finish, and removes it.
+// given makes a port and a floating address, which are the project's and stay.
+func (w *world) given() (port, address string) {
+	w.Helper()
+	c, err := w.driver.clients.network(w.Context(), testopenstack.Region)
+	if err != nil {
+		w.Fatal(err)
+	}
+	list, err := w.driver.listNetworks(w.Context(), testopenstack.Region)
+	if err != nil {
+		w.Fatal(err)
+	}
+	ids := map[string]string{}
+	for _, n := range list {
+		ids[n.Name] = n.ID
+	}
+	p, err := ports.Create(w.Context(), c, ports.CreateOpts{NetworkID: ids["build"]}).Extract()
+	if err != nil {
+		w.Fatal(err)
+	}
+	ip, err := floatingips.Create(w.Context(), c, floatingips.CreateOpts{FloatingNetworkID: ids["outside"]}).Extract()
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		ctx := context.Background()
+		if now, err := floatingips.Get(ctx, c, ip.ID).Extract(); err != nil || now.PortID != "" {
+			w.Errorf("the floating address is %+v, %v", now, err)
+		}
+		if err := errors.Join(floatingips.Delete(ctx, c, ip.ID).ExtractErr(), ports.Delete(ctx, c, p.ID).ExtractErr()); err != nil {
+			w.Error(err)
+		}
+	})
+	return p.ID, ip.FloatingIP
+}
+
+// TestStuckImage gives up on an image that Nova does not finish, and removes it. The server
+// has a port and a floating address that are given, and is reached by way of another host.
 func TestStuckImage(t *testing.T) {
 	w := newFleet(t)
+	testsshd.Gate(t)
+	port, address := w.given()
+	w.driver = openAt(t, w.host, w.cloud.URL, func(o *Options) {
+		o.Flavor, o.Ports, o.FloatingAddress, o.Bastion, o.BootTimeout, o.Checkpoint = "tiny", []string{port}, address, []string{"gate"}, "60s", string(remote.EveryStep)
+	})
+	stop := w.forward()
+	defer stop()
 	m := w.boot(w.origin().ID)
 	back := w.cloud.Mode(testopenstack.Stuck)
 	_, err := m.Commit(t.Context(), platforms.State{Key: "0e", Name: "step", Needed: true})
@@ -387,5 +465,28 @@ func TestStuckImage(t *testing.T) {
 	}
 	if err := w.driver.removeID(t.Context(), testopenstack.Region, ref); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestOpenNetwork makes no security group for a network that filters nothing: Nova would
+// refuse it there.
+func TestOpenNetwork(t *testing.T) {
+	w := newFleet(t)
+	c, err := w.driver.clients.network(t.Context(), testopenstack.Region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := networks.Create(t.Context(), c, portsecurity.NetworkCreateOptsExt{CreateOptsBuilder: networks.CreateOpts{Name: newToken()}, PortSecurityEnabled: new(bool)}).Extract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := networks.Delete(context.Background(), c, n.ID).ExtractErr(); err != nil {
+			t.Error(err)
+		}
+	}()
+	w.driver.options.Networks = []string{n.Name}
+	if p, err := w.driver.place(t.Context()); err != nil || len(p.groups) > 0 || p.first != n.Name {
+		t.Errorf("%+v, %v", p, err)
 	}
 }

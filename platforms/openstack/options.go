@@ -44,6 +44,7 @@ type Options struct {
 	Networks         []string          `bake:"networks" json:"networks,omitempty" help:"The networks of servers, by their names or ids; with an address behind a space, as in \"build 10.0.0.7\", that one is taken. SSH goes to the first." default:"the only one that the project can use"`
 	Ports            []string          `bake:"ports" json:"ports,omitempty" help:"Ports of Neutron that a server gets, by their ids, in place of networks. They make max_servers 1."`
 	FloatingPool     string            `bake:"floating_pool" json:"floating_pool,omitempty" help:"The external network, by its name or id, that servers get a floating address of, which SSH goes to." default:"none"`
+	FloatingAddress  string            `bake:"floating_address" json:"floating_address,omitempty" help:"A floating address that the project has, which servers get one after the other and which SSH goes to. It is given back to nobody, and makes max_servers 1." default:"none"`
 	IPVersion        string            `bake:"ip_version" json:"ip_version,omitempty" help:"Which address of a server is connected to." default:"any" choices:"any|4|6"`
 	SecurityGroups   []string          `bake:"security_groups" json:"security_groups,omitempty" help:"The security groups of servers, by their names or ids." default:"one that is made for the build, and lets ssh_from in"`
 	SSHFrom          []string          `bake:"ssh_from" json:"ssh_from,omitempty" help:"The networks that the build's security group lets in, such as 203.0.113.7/32." default:"this host's address, as the identity service is reached from it"`
@@ -80,6 +81,9 @@ var (
 
 // Check implements platforms.OptionChecker.
 func (o *Options) Check() error {
+	if _, err := netip.ParseAddr(o.FloatingAddress); o.FloatingAddress != "" && err != nil {
+		return fmt.Errorf("floating_address: %q is not an address", o.FloatingAddress)
+	}
 	for _, from := range o.SSHFrom {
 		if _, err := netip.ParsePrefix(from); err != nil {
 			return fmt.Errorf("ssh_from: %q is not a network, such as 203.0.113.7/32", from)
@@ -98,6 +102,10 @@ func (o *Options) Check() error {
 	switch {
 	case len(o.Ports) > 0 && len(o.Networks) > 0:
 		return errors.New("ports: take the place of networks")
+	case o.FloatingAddress != "" && o.FloatingPool != "":
+		return errors.New("floating_address: takes the place of floating_pool")
+	case o.FloatingAddress != "" && o.MaxServers > 1:
+		return errors.New("floating_address: needs max_servers = 1")
 	case len(o.Ports) > 0 && o.MaxServers > 1:
 		return errors.New("ports: need max_servers = 1")
 	case len(o.Ports) > 0 && len(o.SecurityGroups) > 0:
@@ -135,7 +143,7 @@ func (o *Options) Check() error {
 }
 
 func (o *Options) maxServers() int {
-	if len(o.Ports) > 0 {
+	if len(o.Ports) > 0 || o.FloatingAddress != "" {
 		return 1
 	}
 	for _, n := range o.Networks {

@@ -15,6 +15,9 @@ func TestOptionsCheck(t *testing.T) {
 		"needs max_servers = 1":        {MaxServers: 2, Networks: []string{"build 10.0.0.7"}},
 		"is not an address":            {Networks: []string{"build here"}},
 		"ports: take the place":        {Ports: []string{"p"}, Networks: []string{"build"}},
+		"floating_address: needs max":  {MaxServers: 2, FloatingAddress: "203.0.113.9"},
+		"floating_address: takes":      {FloatingPool: "outside", FloatingAddress: "203.0.113.9"},
+		"volume_availability_zone: n":  {VolumeZone: "az2"},
 		"flavor: says":                 {Flavor: "m1.small", CPUs: 2},
 		"user_data: belongs":           {UserData: "#cloud-config", Key: keyUserData},
 		"volume_type: needs":           {VolumeType: "ssd"},
@@ -33,6 +36,9 @@ func TestOptionsCheck(t *testing.T) {
 func TestPublicationCheck(t *testing.T) {
 	for want, p := range map[string]Publication{
 		"":                                     {Visibility: "public", Properties: map[string]string{"hw_disk_bus": "virtio"}},
+		"serve: is for upload":                 {Serve: "203.0.113.7:80"},
+		"serve: \"here\" is not":               {Serve: "here", ViaImport: uploadWeb},
+		"accept_members: needs members":        {Accept: true},
 		"members: an image that is private":    {Visibility: "private", Members: []string{"p"}},
 		"is a field of the image's own":        {Properties: map[string]string{"min_disk": "1"}},
 		"names that begin with bake:":          {Properties: map[string]string{"bake:ready": "1"}},

@@ -82,13 +82,24 @@ func (d *driver) named(ctx context.Context, region string, o Origin) (*image, er
 		return nil, err
 	}
 	if len(list) == 0 {
-		return nil, &platforms.OptionError{Err: fmt.Errorf("%s: %s has no active image %s that the project may use", o.option(), region, o.text())}
+		return nil, d.unseen(ctx, region, o, want)
 	}
 	i := slices.MaxFunc(list, func(a, b image) int {
 		own := func(i image) int { return map[bool]int{true: 1}[o.Image != "" && i.Owner == project] }
 		return cmp.Or(cmp.Compare(own(a), own(b)), older(a, b))
 	})
 	return &i, nil
+}
+
+// unseen says that no image is there, or that one is which the project has not accepted.
+func (d *driver) unseen(ctx context.Context, region string, o Origin, want images.ListOpts) error {
+	hint := ""
+	want.Visibility, want.MemberStatus = images.ImageVisibilityShared, images.ImageMemberStatusAll
+	if list, err := d.find(ctx, region, want, o.ImageProperties); err == nil && len(list) > 0 {
+		i := list[len(list)-1]
+		hint = fmt.Sprintf("\n%s (%s) is shared with the project, which has not accepted it: give its id, or openstack image set --accept %s", i.Name, i.ID, i.ID)
+	}
+	return &platforms.OptionError{Err: fmt.Errorf("%s: %s has no active image %s that the project may use%s", o.option(), region, o.text(), hint)}
 }
 
 func (o Origin) option() string {

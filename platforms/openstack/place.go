@@ -26,6 +26,7 @@ type place struct {
 	first    string   // the name of the network that SSH goes to; "" for any
 	groups   []string // ids of security groups
 	key      string   // the name of the key pair; "" where user data brings the key
+	open     bool     // Neutron filters nothing in the networks, and refuses security groups
 	pool     string   // the id of the network of floating addresses, or ""
 	cleanup  resource.Stack
 }
@@ -64,7 +65,7 @@ func (d *driver) setUp(ctx context.Context, p *place) error {
 		}
 		p.groups = append(p.groups, id)
 	}
-	if len(o.SecurityGroups)+len(o.Ports) == 0 {
+	if len(o.SecurityGroups)+len(o.Ports) == 0 && !p.open {
 		if err := d.makeGroup(ctx, p); err != nil {
 			return fmt.Errorf("make a security group: %w", err)
 		}
@@ -97,6 +98,7 @@ func (d *driver) connect(ctx context.Context, p *place) error {
 			p.first = found.Name
 		}
 		p.networks = append(p.networks, servers.Network{UUID: found.ID, FixedIP: address})
+		p.open = p.open || found.open()
 	}
 	if len(p.networks) == 0 {
 		if len(list) != 1 {
@@ -106,7 +108,7 @@ func (d *driver) connect(ctx context.Context, p *place) error {
 			}
 			return &platforms.OptionError{Err: fmt.Errorf("networks: say which: the project can use %d: %q", len(list), names)}
 		}
-		p.networks, p.first = []servers.Network{{UUID: list[0].ID}}, list[0].Name
+		p.networks, p.first, p.open = []servers.Network{{UUID: list[0].ID}}, list[0].Name, list[0].open()
 	}
 	if o.FloatingPool != "" {
 		found, err := networkNamed(list, o.FloatingPool)
@@ -118,7 +120,20 @@ func (d *driver) connect(ctx context.Context, p *place) error {
 	return nil
 }
 
-func (d *driver) listNetworks(ctx context.Context, region string) ([]networks.Network, error) {
+// A network is one of Neutron.
+type network struct {
+	networks.Network
+	portSecurity
+}
+
+type portSecurity struct {
+	Enabled *bool `json:"port_security_enabled"` // nil where the cloud always filters
+}
+
+// open reports whether Neutron filters nothing in the network.
+func (n network) open() bool { return n.Enabled != nil && !*n.Enabled }
+
+func (d *driver) listNetworks(ctx context.Context, region string) (list []network, err error) {
 	c, err := d.clients.network(ctx, region)
 	if err != nil {
 		return nil, err
@@ -127,11 +142,11 @@ func (d *driver) listNetworks(ctx context.Context, region string) ([]networks.Ne
 	if err != nil {
 		return nil, fmt.Errorf("look for networks: %w", explain(err))
 	}
-	return networks.ExtractNetworks(pages)
+	return list, networks.ExtractNetworksInto(pages, &list)
 }
 
 // networkNamed returns the network of a name or an id.
-func networkNamed(list []networks.Network, name string) (found networks.Network, err error) {
+func networkNamed(list []network, name string) (found network, err error) {
 	n := 0
 	var names []string
 	for _, net := range list {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -19,7 +20,8 @@ type Publication struct {
 	ImageFormat string            `bake:"image_format" json:"image_format,omitempty" help:"The format of the image's disk, as the cloud wants it: raw for Ceph, vhd for Hyper-V and Xen, vmdk for VMware. A layer of openstack has the cloud's own, unless boot_volume is set." default:"qcow2" choices:"qcow2|raw|vmdk|vhd|vhdx|vdi"`
 	Regions     []string          `bake:"regions" json:"regions,omitempty" help:"Regions of the image, including the platform's region." default:"the platform's region"`
 	Visibility  string            `bake:"visibility" json:"visibility,omitempty" help:"Who sees the image: the project, its members, all who know of it, or all." default:"shared" choices:"private|shared|community|public"`
-	Members     []string          `bake:"members" json:"members,omitempty" help:"Projects that may use the image, by their ids. Each has to accept it."`
+	Members     []string          `bake:"members" json:"members,omitempty" help:"Projects that may use the image, by their ids. Each has to accept it, unless accept_members is set."`
+	Accept      bool              `bake:"accept_members" json:"accept_members,omitempty" help:"The image is accepted for its members, which administrators may do."`
 	Protected   bool              `bake:"protected" json:"protected,omitempty" help:"The image cannot be deleted until the protection is turned off."`
 	Hidden      bool              `bake:"hidden" json:"hidden,omitempty" help:"The image is in no list unless hidden ones are asked for."`
 	MinDisk     string            `bake:"min_disk,size" json:"min_disk,omitempty" help:"The disk that flavors need at least, in whole GiB." default:"that of the image's disk"`
@@ -28,7 +30,8 @@ type Publication struct {
 	Properties  map[string]string `bake:"image_properties,numbers" json:"image_properties,omitempty" help:"Properties of the image, such as {\"hw_scsi_model\": \"virtio-scsi\"}. They count more than what image_hardware says."`
 	Hardware    *hardware.Options `bake:"image_hardware" json:"image_hardware,omitempty" help:"What servers of the image are made of, as properties hw_* and os_*: firmware, secure_boot, tpm, disk_bus, nic, display, guest_os, and memory as the least one." default:"the firmware that the disk boots by, and the cloud's own choice"`
 	GuestAgent  bool              `bake:"guest_agent" json:"guest_agent,omitempty" help:"The image has QEMU's guest agent: the cloud talks to it, and freezes its file systems for snapshots."`
-	ViaImport   string            `bake:"upload" json:"upload,omitempty" help:"How a disk is uploaded: by Glance's interoperable import, which operators may check and convert images in, or directly." default:"import where the cloud offers it, else direct" choices:"import|direct"`
+	ViaImport   string            `bake:"upload" json:"upload,omitempty" help:"How a disk is uploaded: by Glance's interoperable import, which operators may check and convert images in, directly, or by web-download: the cloud fetches the disk from this host, which serves it by HTTP at an address that nobody can guess, for as long as that takes." default:"import where the cloud offers it, else direct" choices:"import|direct|web-download"`
+	Serve       string            `bake:"serve" json:"serve,omitempty" help:"The address and port of this host that the cloud fetches the disk from, such as 203.0.113.7:80, for upload = \"web-download\". Glance takes ports 80 and 443 alone, unless it is told otherwise." default:"the address that reaches the image service, and a free port"`
 
 	publish.Retention
 
@@ -37,6 +40,13 @@ type Publication struct {
 
 // nameMost is how long names and property values of Glance may be.
 const nameMost = 255
+
+// Values of upload.
+const (
+	uploadImport = "import"
+	uploadDirect = "direct"
+	uploadWeb    = "web-download"
+)
 
 const settingVisibility = "visibility"
 
@@ -66,8 +76,17 @@ func (p *Publication) Check() error {
 	switch {
 	case len(p.ImageName) > nameMost:
 		return fmt.Errorf("image_name: it has %d characters, and Glance takes %d", len(p.ImageName), nameMost)
+	case p.Accept && len(p.Members) == 0:
+		return errors.New("accept_members: needs members")
+	case p.Serve != "" && p.ViaImport != uploadWeb:
+		return fmt.Errorf("serve: is for upload = %q", uploadWeb)
 	case len(p.Members) > 0 && p.Visibility != "" && p.Visibility != "shared":
 		return fmt.Errorf("members: an image that is %s has none: leave visibility out", p.Visibility)
+	}
+	if p.Serve != "" {
+		if _, err := netip.ParseAddrPort(p.Serve); err != nil {
+			return fmt.Errorf("serve: %q is not an address with a port, such as 203.0.113.7:80", p.Serve)
+		}
 	}
 	if p.Hardware != nil {
 		if _, err := hardwareProperties(p.Hardware, "", "amd64"); err != nil {

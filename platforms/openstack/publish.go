@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -155,27 +154,7 @@ func (j *job) accepted(ctx context.Context, region string) error {
 	if list := schema.Properties.Visibility.Enum; j.o.Visibility != "" && len(list) > 0 && !slices.Contains(list, j.o.Visibility) {
 		return &platforms.OptionError{Err: fmt.Errorf("visibility: %s has no %s images: it has %s", region, j.o.Visibility, strings.Join(list, ", "))}
 	}
-	return quota(ctx, c, region)
-}
-
-// quota asks how much more of images the project may have, where the cloud tells.
-func quota(ctx context.Context, c *gophercloud.ServiceClient, region string) error {
-	var answer struct {
-		Usage map[string]struct{ Limit, Usage int64 }
-	}
-	resp, err := c.Get(ctx, c.ServiceURL("info", "usage"), &answer, nil)
-	if _, _, err = gophercloud.ParseResponse(resp, err); err != nil {
-		if missing(err) || denied(err) || gophercloud.ResponseCodeIs(err, http.StatusMethodNotAllowed) {
-			return nil // an older Glance, or one that tells nobody
-		}
-		return fmt.Errorf("%s: ask for the quota of images: %w", region, explain(err))
-	}
-	for name, q := range answer.Usage {
-		if q.Limit > 0 && q.Usage >= q.Limit {
-			return fmt.Errorf("%s: the project's quota %s is used up: %d of %d", region, name, q.Usage, q.Limit)
-		}
-	}
-	return nil
+	return fits(ctx, c, region, 0, false)
 }
 
 // Published implements platforms.Publisher: two requests a region.

@@ -33,7 +33,7 @@ var errImport = errors.New("the cloud refuses the import")
 // make has an image in a region, with the data of from or else of the job's disk, under
 // the artifact's name. A transfer that breaks is begun again with a new image.
 func (j *job) make(ctx context.Context, region string, from image) (id string, record *resource.Record, err error) {
-	direct := j.o.ViaImport == "direct"
+	direct := j.o.ViaImport == uploadDirect
 	pause := wait.Backoff{Next: j.d.pause, Double: true, Jitter: true, Most: backoffMost}
 	for try := 1; ; try++ {
 		var made *image
@@ -115,29 +115,68 @@ func (j *job) upload(ctx context.Context, region, id string, from image, direct 
 	properties := maps.Clone(j.properties)
 	maps.Copy(properties, j.d.options.Metadata)
 	maps.Copy(properties, j.life().Marks())
-	made, err := images.Create(ctx, c, images.CreateOpts{
+	made, err := j.create(ctx, c, region, images.CreateOpts{
 		ID: id, Name: "bake-upload-" + id, DiskFormat: format, ContainerFormat: "bare", Properties: properties,
-	}).Extract()
+	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: make the image %s: %w", region, j.name, judge(err))
-	}
-	offered := slices.Contains(made.OpenStackImageImportMethods, string(imageimport.GlanceDirectMethod))
-	if j.o.ViaImport == "import" && !offered {
-		return nil, &platforms.OptionError{Err: fmt.Errorf("upload: %s does not offer glance-direct, which disks are imported by", region)}
-	}
-	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
-	b := &body{Reader: s, size: s.size}
-	if offered && !direct {
-		err = j.stage(ctx, c, id, b)
+	offered := func(method imageimport.ImportMethod) bool {
+		return slices.Contains(made.OpenStackImageImportMethods, string(method))
+	}
+	staged := offered(imageimport.GlanceDirectMethod) && !direct
+	switch {
+	case j.o.ViaImport == uploadImport && !staged:
+		return nil, &platforms.OptionError{Err: fmt.Errorf("upload: %s does not offer glance-direct, which disks are imported by", region)}
+	case j.o.ViaImport == uploadWeb && !offered(imageimport.WebDownloadMethod):
+		return nil, &platforms.OptionError{Err: fmt.Errorf("upload: %s does not offer web-download, by which it would fetch the disk: it offers %q", region, made.OpenStackImageImportMethods)}
+	}
+	if err := fits(ctx, c, region, s.size, staged); err != nil {
+		return nil, err
+	}
+	if j.o.ViaImport == uploadWeb {
+		err = j.fetched(ctx, c, region, id, format, s)
 	} else {
-		err = imagedata.Upload(ctx, c, id, b).ExtractErr()
+		if err = s.begin(ctx); err != nil {
+			return nil, err
+		}
+		if b := (&body{Reader: s, size: s.size}); staged {
+			err = j.stage(ctx, c, id, b)
+		} else {
+			err = imagedata.Upload(ctx, c, id, b).ExtractErr()
+		}
+		if denied(err) && offered(imageimport.WebDownloadMethod) {
+			err = errors.Join(err, fmt.Errorf("hint: upload = %q lets the cloud fetch it", uploadWeb))
+		}
+		if err != nil {
+			err = transfer(err)
+		}
 	}
 	if err = errors.Join(s.failure(), err); err != nil {
-		return nil, fmt.Errorf("%s: upload %s: %w", region, j.name, transfer(err))
+		return nil, fmt.Errorf("%s: upload %s: %w", region, j.name, err)
 	}
 	return j.verify(ctx, region, id, format, s)
+}
+
+// create makes an image without data. Whether the project may make it public is found out
+// before anything is sent.
+func (j *job) create(ctx context.Context, c *gophercloud.ServiceClient, region string, o images.CreateOpts) (*images.Image, error) {
+	public := images.ImageVisibility(j.o.Visibility) == images.ImageVisibilityPublic
+	if public {
+		o.Visibility = new(images.ImageVisibilityPublic)
+	}
+	made, err := images.Create(ctx, c, o).Extract()
+	switch {
+	case denied(err) && public:
+		return nil, &platforms.OptionError{Err: fmt.Errorf("visibility: the project may not make public images in %s, or none at all: %w", region, explain(err))}
+	case err != nil:
+		return nil, fmt.Errorf("%s: make the image %s: %w", region, j.name, judge(err))
+	case !public:
+		return made, nil
+	}
+	var hide change // until it is whole
+	hide.set("visibility", images.ImageVisibilityPrivate)
+	return made, j.d.change(ctx, image{Image: *made, region: region}, hide)
 }
 
 // stage sends the data to where Glance's interoperable import takes it from.

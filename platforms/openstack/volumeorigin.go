@@ -187,13 +187,13 @@ func isDrive(ref string) bool {
 // volume, or a volume in an availability zone of its own. It goes with the server, or else
 // when the driver ends. The id is "" where Nova makes the volume.
 func (d *driver) bootVolume(ctx context.Context, i image, p *place) (string, error) {
-	gib, err := wholeGiB("boot_volume", d.options.BootVolume)
+	gib, err := d.volumeGiB(i)
 	if err != nil || i.clone == "" && d.options.VolumeZone == "" {
 		return "", err
 	}
-	o := volumes.CreateOpts{Size: max(gib, i.cloneGiB), SourceVolID: i.clone, VolumeType: d.options.VolumeType, AvailabilityZone: d.options.VolumeZone}
+	o := volumes.CreateOpts{Size: gib, SourceVolID: i.clone, VolumeType: d.options.VolumeType, AvailabilityZone: d.options.VolumeZone}
 	if root := i.root(); root != nil {
-		o.SnapshotID, o.Size = root.ID, max(gib, root.Size)
+		o.SnapshotID = root.ID
 	} else if i.clone == "" {
 		o.ImageID = i.ID
 	}
@@ -202,6 +202,15 @@ func (d *driver) bootVolume(ctx context.Context, i image, p *place) (string, err
 		return "", fmt.Errorf("make the volume of a server: %w", err)
 	}
 	return id, nil
+}
+
+// volumeGiB returns the size of the volume that servers of the image have, or 0.
+func (d *driver) volumeGiB(i image) (int, error) {
+	gib, err := wholeGiB("boot_volume", d.options.BootVolume)
+	if root := i.root(); root != nil {
+		return max(gib, root.Size), err
+	}
+	return max(gib, i.cloneGiB), err
 }
 
 // root returns the snapshot that servers of the image start from, or nil.

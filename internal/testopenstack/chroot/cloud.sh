@@ -79,9 +79,14 @@ filesystem_store_datadir = $S/stage$n
 [os_glance_tasks_store]
 filesystem_store_datadir = $S/tasks$n
 [oslo_limit]
+[import_filtering_opts]
+allowed_hosts = 127.0.0.1
+allowed_ports =
+[image_format]
+disk_formats = raw,qcow2,vmdk,vhd,${n:+vdi}${n:-vdi,vhdx},ami,ari,aki,iso
 [paste_deploy]
 flavor = keystone
-config_file = /etc/glance/glance-api-paste.ini"; } | sed "s/web-download2/web-download/" >$S/glance$n.conf
+config_file = /etc/glance/glance-api-paste.ini"; } | sed "s/web-download2/web-download/; s/vdi2/vdi/" >$S/glance$n.conf
   done
   { common placement; echo "[api]
 auth_strategy = keystone
@@ -134,7 +139,7 @@ workers = 1
 workers = 1
 discover_hosts_in_cells_interval = 2
 [filter_scheduler]
-enabled_filters = ComputeFilter,IsolatedHostsFilter
+enabled_filters = ComputeFilter,IsolatedHostsFilter,ServerGroupAffinityFilter
 isolated_hosts = host2
 track_instance_changes = false
 [placement]
@@ -283,6 +288,22 @@ move() {
   echo "update nova_api.cell_mappings set transport_url = replace(transport_url, '127.0.0.1:${old[7]}', '127.0.0.1:${new[7]}');"
 }
 
+# limits: the second Glance asks Keystone for the quotas of projects.
+limits() {
+  local id
+  id=$(echo "select id from keystone.endpoint where interface = 'public' and url = '$H:$P2'" | mysql -N -S $R/my.sock -u root)
+  echo "[DEFAULT]
+use_keystone_limits = true
+[oslo_limit]
+auth_url = $H:$P0/v3
+auth_type = password
+username = glance
+password = pw
+user_domain_name = Default
+system_scope = all
+endpoint_id = $id" >>$S/glance2.conf
+}
+
 rabbit() {
   mkdir -p $S/rabbit
   echo '[].' >$S/rabbit/plugins
@@ -315,7 +336,7 @@ serve() {
   configure
   start_database
   move | mysql -S $R/my.sock -u root
-  [ "${ONLY:-}" = images ] || rabbit
+  [ "${ONLY:-}" = images ] || { rabbit; limits; }
   keystone
   run glance-api glance
   glance-api --config-file $S/glance2.conf >$L/glance2-out.log 2>&1 &
