@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"time"
 )
@@ -44,6 +45,20 @@ type Publication struct {
 	Arch    string          // of the machines, as Go names it, or "" for a layer of the driver's own, which knows
 	Boot    string          // "bios", "uefi", "bios+uefi", or "" when the disk knows better
 	Options json.RawMessage // canonical JSON of the platform's options of export()
+}
+
+// Decode decodes the options into those of a driver, and checks them: what is wrong in them
+// is an *OptionError.
+func (p Publication) Decode(options OptionChecker) error {
+	if len(p.Options) > 0 {
+		if err := json.Unmarshal(p.Options, options); err != nil {
+			return fmt.Errorf("decode the options of %s: %w", p.Name, err)
+		}
+	}
+	if err := options.Check(); err != nil {
+		return &OptionError{Err: err}
+	}
+	return nil
 }
 
 // A Registered is an image on a platform.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/instance"
 	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/ssh"
@@ -41,15 +41,13 @@ type driver struct {
 
 	layers *remote.Cache
 
-	placeMu sync.Mutex
-	where   *place // nil before the first instance
+	site instance.Site[place]
 
 	checkMu sync.Mutex
 	checked bool // it was asked what these credentials may do
 
 	mu     sync.Mutex
 	others map[string]*driver // of other accounts, by their roles
-	ends   []string           // instances that are ending
 	copies map[string]chan struct{}
 }
 
@@ -127,40 +125,12 @@ func (d *driver) MachineSize() platforms.Resources { return platforms.Resources{
 // firstCost is what a snapshot is held to cost before one was made.
 const firstCost = 30 * time.Second
 
-// ending notes that an instance is ending, of which nothing stays.
-func (d *driver) ending(id string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.ends = append(d.ends, id)
-}
-
-// closeTimeout is how long Close waits for AWS.
-const closeTimeout = 15 * time.Minute
-
 // Close implements platforms.Closer: it waits for the end of instances and removes
-// what was made for them. The ledger keeps what it cannot.
+// what was made for them.
 func (d *driver) Close() error {
-	d.placeMu.Lock()
-	p := d.where
-	d.where = nil
-	d.placeMu.Unlock()
-	if p == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	d.mu.Lock()
-	ends := d.ends
-	d.ends = nil
-	d.mu.Unlock()
-	var errs []error
-	for _, id := range ends {
-		errs = append(errs, d.waitGone(ctx, p.region, id))
-	}
-	if err := errors.Join(append(errs, p.cleanup.Close(ctx), d.expireLayers(ctx))...); err != nil {
-		return fmt.Errorf("aws: clean up (bake gc does it later): %w", err)
-	}
-	return nil
+	return d.site.Close(Name, func(ctx context.Context, p *place, id string) error { return d.waitGone(ctx, p.region, id) },
+		func(ctx context.Context, p *place) error { return p.cleanup.Close(ctx) },
+		func(ctx context.Context, _ *place) error { return d.expireLayers(ctx) })
 }
 
 // ask records something and sends the request that makes it. Where that fails, what it

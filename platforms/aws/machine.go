@@ -147,7 +147,7 @@ func (m *machine) End() error {
 	if err := m.d.terminate(context.Background(), m.region, m.id); err != nil {
 		return err
 	}
-	m.d.ending(m.id)
+	m.d.site.Ending(m.id)
 	return m.record.Forget()
 }
 

@@ -36,22 +36,17 @@ const sshPort = 22
 
 // place makes what instances need, when the first one is launched.
 func (d *driver) place(ctx context.Context) (*place, error) {
-	d.placeMu.Lock()
-	defer d.placeMu.Unlock()
-	if d.where != nil {
-		return d.where, nil
-	}
-	region, err := d.clients.region(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p := &place{region: region, token: newToken()}
-	err = d.setUp(ctx, p)
-	if err != nil {
-		return nil, errors.Join(err, p.cleanup.Close(context.WithoutCancel(ctx)))
-	}
-	d.where = p
-	return p, nil
+	return d.site.Place(func() (*place, error) {
+		region, err := d.clients.region(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p := &place{region: region, token: newToken()}
+		if err := d.setUp(ctx, p); err != nil {
+			return nil, errors.Join(err, p.cleanup.Close(context.WithoutCancel(ctx)))
+		}
+		return p, nil
+	})
 }
 
 func (d *driver) setUp(ctx context.Context, p *place) error {

@@ -2,7 +2,6 @@ package aws
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -37,13 +36,8 @@ type job struct {
 
 func (d *driver) job(ctx context.Context, p platforms.Publication, out platforms.Logger) (*job, error) {
 	j := &job{d: d, p: p, out: out}
-	if len(p.Options) > 0 {
-		if err := json.Unmarshal(p.Options, &j.o); err != nil {
-			return nil, fmt.Errorf("aws: options: %w", err)
-		}
-	}
-	if err := j.o.Check(); err != nil {
-		return nil, &platforms.OptionError{Err: err}
+	if err := p.Decode(&j.o); err != nil {
+		return nil, err
 	}
 	var err error
 	if j.image, err = j.o.imageKey(p, d.host.Ledger().Project()); err != nil {

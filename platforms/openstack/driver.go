@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/instance"
 	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/resource"
@@ -41,11 +41,7 @@ type driver struct {
 	layers  *remote.Cache
 	pause   time.Duration // before the cloud is asked for a second time how something goes
 
-	placeMu sync.Mutex
-	where   *place // nil before the first server
-
-	mu   sync.Mutex
-	ends []string // servers that are ending
+	site instance.Site[place]
 }
 
 var (
@@ -149,41 +145,14 @@ const (
 	markUser  = "bake:user" // who logs in to servers of the chain
 )
 
-// ending notes that a server is ending, of which nothing stays.
-func (d *driver) ending(id string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.ends = append(d.ends, id)
-}
-
-// closeTimeout is how long Close waits for the cloud.
-const closeTimeout = 15 * time.Minute
-
 // Close implements platforms.Closer: it waits for the end of servers and removes what was
-// made for them. The ledger keeps what it cannot.
+// made for them.
 func (d *driver) Close() error {
-	d.placeMu.Lock()
-	p := d.where
-	d.where = nil
-	d.placeMu.Unlock()
-	if p == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	d.mu.Lock()
-	ends := d.ends
-	d.ends = nil
-	d.mu.Unlock()
-	var errs []error
-	for _, id := range ends {
-		errs = append(errs, d.waitGone(ctx, p.region, id))
-	}
-	errs = append(errs, p.cleanup.Close(ctx), d.options.Expire(ctx, d.layers, p.region, d.host.Ledger()))
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("openstack: clean up (bake gc does it later): %w", err)
-	}
-	return nil
+	return d.site.Close(Name, func(ctx context.Context, p *place, id string) error { return d.waitGone(ctx, p.region, id) },
+		func(ctx context.Context, p *place) error { return p.cleanup.Close(ctx) },
+		func(ctx context.Context, p *place) error {
+			return d.options.Expire(ctx, d.layers, p.region, d.host.Ledger())
+		})
 }
 
 func newToken() string { return strings.ToLower(rand.Text())[:20] }

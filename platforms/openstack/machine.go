@@ -211,7 +211,7 @@ func (m *machine) End() error {
 	if err := m.d.deleteServer(ctx, m.p.region, m.id); err != nil {
 		return err
 	}
-	m.d.ending(m.id)
+	m.d.site.Ending(m.id)
 	return m.record.Forget()
 }
 

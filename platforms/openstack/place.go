@@ -33,24 +33,20 @@ type place struct {
 
 // place makes what servers need, when the first one is started.
 func (d *driver) place(ctx context.Context) (*place, error) {
-	d.placeMu.Lock()
-	defer d.placeMu.Unlock()
-	if d.where != nil {
-		return d.where, nil
-	}
-	if err := d.options.CheckProject(d.host.Ledger().Project()); err != nil {
-		return nil, err
-	}
-	region, err := d.clients.home(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p := &place{region: region}
-	if err := d.setUp(ctx, p); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", region, err), p.cleanup.Close(context.WithoutCancel(ctx)))
-	}
-	d.where = p
-	return p, nil
+	return d.site.Place(func() (*place, error) {
+		if err := d.options.CheckProject(d.host.Ledger().Project()); err != nil {
+			return nil, err
+		}
+		region, err := d.clients.home(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p := &place{region: region}
+		if err := d.setUp(ctx, p); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", region, err), p.cleanup.Close(context.WithoutCancel(ctx)))
+		}
+		return p, nil
+	})
 }
 
 func (d *driver) setUp(ctx context.Context, p *place) error {
@@ -123,10 +119,12 @@ func (d *driver) connect(ctx context.Context, p *place) error {
 // A network is one of Neutron.
 type network struct {
 	networks.Network
-	portSecurity
+	PortSecurity
 }
 
-type portSecurity struct {
+// PortSecurity is the part of a network that says whether Neutron filters in it. Its name is
+// exported because gophercloud reads embedded structs only then.
+type PortSecurity struct {
 	Enabled *bool `json:"port_security_enabled"` // nil where the cloud always filters
 }
 

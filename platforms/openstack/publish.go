@@ -43,13 +43,8 @@ type job struct {
 
 func (d *driver) job(ctx context.Context, p platforms.Publication, out platforms.Logger) (*job, error) {
 	j := &job{d: d, p: p, out: out}
-	if len(p.Options) > 0 {
-		if err := json.Unmarshal(p.Options, &j.o); err != nil {
-			return nil, fmt.Errorf("openstack: options: %w", err)
-		}
-	}
-	if err := j.o.Check(); err != nil {
-		return nil, &platforms.OptionError{Err: err}
+	if err := p.Decode(&j.o); err != nil {
+		return nil, err
 	}
 	if p.Arch == "" && j.o.ImageFormat != "" && d.options.BootVolume == "" {
 		return nil, &platforms.OptionError{Err: errors.New("image_format: an image of a layer of openstack has the format that the cloud makes, but for boot_volume")}

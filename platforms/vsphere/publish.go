@@ -3,7 +3,6 @@ package vsphere
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -31,13 +30,8 @@ type job struct {
 
 func (d *driver) job(ctx context.Context, p platforms.Publication, out platforms.Logger) (*job, error) {
 	j := &job{d: d, p: p, out: out}
-	if len(p.Options) > 0 {
-		if err := json.Unmarshal(p.Options, &j.o); err != nil {
-			return nil, fmt.Errorf("vsphere: options: %w", err)
-		}
-	}
-	if err := j.o.Check(); err != nil {
-		return nil, &platforms.OptionError{Err: err}
+	if err := p.Decode(&j.o); err != nil {
+		return nil, err
 	}
 	var err error
 	if j.identity, err = j.o.identity(p, d.host.Ledger().Project()); err != nil {

@@ -80,8 +80,8 @@ filesystem_store_datadir = $S/stage$n
 filesystem_store_datadir = $S/tasks$n
 [oslo_limit]
 [import_filtering_opts]
-allowed_hosts = 127.0.0.1
-allowed_ports =
+allowed_hosts = [127.0.0.1]
+allowed_ports = []
 [image_format]
 disk_formats = raw,qcow2,vmdk,vhd,${n:+vdi}${n:-vdi,vhdx},ami,ari,aki,iso
 [paste_deploy]
