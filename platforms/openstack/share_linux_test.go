@@ -42,7 +42,7 @@ func TestOtherProject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk, raw := w.disk(5, "qcow2")
+	disk, raw := w.disk(5, "raw")
 	o := Publication{Members: []string{project}}
 	found, _ := w.publish(publication("shared", o), disk)
 	byName := Origin{Image: found[0].Name}
@@ -121,7 +121,7 @@ func (w *world) project() string {
 // TestWebDownload has a Glance that is offered a disk fetch it.
 func TestWebDownload(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Region = testopenstack.Second })
-	disk, raw := w.disk(6, "qcow2")
+	disk, raw := w.disk(6, "raw")
 	found, log := w.publish(publication("fetched", Publication{ViaImport: uploadWeb}), disk)
 	if !strings.Contains(log, "is offered at http://127.0.0.1:") || !strings.Contains(log, "uploaded web-") {
 		t.Error(log)
