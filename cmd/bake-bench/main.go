@@ -30,6 +30,7 @@ func measurements() []measurement {
 		{"plan", "a plan of 10,000 nodes evaluated and keyed", measurePlan},
 		{"modules", "100 modules from a registry that answers slowly, against one after the other; a module verified, against sha256sum", measureModules},
 		{"loads", "10,000 nodes that 200 modules make, evaluated and keyed", measureLoads},
+		{"tidy", "1,000 definitions formatted, and linted with their scripts", measureTidy},
 		{"memory", "peak memory of a build with a small and with a large image", measureMemory},
 		{"machines", "builds in a virtual machine: cold, last step changed, nothing changed, against Packer", measureMachines},
 		{"two", "two images in two machines at once, against one", measureTwo},

@@ -32,7 +32,7 @@ func (a *app) checkCommand() *cobra.Command {
 		Short: "evaluate definitions, and show all errors",
 		Long: `Evaluates definitions, runs nothing, and shows all errors and what is never built. A path
 is a definition, or a directory whose *.star files are evaluated at any depth, each by
-itself, by default the working directory; hidden directories, testdata and vendor are left
+itself, by default the working directory; hidden directories, testdata, vendor and bake.vendor are left
 out unless they are named.
 
 A definition is evaluated with every combination of the choices of its parameters, true

@@ -32,7 +32,7 @@ func (a *app) fmtCommand() *cobra.Command {
 		Short: "format Starlark files",
 		Long: `Formats Starlark files as Buildifier does, and lists those that changed. A path is
 a file, or a directory whose *.star and bake.mod files are formatted at any depth, by
-default the working directory; hidden directories, testdata and vendor are left out
+default the working directory; hidden directories, testdata, vendor and bake.vendor are left out
 unless they are named. The path "-" is the standard input, which is formatted to the
 standard output.
 

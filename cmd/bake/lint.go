@@ -42,7 +42,7 @@ func (a *app) lintCommand() *cobra.Command {
 		Long: `Looks for what is allowed and hardly meant: in definitions, and in the shell scripts that
 they hold or name. A path is a definition, a shell script, or a directory whose *.star
 files are read at any depth, by default the working directory; hidden directories,
-testdata and vendor are left out unless they are named. Nothing is evaluated or run.
+testdata, vendor and bake.vendor are left out unless they are named. Nothing is evaluated or run.
 
 A comment switches a rule off, for the statement whose line it ends or, on a line of its
 own, for the next statement, in definitions and in scripts:

@@ -15,8 +15,8 @@ import (
 // Find returns the absolute paths of the Starlark files that paths name, as seen
 // from dir, sorted and each once. A file that is named is taken whatever it is
 // called. Of a directory those are taken, at any depth, for which match reports true
-// of the base name. Hidden directories and those that are called testdata or vendor
-// are left out unless they are named, and so are links.
+// of the base name. Hidden directories and those that are called testdata, vendor or
+// bake.vendor are left out unless they are named, and so are links.
 func Find(dir string, paths []string, match func(base string) bool) ([]string, error) {
 	var found []string
 	var errs []error
@@ -57,7 +57,7 @@ func walk(root string, match func(base string) bool) (found []string, err error)
 }
 
 func leftOut(name string) bool {
-	return strings.HasPrefix(name, ".") || name == "testdata" || name == "vendor"
+	return strings.HasPrefix(name, ".") || name == "testdata" || name == "vendor" || name == "bake.vendor"
 }
 
 // IsDefinition reports whether a file of this base name holds definitions.

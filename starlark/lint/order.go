@@ -115,12 +115,15 @@ func (o *order) layer(x syntax.Expr, in trees) []treeCopy {
 func (o *order) installed(call *syntax.CallExpr, s *script, copies []treeCopy) {
 	at, end := o.span(call)
 	line, _ := o.place(at)
+	_, behind := o.span(call.Args[0]) // the layer, in which the copy may be
+	said := string(o.text[behind:end])
+	if s != nil {
+		said = string(s.text.b)
+	}
 	for _, c := range copies {
-		said := string(o.text[at:end])
-		if s != nil {
-			said = string(s.text.b)
-		}
-		if o.told[c.call] || c.dst != "/" && strings.Contains(said, strings.TrimSuffix(c.dst, "/")) {
+		needed := c.dst != "/" && strings.Contains(said, strings.TrimSuffix(c.dst, "/"))
+		if told := o.told[c.call]; told || needed {
+			o.told[c.call] = true
 			continue
 		}
 		o.told[c.call] = true

@@ -51,12 +51,13 @@ func (p *pass) checkSecrets(s *script, c command) {
 			p.foundIn(s, w.node, fmt.Sprintf("%s: %s is on the command line", c.name, name), "declare it with secret(), and pass it by input, a file or the environment")
 			continue
 		}
-		if slices.Contains(own, c.name) || s.functions()[c.name] || slices.Contains(onFiles, c.name) ||
-			i > 0 && slices.Contains(fileOptions, c.words[i-1].text) || strings.Contains(w.text, "metadata-token:") { // a machine's own, of minutes
+		if slices.Contains(own, c.name) || s.functions()[c.name] {
 			continue
 		}
+		guess := !slices.Contains(onFiles, c.name) && (i == 0 || !slices.Contains(fileOptions, c.words[i-1].text)) &&
+			!strings.Contains(w.text, "metadata-token:") // a machine's own, of minutes
 		for _, name := range variables(w.node) {
-			if slices.Contains(s.secrets, name) || secretNames.MatchString(name) && !publicNames.MatchString(name) {
+			if slices.Contains(s.secrets, name) || guess && secretNames.MatchString(name) && !publicNames.MatchString(name) {
 				p.foundIn(s, w.node, fmt.Sprintf("%s: the value of %s is on the command line, which every process can read", c.name, name), "pass it by input, a file or the environment")
 				break
 			}
