@@ -179,7 +179,15 @@ func TestDebianMachine(t *testing.T) {
 	if err := testbake.Build(bin); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), bin, "test", "--progress=plain", "images.star")
+	t.Run("debian", func(t *testing.T) { bakeTest(t, bin, dir, "images.star") })
+	t.Run("golden", func(t *testing.T) { testGolden(t, bin, dir) })
+}
+
+// bakeTest runs the tests of a definition of the project in dir, whose layers are kept
+// beside it.
+func bakeTest(t *testing.T, bin, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), bin, append([]string{"test", "--progress=plain"}, args...)...)
 	cmd.Dir = filepath.Join(dir, "project")
 	cmd.Env = append(os.Environ(), "BAKE_CACHE_DIR="+filepath.Join(dir, "cache"))
 	if out, err := cmd.CombinedOutput(); err != nil {

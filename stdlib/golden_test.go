@@ -1,0 +1,52 @@
+package stdlib
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"bake.build/bake/internal/need"
+)
+
+// testGolden has the real programs of a Debian judge what the library writes for a
+// golden base. Its archive of packages and its files come from this process.
+func testGolden(t *testing.T, bin, dir string) {
+	need.Tool(t, "gpg", "dpkg-deb", "zstd", "bsdtar")
+	files := filepath.Join(dir, "files")
+	project := filepath.Join(dir, "project")
+	cmd := exec.CommandContext(t.Context(), "sh", filepath.Join(project, "files.sh"), files)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make the files: %v\n%s", err, out)
+	}
+	handler := http.FileServer(http.Dir(files))
+	plain, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
+	defer plain.Close()
+	defer secure.Close()
+
+	key, err := os.ReadFile(filepath.Join(files, "repo.asc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
+	for name, text := range map[string][]byte{"repo.asc": key, "ca.pem": ca} {
+		if err := os.WriteFile(filepath.Join(project, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := []string{"golden.star", "-p", "http=" + plain.URL, "-p", "https=" + secure.URL}
+	for param, name := range map[string]string{"tar": "files.tar.zst", "zip": "files.zip"} {
+		text, err := os.ReadFile(filepath.Join(files, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(text)
+		args = append(args, "-p", param+"="+hex.EncodeToString(sum[:]))
+	}
+	bakeTest(t, bin, dir, args...)
+}
