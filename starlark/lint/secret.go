@@ -79,7 +79,7 @@ var (
 	secretFlags  = lazyregexp.New(`^--?(password|passwd|pass|token|secret|api-?key|access-key|secret-key|auth-token|private-key-pass(word|phrase)?|passphrase)$`)
 	userInfo     = lazyregexp.New(`^[a-z][a-z0-9+.-]*://[^/@:\s]+:([^/@\s]+)@`)
 	authorizes   = lazyregexp.New(`(?i)^(authorization|x-[a-z-]*(token|key)|private-token|api-key): *(bearer|basic|token)? *(.+)$`)
-	placeholders = lazyregexp.New(`(?i)^(x+|vagrant|\*+|<.*>|\.\.\.|…|change-?me|example|none|null|true|false|stdin|-|)$`)
+	placeholders = lazyregexp.New(`(?i)^(x+|vagrant|[*!]+|<.*>|\.\.\.|…|change-?me|example|none|null|true|false|stdin|-|)$`)
 )
 
 // literalSecret says what secret word i of a command is, which stands in the script as
