@@ -15,5 +15,5 @@ It is called once, at the top level. A file without it may be loaded by every fi
 }
 
 type visibilityArgs struct {
-	To []string `bake:"to,required" help:"\"public\" for everyone, \"private\" for the files beside it, or a list of directories of its module: \"//lib\" for one, \"//lib/...\" for it and what is below, \"-//lib/old\" for all but it."`
+	To Paths `bake:"to,required" help:"\"public\" for everyone, \"private\" for the files beside it, or directories of its module: \"//lib\" for one, \"//lib/...\" for it and what is below, \"-//lib/old\" for all but it."`
 }

@@ -21,12 +21,13 @@ type updateFlags struct {
 func (a *app) modUpdateCommand() *cobra.Command {
 	f := &updateFlags{}
 	cmd := &cobra.Command{
-		Use:   "update [NAME...]",
+		Use:   "update [NAME[@VERSION]...]",
 		Short: "require newer versions of modules, and show which images change",
 		Long: `Makes bake.mod require the newest version of the modules that are named, or of all,
-within their major version, and takes branches as they are now. It evaluates the
-project's definitions with the old and the new modules and shows the artifacts and
-tests whose keys differ, with the steps that changed, before anything is built.`,
+within their major version or the version that is given, and takes branches as they
+are now. It evaluates the project's definitions with the old and the new modules and
+shows the artifacts and tests whose keys differ, with the steps that changed, before
+anything is built.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withModules(&f.modFlags, func(w *build.Modules) error { return a.modUpdate(cmd.Context(), w, args, f) })

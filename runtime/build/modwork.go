@@ -234,16 +234,24 @@ type VersionChange struct {
 }
 
 // Raise makes the requirements called names, or all, ask for the newest version of
-// their major version. It takes branches as they are now, and so what a name stands
-// for that is given: its tag may have moved.
+// their major version, or for the one that is given, as NAME@VERSION. It takes branches
+// as they are now, and so what a name stands for that is given: its tag may have moved.
 func (w *Modules) Raise(ctx context.Context, names []string) (changes []VersionChange, err error) {
 	chosen := w.set.remote()
+	asked := map[string]string{} // versions, by the names of modules
 	if len(names) > 0 {
 		chosen = nil
 		for _, name := range names {
+			name, version, given := strings.Cut(name, "@")
 			r := w.set.file.Require(name)
 			if r == nil {
 				return nil, of(KindUsage, fmt.Errorf("%s requires no module %q%s", w.set.file.Name, name, spell.Hint(name, "there are", w.set.file.Names())))
+			}
+			if given {
+				if err := module.CheckVersion(r.Path, version); err != nil {
+					return nil, of(KindUsage, err)
+				}
+				asked[r.Name] = version
 			}
 			chosen = append(chosen, *r)
 		}
@@ -252,6 +260,13 @@ func (w *Modules) Raise(ctx context.Context, names []string) (changes []VersionC
 	var g errgroup.Group
 	g.SetLimit(maxModuleWork)
 	for i, r := range chosen {
+		if version, ok := asked[r.Name]; ok {
+			if r.Source.Local() || r.Source.Single() {
+				return nil, of(KindUsage, fmt.Errorf("@%s is %s, which has no versions to choose from", r.Name, r.Source))
+			}
+			newest[i] = version
+			continue
+		}
 		if newest[i] = r.Version; r.Source.Local() || r.Source.Single() || !module.IsRelease(r.Version) {
 			continue
 		}

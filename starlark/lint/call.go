@@ -74,19 +74,12 @@ func stringsOf(x syntax.Expr) []string {
 	return all
 }
 
-// A module is what is known of a file that others load.
-type module struct {
-	functions map[string]*syntax.DefStmt // by name
-	members   map[string]string          // of structs, as in "apt.install": the name of the function
-}
-
-// moduleOf reads a module that the file loads; it is nil when it cannot be read.
-func (f *file) moduleOf(name string) *module {
-	l := f.linter
+// moduleOf reads a module that the file at path loads; it is nil when it cannot be read.
+func (l *Linter) moduleOf(path, name string) *module {
 	if l.Read == nil {
 		return nil
 	}
-	b, at, err := l.Read(f.path, name)
+	b, at, err := l.Read(path, name)
 	if err != nil {
 		return nil
 	}
@@ -98,38 +91,17 @@ func (f *file) moduleOf(name string) *module {
 	if l.modules == nil {
 		l.modules = map[string]*module{}
 	}
-	l.modules[at] = newModule(at, b)
+	l.modules[at] = readModule(at, b)
 	return l.modules[at]
 }
 
 // definition returns what is called name in a file that calls it: a function of the
 // file itself, or of a module that it loads.
 func (f *file) definition(name string) *syntax.DefStmt {
-	head, _, _ := strings.Cut(name, ".")
-	for _, s := range f.tree.Stmts {
-		switch s := s.(type) {
-		case *syntax.DefStmt:
-			if s.Name.Name == name {
-				return s
-			}
-		case *syntax.LoadStmt:
-			for i, to := range s.To {
-				if to.Name != head {
-					continue
-				}
-				m := f.moduleOf(s.ModuleName())
-				if m == nil {
-					return nil
-				}
-				name = s.From[i].Name + strings.TrimPrefix(name, head)
-				if inner, ok := m.members[name]; ok {
-					name = inner
-				}
-				return m.functions[name]
-			}
-		}
+	if f.own == nil {
+		f.own = newModule(f.path, f.tree)
 	}
-	return nil
+	return f.own.function(name, f.linter.moduleOf)
 }
 
 // docOf returns the docstring of a function, or "".

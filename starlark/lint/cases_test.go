@@ -39,6 +39,8 @@ func TestCases(t *testing.T) {
 		{"overwritten", "dropped-layer", "x = shell(m, 'a')\nx = shell(m, 'b')\nm = copy(x, 'a', '/a')", []string{"2:1: nothing uses the layer x that shell returns"}},
 		{"in a function", "dropped-layer", "def f(m):\n    write(m, '/a', 'b')\n    return m\nm = f(m)", []string{"3:5: the layer that write returns is dropped"}},
 		{"read by a function", "dropped-layer", "x = shell(m, 'a')\ndef f():\n    return x\nx = shell(x, 'b')\nm = f()", nil},
+		{"of functions of the library under other names", "dropped-layer", "load('@bake//debian.star', 'apt', 'service', 'user', 'clean')\nm = shell(m, 'a')\napt.install(m, ['a'])\nuser(m, 'a')\nservice.mask(m, ['a'])\nclean(m)",
+			[]string{"4:1: the layer that apt.install returns is dropped", "5:1: the layer that user returns is dropped", "6:1: the layer that service.mask returns is dropped", "7:1: the layer that clean returns is dropped"}},
 		{"of a documented function", "dropped-layer", "def f(m):\n    '''F.\n\n    Returns:\n      The new layer.\n    '''\n    return shell(m, 'a')\nf(m)", []string{"9:1: the layer that f returns is dropped"}},
 		{"what the installation needs", "cache-order", "m = copy(m, 'pkgs/', '/opt/pkgs')\nm = shell(m, 'apt-get install -y /opt/pkgs/a.deb')\nm = copy(m, 'apt/', '/etc/apt/')\nm = shell(m, 'apt-get install -y b')", nil},
 		{"nested", "cache-order", "load('@bake//debian.star', 'apt')\nm = apt.install(copy(m, 'dir/', '/srv'), ['a'])", []string{"3:17: a directory is copied before packages are installed in line 3, which run again after each change of a file in it"}},

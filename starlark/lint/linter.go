@@ -86,6 +86,7 @@ type file struct {
 	reads   map[*syntax.Ident]int
 	scripts []*script
 	consts  map[*syntax.Ident]syntax.Expr
+	own     *module // nil before it is asked for
 }
 
 // Definition returns the findings in a definition and in the scripts that it names.
