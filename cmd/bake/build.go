@@ -112,8 +112,9 @@ func (a *app) testCommand() *cobra.Command {
 
 Given directories or files *_test.star, tests definitions: runs each function
 test_…(t) that is in them, without building and without a network. What t can do is
-in the reference. Without arguments that is done where there is no images.star, or
-where a flag is for it.
+in the reference. Below directories the examples in docstrings are evaluated, too.
+Without arguments that is done where there is no images.star, or where a flag is for
+it.
 
 Tests of definitions run in parallel, each on an evaluation of its own. One that
 computes without end is stopped by the limit of steps of a definition. With

@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/plan"
+	"bake.build/bake/starlark/doc"
 	"bake.build/bake/starlark/eval"
 	"bake.build/bake/starlark/files"
 	"go.starlark.net/syntax"
@@ -23,15 +25,16 @@ const prefix = "test_"
 // IsTestFile reports whether a file of this base name has tests.
 func IsTestFile(base string) bool { return strings.HasSuffix(base, Suffix) }
 
-// A Test is one test function.
+// A Test is one test function, or one example of a docstring.
 type Test struct {
 	File string // absolute path
 	Show string // the file, as messages name it
-	Name string // of the function; "" for a file that could not be read
+	Name string // of the function, or "example:LINE"; "" for a file that could not be read
 	Line int
 
-	err  error // why the file could not be read
-	text []byte
+	err     error // why the file could not be read
+	text    []byte
+	example *build.Example // nil for a function
 }
 
 // ID returns what names the test to users.
@@ -43,15 +46,27 @@ func (t Test) ID() string {
 }
 
 // find returns the tests below paths, as seen from dir, that match: in the order of
-// files, and of lines in a file. A file that cannot be parsed is a test that fails.
+// files, and of lines in a file. A file of tests that cannot be parsed is a test that
+// fails. Examples are those of the other files below directories.
 func find(dir string, paths []string, match *regexp.Regexp) ([]Test, error) {
-	found, err := files.Find(dir, paths, IsTestFile)
+	found, err := files.Find(dir, paths, files.IsDefinition)
 	if err != nil {
 		return nil, err
 	}
+	named := map[string]bool{}
+	for _, path := range paths {
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		named[filepath.Clean(path)] = true
+	}
 	var tests []Test
 	for _, path := range found {
-		in, err := testsOf(dir, path)
+		of := examplesOf
+		if named[path] || IsTestFile(path) {
+			of = testsOf
+		}
+		in, err := of(dir, path)
 		if err != nil {
 			return nil, err
 		}
@@ -60,11 +75,41 @@ func find(dir string, paths []string, match *regexp.Regexp) ([]Test, error) {
 	return tests, nil
 }
 
-func testsOf(dir, path string) ([]Test, error) {
-	show := filepath.ToSlash(path)
+// shown returns how messages name a path: relative to dir unless that is longer.
+func shown(dir, path string) string {
 	if rel, err := filepath.Rel(dir, path); err == nil && len(rel) < len(path) {
-		show = filepath.ToSlash(rel)
+		path = rel
 	}
+	return filepath.ToSlash(path)
+}
+
+// examplesOf returns the examples of a file's docstrings. A file that cannot be parsed has
+// none: what loads it says why.
+func examplesOf(dir, path string) (tests []Test, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	show := shown(dir, path)
+	f, err := doc.Parse(show, text)
+	if err != nil {
+		return nil, nil
+	}
+	name, err := filepath.Rel(eval.Root(filepath.Dir(path)), path)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range f.Examples() {
+		tests = append(tests, Test{
+			File: path, Show: show, Name: fmt.Sprintf("example:%d", x.Line), Line: x.Line,
+			example: &build.Example{Example: x, Path: path, Load: "//" + filepath.ToSlash(name), Names: f.Loadable()},
+		})
+	}
+	return tests, nil
+}
+
+func testsOf(dir, path string) ([]Test, error) {
+	show := shown(dir, path)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

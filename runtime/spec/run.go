@@ -20,6 +20,9 @@ import (
 // run runs one test.
 func (r *runner) run(ctx context.Context, test Test) Result {
 	begin := time.Now()
+	if test.example != nil {
+		return r.evaluateExample(ctx, test)
+	}
 	t := &T{runner: r, test: test, ctx: ctx}
 	err := test.err
 	if err == nil {
@@ -41,6 +44,25 @@ func (r *runner) run(ctx context.Context, test Test) Result {
 	case t.skipped != "":
 		result.Status, result.Reason = Skipped, t.skipped
 	}
+	return result
+}
+
+// evaluateExample evaluates an example to a plan.
+func (r *runner) evaluateExample(ctx context.Context, test Test) Result {
+	result := Result{Test: test, Status: Passed, Source: (&T{}).source}
+	begin := time.Now()
+	err := build.EvaluateExample(ctx, r.trials.Config, *test.example)
+	result.Elapsed = time.Since(begin)
+	if err == nil {
+		return result
+	}
+	result.Status = Failed
+	if at := (*build.SourceError)(nil); errors.As(err, &at) {
+		if err = at.Err; at.Project != nil {
+			result.Source = at.Project.Source
+		}
+	}
+	result.Errors = []error{present(err)}
 	return result
 }
 

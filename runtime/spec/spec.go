@@ -119,7 +119,7 @@ func noTests(o Options) error {
 	if o.Match != nil {
 		return fmt.Errorf("%w: no test below %s matches %s", ErrNone, where, o.Match)
 	}
-	return fmt.Errorf("%w: below %s is no function %s… in a file *%s", ErrNone, where, prefix, Suffix)
+	return fmt.Errorf("%w: below %s is no function %s… in a file *%s, and no example in a docstring", ErrNone, where, prefix, Suffix)
 }
 
 // A runner runs tests of one command.

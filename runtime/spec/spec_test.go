@@ -288,8 +288,8 @@ func TestFailures(t *testing.T) {
 func TestNone(t *testing.T) {
 	c := project(t, map[string]string{"a_test.star": "def test_a(t): pass\n", "b.star": "def test_b(t): pass\n", "none/x.star": ""})
 	for want, o := range map[string]spec.Options{
-		`no tests: below none is no function test_… in a file *_test.star`: {Paths: []string{"none"}},
-		`no tests: no test below . matches b`:                              {Paths: []string{"."}, Match: regexp.MustCompile("b")},
+		`no tests: below none is no function test_… in a file *_test.star, and no example in a docstring`: {Paths: []string{"none"}},
+		`no tests: no test below . matches b`: {Paths: []string{"."}, Match: regexp.MustCompile("b")},
 	} {
 		if _, err := spec.Run(t.Context(), c, o, &results{}); !errors.Is(err, spec.ErrNone) || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
@@ -417,5 +417,40 @@ func TestCoverageLeavesPositions(t *testing.T) {
 	want := "TN:\nSF:lib.star\nDA:1,2\nDA:3,2\nDA:4,3\nDA:5,1\nDA:6,0\nDA:7,1\nDA:9,2\nLF:7\nLH:6\nend_of_record\n"
 	if lcov.String() != want {
 		t.Errorf("got\n%s", &lcov)
+	}
+}
+
+// TestExamples runs the examples of docstrings, with errors at the lines that they stand in.
+func TestExamples(t *testing.T) {
+	c := project(t, map[string]string{
+		"lib/names.star": `"""Names."""
+
+def full(name, last = "Doe"):
+    """Returns a full name.
+
+    Args:
+      name: the first name
+      last: the last one
+
+    Example:
+      who = full("Jane")
+
+    Example:
+      full("Jane", lst = "Roe")
+    """
+    return name + " " + last
+`,
+		"lib/broken.star": "def (",
+	})
+	got := run(t, c, spec.Options{Paths: []string{"."}})
+	if got.sum.Passed != 1 || got.sum.Failed != 1 {
+		t.Fatalf("%+v", got.sum)
+	}
+	failed := got.of("example:14")
+	if said := text(t, failed); !strings.Contains(said, "names.star:14:") || !strings.Contains(said, "lst") {
+		t.Errorf("%s", said)
+	}
+	if failed.ID() != "lib/names.star:example:14" {
+		t.Errorf("it is called %s", failed.ID())
 	}
 }
