@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 
 	"bake.build/bake/internal/blocks"
@@ -25,12 +26,20 @@ const (
 	blockEntries = clusterSize / 2 // reference counts of 16 bits
 	sector       = 512
 	headerLength = 112
-	typeZstd     = 1
 
 	flagCopied      = 1 << 63 // the reference count is one
 	flagCompressed  = 1 << 62
 	sectorsShift    = 62 - (clusterBits - 8)
 	featureCompress = 1 << 3 // the compression type is another than zlib
+)
+
+// A Compression is how the clusters of an image are compressed.
+type Compression int
+
+// The compressions that the format has.
+const (
+	Zlib Compression = 0 // which every QEMU reads
+	Zstd Compression = 1 // since QEMU 5.1, of 2020
 )
 
 // A cluster of the disk that has data.
@@ -44,6 +53,7 @@ type cluster struct {
 type Image struct {
 	disk     string
 	size     int64 // bytes of the disk; the image has whole sectors
+	with     Compression
 	clusters []cluster
 
 	plain  int64    // how many clusters are not compressed
@@ -55,13 +65,13 @@ type Image struct {
 
 // Plan reads a raw disk of size bytes and returns its image. The disk must stay as it is
 // until the image is written. progress is told the bytes of the disk that are done.
-func Plan(ctx context.Context, disk string, size int64, progress func(done int64)) (*Image, error) {
-	i := &Image{disk: disk, size: size}
+func Plan(ctx context.Context, disk string, size int64, with Compression, progress func(done int64)) (*Image, error) {
+	i := &Image{disk: disk, size: size, with: with}
 	if size > clusterSize<<32 {
 		return nil, fmt.Errorf("a disk of %d bytes: clusters of %d bytes make at most %d", size, clusterSize, int64(clusterSize)<<32)
 	}
 	at := int64(0)
-	err := blocks.Each(ctx, disk, size, clusterSize, compressor, func(index int64, data []byte) error {
+	err := blocks.Each(ctx, disk, size, clusterSize, i.with.compressor, func(index int64, data []byte) error {
 		c := cluster{uint32(index), uint32(min(len(data), clusterSize))}
 		i.clusters = append(i.clusters, c)
 		progress(min(size, (index+1)<<clusterBits))
@@ -85,8 +95,15 @@ func Plan(ctx context.Context, disk string, size int64, progress func(done int64
 	return i, nil
 }
 
+// window is what compressed clusters may refer back to with Zlib, in bytes: QEMU reads no
+// more.
+const window = 1 << 12
+
 // compressor compresses one cluster.
-func compressor() (blocks.Compressor, error) {
+func (c Compression) compressor() (blocks.Compressor, error) {
+	if c == Zlib {
+		return deflate()
+	}
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(clusterSize), zstd.WithEncoderCRC(false))
 	if err != nil {
 		return nil, err
@@ -96,6 +113,19 @@ func compressor() (blocks.Compressor, error) {
 		b = z.EncodeAll(src, b[:0])
 		_, err := dst.Write(b)
 		return err
+	}, nil
+}
+
+// deflate compresses one cluster without a header, which the format calls zlib.
+func deflate() (blocks.Compressor, error) {
+	z, err := flate.NewWriterWindow(nil, window)
+	if err != nil {
+		return nil, err
+	}
+	return func(dst *bytes.Buffer, src []byte) error {
+		z.Reset(dst)
+		_, err := z.Write(src)
+		return errors.Join(err, z.Close())
 	}, nil
 }
 
@@ -189,10 +219,12 @@ func (i *Image) header(w *writer) {
 	be.PutUint64(b[40:], uint64(i.level1<<clusterBits))
 	be.PutUint64(b[48:], uint64(i.refTable<<clusterBits))
 	be.PutUint32(b[56:], uint32(i.refBlocks-i.refTable))
-	be.PutUint64(b[72:], featureCompress)
+	if i.with != Zlib {
+		be.PutUint64(b[72:], featureCompress)
+	}
 	be.PutUint32(b[96:], 4) // the counts have 1<<4 bits
 	be.PutUint32(b[100:], headerLength)
-	b[104] = typeZstd
+	b[104] = byte(i.with)
 	w.bytes(b)
 }
 
@@ -286,7 +318,7 @@ func (i *Image) packedData(ctx context.Context, w *writer) error {
 		return nil
 	}
 	n := 0
-	err := blocks.Each(ctx, i.disk, i.size, clusterSize, compressor, func(index int64, data []byte) error {
+	err := blocks.Each(ctx, i.disk, i.size, clusterSize, i.with.compressor, func(index int64, data []byte) error {
 		if n == len(i.clusters) || i.clusters[n] != (cluster{uint32(index), uint32(min(len(data), clusterSize))}) {
 			return errChanged
 		}

@@ -65,36 +65,40 @@ func TestStream(t *testing.T) {
 		"far apart":          {3 << 40, []piece{{100, mib, false}, {700 * mib, 2 * mib, true}, {1 << 40, 10, false}, {3<<40 - mib, mib, false}}},
 		"a table's bounds":   {2 << 30, []piece{{512*mib - 10, 20, false}, {1024*mib - clusterSize, clusterSize, true}, {1536 * mib, 10, false}}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			path := disk(t, d.size, d.pieces)
-			var told int64
-			i, err := Plan(t.Context(), path, d.size, func(done int64) { told = done })
-			if err != nil {
-				t.Fatal(err)
-			}
-			if told > d.size || told == 0 && len(d.pieces) > 0 {
-				t.Errorf("told of %d bytes of %d", told, d.size)
-			}
-			out := path + ".qcow2"
-			f, err := os.Create(out)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			if err := i.Write(t.Context(), f); err != nil {
-				t.Fatal(err)
-			}
-			if info, err := f.Stat(); err != nil || info.Size() != i.Size() {
-				t.Errorf("%d bytes, planned were %d, %v", info.Size(), i.Size(), err)
-			}
-			for _, args := range [][]string{{"check", "-f", "qcow2", out}, {"compare", "-f", "raw", "-F", "qcow2", path, out}} {
-				if said, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {
-					t.Errorf("qemu-img %s: %v: %s", args[0], err, said)
-				} else if args[0] == "check" && !strings.HasPrefix(string(said), "No errors") {
-					t.Errorf("qemu-img: %s", said)
-				}
-			}
-		})
+		for with, name := range map[Compression]string{Zstd: name, Zlib: name + ", zlib"} {
+			t.Run(name, func(t *testing.T) { stream(t, d.size, d.pieces, with) })
+		}
+	}
+}
+
+func stream(t *testing.T, size int64, pieces []piece, with Compression) {
+	path := disk(t, size, pieces)
+	var told int64
+	i, err := Plan(t.Context(), path, size, with, func(done int64) { told = done })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told > size || told == 0 && len(pieces) > 0 {
+		t.Errorf("told of %d bytes of %d", told, size)
+	}
+	out := path + ".qcow2"
+	f, err := os.Create(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := i.Write(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := f.Stat(); err != nil || info.Size() != i.Size() {
+		t.Errorf("%d bytes, planned were %d, %v", info.Size(), i.Size(), err)
+	}
+	for _, args := range [][]string{{"check", "-f", "qcow2", out}, {"compare", "-f", "raw", "-F", "qcow2", path, out}} {
+		if said, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {
+			t.Errorf("qemu-img %s: %v: %s", args[0], err, said)
+		} else if args[0] == "check" && !strings.HasPrefix(string(said), "No errors") {
+			t.Errorf("qemu-img: %s", said)
+		}
 	}
 }
 
@@ -113,7 +117,7 @@ func TestPlace(t *testing.T) {
 // TestWriteAgain wants the same bytes each time, and an error for a disk that has changed.
 func TestWriteAgain(t *testing.T) {
 	path := disk(t, 8*mib, []piece{{0, 2 * mib, true}, {3 * mib, 4 * mib, false}})
-	i, err := Plan(t.Context(), path, 8*mib, func(int64) {})
+	i, err := Plan(t.Context(), path, 8*mib, Zstd, func(int64) {})
 	if err != nil {
 		t.Fatal(err)
 	}

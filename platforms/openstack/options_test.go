@@ -43,6 +43,7 @@ func TestPublicationCheck(t *testing.T) {
 		"is a field of the image's own":        {Properties: map[string]string{"min_disk": "1"}},
 		"names that begin with bake:":          {Properties: map[string]string{"bake:ready": "1"}},
 		"want whole GiB":                       {MinDisk: "1500M"},
+		"image_compression: is for qcow2":      {ImageFormat: "raw", Compression: "zlib"},
 		"want whole MiB":                       {MinRAM: "1025K"},
 		"Nova attaches no disk by nvme":        {Hardware: &hardware.Options{DiskBus: "nvme"}},
 		"hardware_version: is VMware's":        {Hardware: &hardware.Options{HardwareVersion: 19}},

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"bake.build/bake/internal/hardware"
+	"bake.build/bake/internal/qcow2"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/publish"
 )
@@ -18,6 +19,7 @@ import (
 type Publication struct {
 	ImageName   string            `bake:"image_name" json:"image_name,omitempty" help:"The image's name." default:"the artifact's, with the beginning of its key"`
 	ImageFormat string            `bake:"image_format" json:"image_format,omitempty" help:"The format of the image's disk, as the cloud wants it: raw for Ceph, vhd for Hyper-V and Xen, vmdk for VMware. A layer of openstack has the cloud's own, unless boot_volume is set." default:"qcow2" choices:"qcow2|raw|vmdk|vhd|vhdx|vdi"`
+	Compression string            `bake:"image_compression" json:"image_compression,omitempty" help:"How the clusters of a qcow2 disk are compressed. What is older than QEMU 5.1 reads zlib alone." default:"zstd" choices:"zstd|zlib"`
 	Regions     []string          `bake:"regions" json:"regions,omitempty" help:"Regions of the image, including the platform's region." default:"the platform's region"`
 	Visibility  string            `bake:"visibility" json:"visibility,omitempty" help:"Who sees the image: the project, its members, all who know of it, or all." default:"shared" choices:"private|shared|community|public"`
 	Members     []string          `bake:"members" json:"members,omitempty" help:"Projects that may use the image, by their ids. Each has to accept it, unless accept_members is set."`
@@ -76,6 +78,8 @@ func (p *Publication) Check() error {
 	switch {
 	case len(p.ImageName) > nameMost:
 		return fmt.Errorf("image_name: it has %d characters, and Glance takes %d", len(p.ImageName), nameMost)
+	case p.Compression != "" && p.format() != formatQcow2:
+		return fmt.Errorf("image_compression: is for qcow2 images, and this one is %s", p.format())
 	case p.Accept && len(p.Members) == 0:
 		return errors.New("accept_members: needs members")
 	case p.Serve != "" && p.ViaImport != uploadWeb:
@@ -133,6 +137,14 @@ const (
 
 func (p *Publication) format() string { return cmp.Or(p.ImageFormat, formatQcow2) }
 
+// compression is that of a qcow2 image.
+func (p *Publication) compression() qcow2.Compression {
+	if p.Compression == "zlib" {
+		return qcow2.Zlib
+	}
+	return qcow2.Zstd
+}
+
 // takes returns the format of the disk that the image is made from.
 func (p *Publication) takes() string {
 	switch f := p.format(); f {
@@ -150,9 +162,10 @@ func (p *Publication) identity(of platforms.Publication, project string) (string
 		format = p.ImageFormat // a layer has the cloud's own, or that which its volume is uploaded in
 	}
 	return publish.Identify("glance 1", project, of, struct {
-		Name   string `json:"name,omitempty"`
-		Format string `json:"format,omitempty"`
-	}{p.ImageName, format})
+		Name        string `json:"name,omitempty"`
+		Format      string `json:"format,omitempty"`
+		Compression string `json:"compression,omitempty"`
+	}{p.ImageName, format, p.Compression})
 }
 
 // properties are those of the image, but for marks.

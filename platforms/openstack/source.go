@@ -34,7 +34,7 @@ func (j *job) ofDisk(ctx context.Context) (content, error) {
 	}
 	switch j.o.format() {
 	case formatQcow2:
-		i, err := qcow2.Plan(ctx, j.disk, info.Size(), func(done int64) { j.out.Progress("compress "+j.name, done, info.Size()) })
+		i, err := qcow2.Plan(ctx, j.disk, info.Size(), j.o.compression(), func(done int64) { j.out.Progress("compress "+j.name, done, info.Size()) })
 		if err != nil {
 			return content{}, err
 		}
