@@ -128,9 +128,10 @@ func paramsOf(v starlark.Value) (map[string]builtins.ParamInput, error) {
 func (t *T) define(c *builtins.Call, path string, params map[string]builtins.ParamInput, a *definitionArgs) (starlark.Value, error) {
 	ctx, cancel := context.WithCancel(t.ctx)
 	defer cancel()
+	over := eval.Over(c.Thread())
 	go func() { // the limits of the test hold for what it evaluates
 		select {
-		case <-eval.Over(c.Thread()):
+		case <-over:
 			cancel()
 		case <-ctx.Done():
 		}

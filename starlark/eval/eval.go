@@ -138,7 +138,8 @@ func Stack(thread *starlark.Thread) []plan.Pos {
 const overName = "bake.over"
 
 // Over returns a channel that is closed when the evaluation has ended or was
-// given up: a builtin that does much by itself then need not go on.
+// given up: a builtin that does much by itself then need not go on. It is called by the
+// goroutine that runs the thread.
 func Over(thread *starlark.Thread) <-chan struct{} {
 	over, _ := thread.Local(overName).(chan struct{})
 	return over
