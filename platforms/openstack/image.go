@@ -184,6 +184,13 @@ func pointer(name string) string {
 	return "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }
 
+// importing reports whether an import still works on the image, which may be active by
+// then: Glance saves the image as the import knows it, and so undoes what others change.
+// It drops the task's lock last.
+func (i image) importing() bool {
+	return i.property("os_glance_import_task") != "" || i.property("os_glance_importing_to_stores") != ""
+}
+
 // change sends a change.
 func (d *driver) change(ctx context.Context, i image, what change) error {
 	if len(what) == 0 {

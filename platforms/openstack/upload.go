@@ -71,7 +71,10 @@ func (j *job) christen(ctx context.Context, i image, record *resource.Record) (s
 	if list, err = j.Find(ctx, i.region, publish.Query{Name: j.name}); err != nil {
 		return "", record, err
 	}
-	if len(list) > 0 && list[0].ID != i.ID { // the oldest is the one
+	switch {
+	case len(list) == 0:
+		return "", record, resource.Unclear(fmt.Errorf("%s: the image %s has not kept the name %s", i.region, i.ID, j.name))
+	case list[0].ID != i.ID: // the oldest is the one
 		return "", record, errors.Join(taken(), drop())
 	}
 	return i.ID, record, nil
@@ -233,7 +236,7 @@ func (j *job) verify(ctx context.Context, region, id, format string, s *source) 
 		if f.State == publish.Failed || i.Status == images.ImageStatusQueued {
 			return false, &brokenError{fmt.Errorf("the cloud has not taken it: its status is %s", i.Status)}
 		}
-		return f.State == publish.Available, nil
+		return f.State == publish.Available && !i.importing(), nil
 	})
 	if err != nil {
 		return nil, err
