@@ -218,6 +218,25 @@ func TestFaults(t *testing.T) {
 				w.WriteHeader(http.StatusNoContent)
 			})
 		}, log: "has the sha512 hash 0000000000000000…"},
+		"an import that works on": {fault: func(s *stand) func(http.ResponseWriter, *http.Request) bool {
+			looks := 0
+			return func(w http.ResponseWriter, r *http.Request) bool {
+				for id, i := range s.images {
+					switch {
+					case i["status"] != "active":
+					case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, id):
+						i["os_glance_import_task"] = "t"
+						if looks++; looks == 4 {
+							delete(i, "os_glance_import_task")
+						}
+					case r.Method == http.MethodPatch && i["os_glance_import_task"] != nil:
+						answer(w, i) // and nothing of it stays
+						return true
+					}
+				}
+				return false
+			}
+		}},
 		"it stays queued": {fault: func(s *stand) func(http.ResponseWriter, *http.Request) bool {
 			return times(-1, http.MethodPut, "/file", status(http.StatusNoContent, ""))
 		}, want: "the cloud has not taken it: its status is queued"},
