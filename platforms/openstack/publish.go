@@ -122,14 +122,9 @@ func (j *job) accepted(ctx context.Context, region string) error {
 		return err
 	}
 	var schema struct {
-		Properties struct {
-			DiskFormat, Visibility struct{ Enum []string }
-		}
-	}
-	var raw struct {
 		Properties map[string]struct{ Enum []any }
 	}
-	resp, err := c.Get(ctx, c.ServiceURL("schemas", "image"), &raw, nil)
+	resp, err := c.Get(ctx, c.ServiceURL("schemas", "image"), &schema, nil)
 	if _, _, err = gophercloud.ParseResponse(resp, err); err != nil {
 		return fmt.Errorf("%s: ask which images it takes: %w", region, explain(err))
 	}
@@ -141,12 +136,10 @@ func (j *job) accepted(ctx context.Context, region string) error {
 		}
 		return all
 	}
-	schema.Properties.DiskFormat.Enum = texts(raw.Properties["disk_format"].Enum)
-	schema.Properties.Visibility.Enum = texts(raw.Properties["visibility"].Enum)
-	if list := schema.Properties.DiskFormat.Enum; j.p.Arch != "" && len(list) > 0 && !slices.Contains(list, j.o.format()) {
+	if list := texts(schema.Properties["disk_format"].Enum); j.p.Arch != "" && len(list) > 0 && !slices.Contains(list, j.o.format()) {
 		return &platforms.OptionError{Err: fmt.Errorf("image_format: %s does not take %s images: it takes %s", region, j.o.format(), strings.Join(list, ", "))}
 	}
-	if list := schema.Properties.Visibility.Enum; j.o.Visibility != "" && len(list) > 0 && !slices.Contains(list, j.o.Visibility) {
+	if list := texts(schema.Properties["visibility"].Enum); j.o.Visibility != "" && len(list) > 0 && !slices.Contains(list, j.o.Visibility) {
 		return &platforms.OptionError{Err: fmt.Errorf("visibility: %s has no %s images: it has %s", region, j.o.Visibility, strings.Join(list, ", "))}
 	}
 	return fits(ctx, c, region, 0, false)

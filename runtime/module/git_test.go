@@ -39,9 +39,7 @@ func newForge(t *testing.T) *forge {
 		t.Fatal(err)
 	}
 	backend := filepath.Join(strings.TrimSpace(string(core)), "git-http-backend")
-	if _, err := os.Stat(backend); err != nil {
-		t.Skip("needs git http-backend:", err)
-	}
+	need.File(t, backend)
 	f := &forge{t: t, root: t.TempDir()}
 	handler := &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + f.root, "GIT_HTTP_EXPORT_ALL=1"}, InheritEnv: []string{"PATH", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"}, Stderr: io.Discard, Logger: log.New(io.Discard, "", 0)}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
