@@ -13,3 +13,5 @@ func startAndWait(cmd *exec.Cmd, started chan<- error) error {
 	}
 	return cmd.Wait()
 }
+
+func group(*exec.Cmd) {}

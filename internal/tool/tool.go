@@ -23,3 +23,7 @@ func Start(cmd *exec.Cmd) (ended <-chan error, err error) {
 	}
 	return end, nil
 }
+
+// Group makes the end of the context of cmd, which Run or Start is to start, the end of
+// all programs that it has started in turn, where the kernel knows groups.
+func Group(cmd *exec.Cmd) { group(cmd) }

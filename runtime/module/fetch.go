@@ -184,7 +184,7 @@ func (f *Fetcher) origin(src module.Source) (origin, error) {
 	case module.OCI:
 		return &artifact{src: src, all: &f.all, client: f.client}, nil
 	case module.Git:
-		return &repository{src: src}, nil
+		return &repository{src: src, most: maxRepository}, nil
 	case module.Archive:
 		return &archive{src, f.client}, nil
 	}

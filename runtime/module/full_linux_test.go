@@ -1,7 +1,6 @@
 package module
 
 import (
-	"crypto/rand"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -18,11 +17,7 @@ import (
 func TestDiskFull(t *testing.T) {
 	need.Root(t)
 	f := newForge(t)
-	noise := make([]byte, 2<<20)
-	if _, err := rand.Read(noise); err != nil {
-		t.Fatal(err)
-	}
-	big := map[string]string{"bake.mod": "", "big": string(noise)}
+	big := map[string]string{"bake.mod": "", "big": string(noise(t, 2<<20))}
 	r := newRegistry(t)
 	r.publish("big", "main", big)
 	f.commit("big", big)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,7 +27,8 @@ import (
 // anything, runs no hook, and writes no file of the tree: the files are read from its
 // objects, so that no filter, attribute or setting of this machine changes them.
 type repository struct {
-	src module.Source
+	src  module.Source
+	most int64 // bytes that git may store
 
 	once sync.Once
 	env  []string // of git
@@ -158,20 +160,85 @@ func (g *repository) write(ctx context.Context, what found, w *writer, temp stri
 	if _, err := g.git(ctx, "", "init", "--quiet", "--bare", "--template=", "--object-format="+format, dir); err != nil {
 		return err
 	}
-	fetch := []string{"fetch", "--quiet", "--no-tags", "--depth=1", "--", g.src.URL}
-	_, err := g.git(ctx, dir, append(fetch, what.commit)...)
-	if err != nil && ctx.Err() == nil {
-		all := []string{"fetch", "--quiet", "--no-tags", "--", g.src.URL}
+	err := g.fetch(ctx, dir, "--depth=1", "--", g.src.URL, what.commit)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errLarge) {
+		all := []string{"--", g.src.URL}
 		if what.ref != "" {
 			all = append(all, what.ref)
 		} else {
 			all = append(all, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 		}
-		if _, err := g.git(ctx, dir, all...); err != nil {
-			return err
-		}
+		err = g.fetch(ctx, dir, all...)
+	}
+	if err != nil {
+		return err
 	}
 	return g.extract(ctx, dir, what.commit, w)
+}
+
+// maxRepository is how many bytes git stores at most of a repository: of the commit
+// alone where the server gives that, with all of its history otherwise.
+const maxRepository = 2 << 30
+
+var errLarge = errors.New("it was made to fill a disk, or its history is too large and its server gives no single commits")
+
+// fetch runs git fetch in the repository dir, and ends it where it stores too much: git
+// has no bound of its own.
+func (g *repository) fetch(ctx context.Context, dir string, args ...string) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		g.watch(ctx, dir, stop)
+	}()
+	_, err := g.git(ctx, dir, append([]string{"fetch", "--quiet", "--no-tags"}, args...)...)
+	if large := g.check(dir); large != nil {
+		stop(large)
+	}
+	cause := context.Cause(ctx)
+	stop(nil)
+	<-ended
+	if errors.Is(cause, errLarge) {
+		return cause
+	}
+	return err
+}
+
+// watch calls stop when the repository dir has become too large.
+func (g *repository) watch(ctx context.Context, dir string, stop func(error)) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := g.check(dir); err != nil {
+				stop(err)
+			}
+		}
+	}
+}
+
+// check fails where the files in dir, which git may be changing, are too large.
+func (g *repository) check(dir string) error {
+	var size int64
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			var info fs.FileInfo
+			if info, err = d.Info(); err == nil {
+				size += info.Size()
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // git has removed it meanwhile
+		}
+		return err
+	})
+	if err == nil && size > g.most {
+		err = fmt.Errorf("the repository has more than %d bytes: %w", g.most, errLarge)
+	}
+	return err
 }
 
 // An object is a file of a commit.
@@ -302,11 +369,14 @@ func (g *repository) content(r *bufio.Reader, o object, w *writer) error {
 // git runs git and returns what it prints.
 func (g *repository) git(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	cmd, stderr := g.command(ctx, dir, args...)
-	var out bytes.Buffer
-	cmd.Stdout = &out
+	out := &said{most: maxOutput, all: true}
+	cmd.Stdout = out
 	err := tool.Run(cmd)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if out.cut {
+		return nil, fmt.Errorf("git %s: it lists more than any module has", args[0])
 	}
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil, errors.New("git is missing: install git, which modules from git repositories need")
@@ -314,25 +384,38 @@ func (g *repository) git(ctx context.Context, dir string, args ...string) ([]byt
 	if err != nil {
 		return nil, gitError(args[0], stderr, err)
 	}
-	return out.Bytes(), nil
+	return out.kept.Bytes(), nil
 }
 
-// maxSaid is how much of what git says is kept for an error.
-const maxSaid = 64 << 10
+// How much of what git says is kept: of a list, and for an error.
+const (
+	maxOutput = 64 << 20
+	maxSaid   = 64 << 10
+)
 
-// A said keeps the beginning of what a program writes.
-type said struct{ bytes.Buffer }
+// A said keeps the beginning of what a program writes. It embeds no Buffer, whose
+// ReadFrom would be called in place of Write.
+type said struct {
+	kept bytes.Buffer
+	most int
+	all  bool // to write more is an error, which ends the program
+	cut  bool // there was more
+}
 
 // Write implements io.Writer.
 func (s *said) Write(p []byte) (int, error) {
-	s.Buffer.Write(p[:min(len(p), max(0, maxSaid-s.Len()))])
+	n := min(len(p), s.most-s.kept.Len())
+	s.kept.Write(p[:n])
+	if s.cut = s.cut || n < len(p); s.cut && s.all {
+		return n, io.ErrShortWrite
+	}
 	return len(p), nil
 }
 
 // gitError is err with the first lines of what git says of it.
 func gitError(verb string, stderr *said, err error) error {
 	var lines []string
-	for line := range strings.Lines(stderr.String()) {
+	for line := range strings.Lines(stderr.kept.String()) {
 		line = strings.TrimSpace(line)
 		for _, prefix := range []string{"fatal: ", "error: ", "remote: "} {
 			line = strings.TrimPrefix(line, prefix)
@@ -362,7 +445,8 @@ func (g *repository) command(ctx context.Context, dir string, args ...string) (*
 	cmd := exec.CommandContext(ctx, "git", append(settings, args...)...)
 	g.once.Do(func() { g.env = g.environ(ctx) })
 	cmd.Env = g.env
-	stderr := &said{}
+	tool.Group(cmd)
+	stderr := &said{most: maxSaid}
 	cmd.Stderr = stderr
 	cmd.WaitDelay = 5 * time.Second // for what git has started
 	return cmd, stderr
