@@ -1,8 +1,10 @@
 package reference
 
 import (
+	"slices"
 	"strings"
 
+	"bake.build/bake/internal/spell"
 	"bake.build/bake/starlark/doc"
 )
 
@@ -79,13 +81,14 @@ type Match struct {
 	Option  string // the option of the entry that was asked for, or ""
 }
 
-// Find returns what is called name: a section, an entry, "bake build" and "build" for a
-// command, or "export.formats" for an option of an entry. What is nearest comes first.
+// Find returns what is called name, the one that is most likely meant first: sections by
+// their names or titles, entries by theirs, commands also without "bake", what a struct of
+// functions has ("apt"), and options of an entry ("aws.region").
 func (b *Book) Find(name string) []Match {
 	name = strings.TrimSuffix(strings.TrimSpace(name), "()")
 	var out, commands []Match
 	for _, s := range b.Sections {
-		if strings.EqualFold(s.Name, name) {
+		if strings.EqualFold(s.Name, name) || strings.EqualFold(s.Title, name) {
 			out = append(out, Match{Section: s})
 		}
 		for i := range s.Entries {
@@ -100,37 +103,78 @@ func (b *Book) Find(name string) []Match {
 	if out = append(out, commands...); len(out) > 0 {
 		return out
 	}
-	dot := strings.LastIndex(name, ".")
-	if dot < 0 {
+	if out = b.members(name); len(out) > 0 {
+		return out
+	}
+	of, option, ok := cutLast(name)
+	if !ok {
 		return nil
 	}
-	for _, m := range b.Find(name[:dot]) {
-		if m.Entry != nil && m.Option == "" && m.Entry.has(name[dot+1:]) {
-			out = append(out, Match{m.Section, m.Entry, name[dot+1:]})
+	for _, m := range b.Find(of) {
+		if m.Entry != nil && m.Option == "" && slices.Contains(m.Entry.options(), option) {
+			out = append(out, Match{m.Section, m.Entry, option})
 		}
 	}
 	return out
 }
 
-func (e *Entry) has(option string) bool {
-	for _, g := range e.Groups {
-		for _, o := range g.Options {
-			if o.Name == option {
-				return true
+// members returns, for each section that has functions of the struct called name, a
+// section of those alone, or itself where it has no others.
+func (b *Book) members(name string) (out []Match) {
+	for _, s := range b.Sections {
+		only := &Section{Name: s.Name, Title: name, Doc: "Of `" + s.Name + "`."}
+		for _, e := range s.Entries {
+			if e.Kind == Function && strings.HasPrefix(e.Name, name+".") {
+				only.Entries = append(only.Entries, e)
 			}
 		}
+		switch len(only.Entries) {
+		case 0:
+		case len(s.Entries):
+			out = append(out, Match{Section: s})
+		default:
+			out = append(out, Match{Section: only})
+		}
 	}
-	return false
+	return out
 }
 
-// Names returns all names that Find knows.
-func (b *Book) Names() []string {
-	var names []string
-	for _, s := range b.Sections {
-		names = append(names, s.Name)
-		for _, e := range s.Entries {
-			names = append(names, e.Name)
+// options returns the names of the entry's options.
+func (e *Entry) options() (names []string) {
+	for _, g := range e.Groups {
+		for _, o := range g.Options {
+			names = append(names, o.Name)
 		}
 	}
 	return names
+}
+
+// Nearest returns what can be found that is most likely meant by name, or "".
+func (b *Book) Nearest(name string, others ...string) string {
+	names := others
+	base, _, dotted := cutLast(name)
+	for _, s := range b.Sections {
+		names = append(names, s.Name)
+		for i := range s.Entries {
+			e := &s.Entries[i]
+			names = append(names, e.Name)
+			if member, _, ok := cutLast(e.Name); ok && e.Kind == Function {
+				names = append(names, member)
+			}
+			if dotted && spell.Nearest(base, []string{e.Name}) != "" {
+				for _, o := range e.options() {
+					names = append(names, e.Name+"."+o)
+				}
+			}
+		}
+	}
+	return spell.Nearest(name, names)
+}
+
+// cutLast parts a name at its last dot.
+func cutLast(name string) (before, after string, found bool) {
+	if dot := strings.LastIndex(name, "."); dot >= 0 {
+		return name[:dot], name[dot+1:], true
+	}
+	return name, "", false
 }

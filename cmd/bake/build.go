@@ -111,15 +111,17 @@ func (a *app) testCommand() *cobra.Command {
 		Long: `Given a definition, runs the tests that it has by test(), and builds what they need.
 
 Given directories or files *_test.star, tests definitions: runs each function
-test_…(t) that is in them, without building and without a network. What t can do is
-in the reference. Below directories the examples in docstrings are evaluated, too.
+test_…(t) that is in them, without building and without a network. bake doc t says
+what t can do. Below directories the examples in docstrings are evaluated, too.
 Without arguments that is done where there is no images.star, or where a flag is for
 it.
 
 Tests of definitions run in parallel, each on an evaluation of its own. One that
 computes without end is stopped by the limit of steps of a definition. With
 --coverage a line counts as run when all statements that begin on it were begun;
-what lies inside of one statement, such as a lambda, is not told apart.`,
+what lies inside of one statement, such as a lambda, is not told apart. All files of
+the projects and modules that the tests belong to count, but for tests; the library
+and other modules do not.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			isSpec := a.isSpec(cmd, args)
 			if err := checkTestFlags(cmd, isSpec); err != nil {

@@ -14,7 +14,6 @@ import (
 	"bake.build/bake/builtins/reference"
 	"bake.build/bake/docs"
 	"bake.build/bake/internal/markdown"
-	"bake.build/bake/internal/spell"
 	"bake.build/bake/runtime/build"
 )
 
@@ -30,9 +29,9 @@ func (a *app) docCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doc [TARGET] [NAME]",
 		Short: "show documentation",
-		Long: `Shows the documentation of a function, a platform, a format, a command, one of
-their options (export.formats), a page (platforms, json), or of
-Starlark files: a file of the library (@bake//debian.star), of a module
+		Long: `Shows the documentation of a function, a struct of them (apt, and t of tests), a
+platform, a format, a command, one of their options (export.formats), a page
+(platforms, json) or what stands below one of its headings, or of Starlark files: a file of the library (@bake//debian.star), of a module
 (@acme//golden.star), of this project (lib/users.star), or a folder of them. A
 second argument names one function of a file. Without arguments it lists what
 there is.
@@ -139,9 +138,13 @@ func (a *app) docName(b *reference.Book, name string, f *docFlags) error {
 	if len(matches) == 0 {
 		return a.docPage(b, name, f)
 	}
+	also := others(matches[1:])
+	if also != "" {
+		also = "\nSee also " + also + ".\n"
+	}
 	m := matches[0]
 	if m.Entry == nil {
-		return a.showDoc(f, m.Section.Markdown(1), m.Section)
+		return a.showDoc(f, m.Section.Markdown(1)+also, m.Section)
 	}
 	e := *m.Entry
 	if m.Option != "" {
@@ -152,10 +155,7 @@ func (a *app) docName(b *reference.Book, name string, f *docFlags) error {
 		base, _, _ := strings.Cut(e.Name, ".")
 		text += fmt.Sprintf("\n```python\nload(%q, %q)\n```\n", e.File, base)
 	}
-	if also := others(matches[1:]); also != "" {
-		text += "\nSee also " + also + ".\n"
-	}
-	return a.showDoc(f, text, e)
+	return a.showDoc(f, text+also, e)
 }
 
 // others names further matches, as they are asked for.
@@ -174,31 +174,38 @@ func others(matches []reference.Match) string {
 	return strings.Join(names, ", ")
 }
 
-// docPage shows a page, or what stands below one of its headings.
+// docPage shows a page, what stands below one of its headings, or what stands below the
+// first heading of any page that says name.
 func (a *app) docPage(b *reference.Book, name string, f *docFlags) error {
 	page, anchor, _ := strings.Cut(name, "#")
 	page = strings.TrimSuffix(page, ".md")
-	names := b.Names()
+	var names []string
+	heading := markdown.Anchor(name)
+	below, in := "", docs.Page{}
 	for _, p := range docs.Pages() {
 		names = append(names, p.Name)
-		if p.Name != page {
-			continue
-		}
 		text, err := p.Text()
 		if err != nil {
 			return err
 		}
-		if anchor != "" {
+		switch {
+		case p.Name == page && anchor == "":
+			return a.showDoc(f, text, p)
+		case p.Name == page:
 			part := markdown.Part(text, anchor)
 			if part == "" {
 				return coded(exitUsage, fmt.Errorf("bake doc: the page %s has no %q", page, anchor))
 			}
-			text = part
+			return a.showDoc(f, part, p)
+		case below == "":
+			below, in = markdown.Part(text, heading), p
 		}
-		return a.showDoc(f, text, p)
+	}
+	if below != "" {
+		return a.showDoc(f, below, in)
 	}
 	err := fmt.Errorf("bake doc: there is no documentation of %q", name)
-	if near := spell.Nearest(name, names); near != "" {
+	if near := b.Nearest(name, names...); near != "" {
 		err = fmt.Errorf("%w (did you mean %s?)", err, near)
 	}
 	return coded(exitUsage, build.WithHint(err, "bake doc lists what there is"))

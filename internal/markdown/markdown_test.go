@@ -169,7 +169,7 @@ func TestHostile(t *testing.T) {
 }
 
 func TestShow(t *testing.T) {
-	got := Show(Parse("# Title\n\nA *long* line with `code spans`, of which\nthe words wrap. [Link](https://x.example).\n\n- one\n- two words that are wrapped here\n\n```\ncode\n```\n\n| a | b |\n|---|---|\n| `x` | y |\n\n| name | type | meaning |\n|---|---|---|\n| `size` | int | How large it is, at most, in bytes of memory. |\n"), Style{Width: 40})
+	got := Show(Parse("# Title\n\nA *long* line with `code spans`, of which\nthe words wrap. [Link](https://x.example).\n\n- one\n- two words that are wrapped here\n\n```\ncode\n```\n\n| a | b |\n|---|---|\n| `x` | y |\n\n| name | default | meaning |\n|---|---|---|\n| `size` | what the parent has, or no limit | How large it is, at most, in bytes of memory, and what happens then. |\n| `n` | one for each of the CPUs | How many. |\n"), Style{Width: 40})
 	want := `Title
 
     A long line with code spans, of
@@ -184,9 +184,12 @@ func TestShow(t *testing.T) {
     a  b
     x  y
 
-    size  int
+    size  default: what the parent has, or no limit
         How large it is, at most, in
-        bytes of memory.
+        bytes of memory, and what
+        happens then.
+    n  default: one for each of the CPUs
+        How many.
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -130,15 +130,10 @@ func (t *terminal) table(b Block, margin string) {
 
 func (t *terminal) entries(b Block, margin string) {
 	head := b.Rows[0]
+	longest := longestColumn(b.Rows)
 	for _, row := range b.Rows[1:] {
 		title := t.paint(cyan, Plain(row[0].Inline))
 		var text []string // the long cell, which needs no name
-		longest := 0
-		for i := 1; i < len(row); i++ {
-			if len(Plain(row[i].Inline)) > len(Plain(row[longest].Inline)) || longest == 0 {
-				longest = i
-			}
-		}
 		for i := 1; i < len(row); i++ {
 			cell := Plain(row[i].Inline)
 			switch name := Plain(head[i].Inline); {
@@ -158,6 +153,21 @@ func (t *terminal) entries(b Block, margin string) {
 			t.wrap(text, margin+"    ", margin+"    ")
 		}
 	}
+}
+
+// longestColumn returns the column but the first with the most text.
+func longestColumn(rows [][]Inline) int {
+	longest, most := 0, -1
+	for i := 1; i < len(rows[0]); i++ {
+		sum := 0
+		for _, row := range rows[1:] {
+			sum += len(Plain(row[i].Inline))
+		}
+		if sum > most {
+			longest, most = i, sum
+		}
+	}
+	return longest
 }
 
 // words returns what inlines say as words to wrap, "\n" for a break. Code is not wrapped inside.
