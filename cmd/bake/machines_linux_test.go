@@ -93,6 +93,38 @@ func TestKilledWithMachines(t *testing.T) {
 	}
 }
 
+// seen are tests that look into a layer of a virtual machine.
+const seen = `
+def test_layer(t):
+    m = shell(source(qemu(memory = "384M", accel = "tcg"), disk = "DISK"), "echo made >/made", name = "made")
+    r = t.run(m, ["cat /made; pwd; id -un; echo $WHO >&2", "exit 3"], user = "ann", workdir = "/etc", env = {"WHO": "me"})
+    t.equal(r.code, 3)
+    t.equal(r.stdout.split(), ["made", "/etc", "ann"])
+    t.equal(r.stderr.strip(), "me")
+`
+
+// TestLookIntoMachines holds that t.run runs commands in a virtual machine on a layer,
+// which does not outlive the test.
+func TestLookIntoMachines(t *testing.T) {
+	need.Slow(t)
+	need.Tool(t, "qemu-system-x86_64", "qemu-img", "pgrep")
+	disk := testdisk.Path(t)
+	bin, dir := buildBake(t), t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "seen_test.star"), []byte(strings.Replace(seen, "DISK", disk, 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	out, err := bakeIn(t, bin, dir, "test", "--build", "--verbose", ".").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "ok    seen_test.star:test_layer") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("it took %v", time.Since(begin))
+	processesEnd(t, dir)
+	if err := leftovers(filepath.Join(dir, "cache")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // processesEnd waits until no process has the directory in its command line.
 func processesEnd(t *testing.T, dir string) {
 	t.Helper()

@@ -16,15 +16,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"bake.build/bake/internal/durable"
 	"bake.build/bake/internal/printable"
-	"bake.build/bake/internal/regular"
 	"bake.build/bake/runtime/build"
 	"bake.build/bake/runtime/event"
 	"bake.build/bake/runtime/spec"
 	"bake.build/bake/runtime/ui"
 	"bake.build/bake/starlark/diag"
-	"bake.build/bake/starlark/files"
 )
 
 // specFlags are the flags of bake test for tests of definitions.
@@ -119,7 +116,7 @@ func (a *app) testSpecs(ctx context.Context, paths []string, b *buildFlags, f *s
 		return err
 	}
 	if f.junit != "" {
-		err = durable.WriteFile(a.abs(f.junit), junit.Bytes())
+		err = os.WriteFile(a.abs(f.junit), junit.Bytes(), 0o666)
 	}
 	if err = errors.Join(err, a.showCoverage(paths, o.Cover, f)); err == nil && s.Failed > 0 {
 		err = &sessionError{exitFailed}
@@ -207,46 +204,22 @@ func (r reporters) End(s spec.Summary) error {
 	return r.each(func(o spec.Reporter) error { return o.End(s) })
 }
 
-// showCoverage shows and writes what was counted. Files that no test has loaded count,
-// too.
+// showCoverage shows and writes what was counted.
 func (a *app) showCoverage(paths []string, c *spec.Coverage, f *specFlags) error {
 	if c == nil {
 		return nil
 	}
-	all, err := files.Find(a.dir, paths, files.IsDefinition)
-	if err != nil {
-		return err
-	}
-	for _, path := range all {
-		text, err := regular.Read(path, maxCovered)
-		if err != nil {
-			return err
-		}
-		if err := c.Add(filepath.ToSlash(a.shown(path)), text); err != nil {
-			return err
-		}
-	}
+	err := coded(exitDefinition, c.AddFiles(a.dir, paths))
 	covered := c.Files()
 	if f.cover {
-		err = a.writeCoverage(covered)
+		err = errors.Join(err, a.writeCoverage(covered))
 	}
 	if f.coverage == "" {
 		return err
 	}
 	var lcov bytes.Buffer
 	err = errors.Join(err, spec.WriteLCOV(&lcov, covered))
-	return errors.Join(err, durable.WriteFile(a.abs(f.coverage), lcov.Bytes()))
-}
-
-// maxCovered is how many bytes of a file are read for its coverage.
-const maxCovered = 1 << 20
-
-// shown returns path as positions show it.
-func (a *app) shown(path string) string {
-	if rel, err := filepath.Rel(a.dir, path); err == nil && len(rel) <= len(path) {
-		return rel
-	}
-	return path
+	return errors.Join(err, os.WriteFile(a.abs(f.coverage), lcov.Bytes(), 0o666))
 }
 
 func (a *app) writeCoverage(all []spec.FileCoverage) error {

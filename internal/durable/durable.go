@@ -16,6 +16,11 @@ func WriteFile(path string, data []byte) error {
 	return write(path, data, func(*os.File) error { return nil })
 }
 
+// Publish is WriteFile of a file that everybody can read.
+func Publish(path string, data []byte) error {
+	return write(path, data, func(f *os.File) error { return f.Chmod(0o644) })
+}
+
 // Replace is WriteFile of a file that exists, or that a link at path leads to: it keeps
 // its permissions and, where this process may give files away, its owner.
 func Replace(path string, data []byte) error {

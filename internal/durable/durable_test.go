@@ -37,6 +37,24 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
+// TestPublish writes a file that others can read, in place of a link as well.
+func TestPublish(t *testing.T) {
+	dir := t.TempDir()
+	other, path := filepath.Join(dir, "other"), filepath.Join(dir, "file")
+	if err := os.Symlink(other, path); err != nil {
+		t.Skip(err) // Windows, without the right to make one
+	}
+	if err := Publish(path, []byte("text")); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(path); err != nil || info.Mode() != 0o644 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if _, err := os.Lstat(other); err == nil {
+		t.Error("the link was followed")
+	}
+}
+
 // TestReplace keeps the mode of a file, and a link to it.
 func TestReplace(t *testing.T) {
 	dir := t.TempDir()

@@ -98,7 +98,7 @@ func (w *Modules) Resolve(ctx context.Context) (*module.Graph, error) {
 // Save writes bake.mod and bake.lock where they have changed.
 func (w *Modules) Save(ctx context.Context) error {
 	if w.changed {
-		err := durable.WriteFile(filepath.Join(w.set.root, module.FileName), w.set.file.Text())
+		err := durable.Replace(filepath.Join(w.set.root, module.FileName), w.set.file.Text())
 		if err != nil {
 			return err
 		}

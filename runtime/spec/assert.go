@@ -28,7 +28,7 @@ An assertion that does not hold fails the test, which goes on. Each returns whet
 			if same {
 				return starlark.True, nil
 			}
-			return t.fail(c, a.Message, "not equal"+difference(show(a.Got), show(a.Want)))
+			return t.fail(c, a.Message, "not equal"+differenceOf(a.Got, a.Want))
 		})
 }
 

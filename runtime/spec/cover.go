@@ -1,30 +1,35 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"bake.build/bake/internal/regular"
 	"bake.build/bake/starlark/eval"
+	"bake.build/bake/starlark/files"
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 )
 
-// A Coverage counts which statements of a project's files ran. It is safe for concurrent
-// use.
+// A Coverage counts which statements of files ran: of those that tests load, and of all of
+// the projects and modules that the tests belong to. It is safe for concurrent use.
 //
 // A line is covered when every statement that begins on it was begun. What lies inside of
 // one statement is not told apart: the sides of a conditional expression, the body of a
-// lambda or of a comprehension. Files with tests, the shipped library and other modules
-// are not counted.
+// lambda or of a comprehension. Files with tests, the shipped library and modules
+// that are loaded by a name are not counted.
 type Coverage struct {
 	mu    sync.Mutex
 	files map[string]*coveredFile
-	list  []*coveredFile // by the number that their calls give
+	list  []*coveredFile  // by the number that their calls give
+	roots map[string]bool // of the projects whose tests were run
 }
 
 // A coveredFile is one file of a Coverage.
@@ -39,10 +44,15 @@ type coveredFile struct {
 const coverName = "(cover)"
 
 // NewCoverage returns a Coverage that has counted nothing.
-func NewCoverage() *Coverage { return &Coverage{files: map[string]*coveredFile{}} }
+func NewCoverage() *Coverage {
+	return &Coverage{files: map[string]*coveredFile{}, roots: map[string]bool{}}
+}
 
 // addTo has evaluations by cfg counted.
 func (c *Coverage) addTo(cfg *eval.Config) {
+	c.mu.Lock()
+	c.roots[cfg.Project.Root] = true
+	c.mu.Unlock()
 	cfg.Predeclared[coverName] = starlark.NewBuiltin(coverName, func(_ *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 		file, _ := starlark.AsInt32(args[0])
 		i, _ := starlark.AsInt32(args[1])
@@ -58,13 +68,61 @@ func (c *Coverage) at(number int) *coveredFile {
 	return c.list[number]
 }
 
-// Add makes the file called name count, though nothing of it may run.
-func (c *Coverage) Add(name string, text []byte) error {
-	f, err := eval.Dialect().Parse(name, text, 0)
-	if err == nil {
-		c.instrument(name, f)
+// AddFiles has files count though nothing of them may have run: those below paths, as seen
+// from dir, and all of the projects and modules whose tests were run. The error is about
+// those that cannot be counted.
+func (c *Coverage) AddFiles(dir string, paths []string) error {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
 	}
-	return err
+	found, err := files.Find(dir, paths, files.IsDefinition)
+	if err != nil {
+		return err
+	}
+	below, err := files.Find(dir, slices.Collect(maps.Keys(c.roots)), files.IsDefinition)
+	if err != nil {
+		return err
+	}
+	for _, path := range below { // others below a root may be of another module
+		if c.roots[eval.Root(filepath.Dir(path))] {
+			found = append(found, path)
+		}
+	}
+	var errs []error
+	for _, path := range found {
+		path, err := filepath.EvalSymlinks(path)
+		if err == nil {
+			err = c.addFile(eval.Show(dir, path), path)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// maxCovered is how many bytes of a file are read for its coverage.
+const maxCovered = 1 << 20
+
+func (c *Coverage) addFile(name, path string) error {
+	if c.has(name) {
+		return nil
+	}
+	text, err := regular.Read(path, maxCovered)
+	if err != nil {
+		return fmt.Errorf("count lines: %w", err)
+	}
+	f, err := eval.Dialect().Parse(name, text, 0)
+	if err != nil {
+		return fmt.Errorf("count lines: %w", err)
+	}
+	c.instrument(name, f)
+	return nil
+}
+
+func (c *Coverage) has(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.files[name] != nil
 }
 
 // instrument puts a call in front of each statement of f, which is called name.
@@ -209,6 +267,9 @@ func (c *Coverage) Files() []FileCoverage {
 func WriteLCOV(w io.Writer, files []FileCoverage) error {
 	var b strings.Builder
 	for _, f := range files {
+		if len(f.Lines) == 0 {
+			continue
+		}
 		fmt.Fprintf(&b, "TN:\nSF:%s\n", f.Name)
 		for _, l := range f.Lines {
 			fmt.Fprintf(&b, "DA:%d,%d\n", l.Line, l.Count)

@@ -75,14 +75,6 @@ func find(dir string, paths []string, match *regexp.Regexp) ([]Test, error) {
 	return tests, nil
 }
 
-// shown returns how messages name a path: relative to dir unless that is longer.
-func shown(dir, path string) string {
-	if rel, err := filepath.Rel(dir, path); err == nil && len(rel) < len(path) {
-		path = rel
-	}
-	return filepath.ToSlash(path)
-}
-
 // examplesOf returns the examples of a file's docstrings. A file that cannot be parsed has
 // none: what loads it says why.
 func examplesOf(dir, path string) (tests []Test, err error) {
@@ -90,7 +82,7 @@ func examplesOf(dir, path string) (tests []Test, err error) {
 	if err != nil {
 		return nil, err
 	}
-	show := shown(dir, path)
+	show := eval.Show(dir, path)
 	f, err := doc.Parse(show, text)
 	if err != nil {
 		return nil, nil
@@ -109,7 +101,7 @@ func examplesOf(dir, path string) (tests []Test, err error) {
 }
 
 func testsOf(dir, path string) ([]Test, error) {
-	show := shown(dir, path)
+	show := eval.Show(dir, path)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

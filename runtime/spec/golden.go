@@ -87,5 +87,5 @@ func (r *runner) writeGolden(path, text string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return durable.WriteFile(path, []byte(text))
+	return durable.Publish(path, []byte(text))
 }

@@ -15,16 +15,19 @@ const (
 )
 
 // show writes a value as the language has it, a long one on several lines.
-func show(v starlark.Value) string {
+func show(v starlark.Value) string { return showWithin(v, maxLine) }
+
+// showWithin writes what is longer than width with a line for each element.
+func showWithin(v starlark.Value, width int) string {
 	var b strings.Builder
-	write(&b, v, 0)
+	write(&b, v, width, 0)
 	if b.Len() > maxShownBytes {
 		return strings.ToValidUTF8(b.String()[:maxShownBytes], "") + "…"
 	}
 	return b.String()
 }
 
-func write(b *strings.Builder, v starlark.Value, depth int) {
+func write(b *strings.Builder, v starlark.Value, width, depth int) {
 	text := ""
 	if depth >= maxNested || b.Len() > maxShownBytes {
 		text = "…"
@@ -34,7 +37,7 @@ func write(b *strings.Builder, v starlark.Value, depth int) {
 		text = v.String()
 	}
 	margin := "\n" + strings.Repeat("    ", depth)
-	if len(text) <= maxLine || depth >= maxNested {
+	if len(text) <= width || depth >= maxNested {
 		b.WriteString(text)
 		return
 	}
@@ -47,7 +50,7 @@ func write(b *strings.Builder, v starlark.Value, depth int) {
 		b.WriteString("{")
 		for _, kv := range v.Items() {
 			b.WriteString(margin + "    " + kv[0].String() + ": ")
-			write(b, kv[1], depth+1)
+			write(b, kv[1], maxLine, depth+1)
 			b.WriteString(",")
 		}
 		b.WriteString(margin + "}")
@@ -61,10 +64,20 @@ func writeElements(b *strings.Builder, v starlark.Sequence, open, end string, de
 	b.WriteString(open)
 	for e := range starlark.Elements(v) {
 		b.WriteString(margin + "    ")
-		write(b, e, depth+1)
+		write(b, e, maxLine, depth+1)
 		b.WriteString(",")
 	}
 	b.WriteString(margin + end)
+}
+
+// differenceOf shows two values that differ. Where one has a line for each element, so
+// has the other.
+func differenceOf(got, want starlark.Value) string {
+	a, b := show(got), show(want)
+	if strings.Contains(a, "\n") != strings.Contains(b, "\n") {
+		a, b = showWithin(got, 0), showWithin(want, 0)
+	}
+	return difference(a, b)
 }
 
 // difference shows two texts that differ: short ones both, long ones as a diff.

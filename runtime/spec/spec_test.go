@@ -375,6 +375,87 @@ func TestJUnit(t *testing.T) {
 	}
 }
 
+// TestJUnitParser has junitparser put a report together with itself.
+func TestJUnitParser(t *testing.T) {
+	need.Tool(t, "junitparser")
+	c := project(t, map[string]string{"a_test.star": mixed})
+	var b bytes.Buffer
+	if _, err := spec.Run(t.Context(), c, spec.Options{Paths: []string{"."}}, spec.NewJUnit(&b, render)); err != nil {
+		t.Fatal(err)
+	}
+	file, merged := filepath.Join(t.TempDir(), "report.xml"), filepath.Join(t.TempDir(), "merged.xml")
+	if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("junitparser", "merge", file, file, merged).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	text, err := os.ReadFile(merged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, _, _ := strings.Cut(string(text), "<testcase")
+	for _, want := range []string{`tests="6"`, `failures="2"`, `errors="0"`, `skipped="2"`} {
+		if !strings.Contains(head, want) {
+			t.Errorf("no %s in\n%s", want, head)
+		}
+	}
+}
+
+// TestCoverageOfModule holds that all files of the module that a test belongs to count, and
+// those of no other; and that LCOV's own programs read what is written, without a warning.
+func TestCoverageOfModule(t *testing.T) {
+	c := project(t, map[string]string{
+		"bake.mod":          "module(\"example.com/one\")\n",
+		"lib/a.star":        "def a():\n    return 1\n",
+		"lib/never.star":    "def never():\n    return 1\n\nx = 1\n",
+		"lib/none.star":     "# nothing here runs\n",
+		"tests/a_test.star": "load(\"//lib/a.star\", \"a\")\n\ndef test_a(t): t.equal(a(), 1)\n",
+		"other/bake.mod":    "module(\"example.com/other\")\n",
+		"other/b.star":      "b = 1\n",
+	})
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(c.Dir, link); err != nil {
+		t.Fatal(err)
+	}
+	c.Dir = link // which does not make two files of one
+	cover, paths := spec.NewCoverage(), []string{"tests/a_test.star"}
+	if r := run(t, c, spec.Options{Paths: paths, Cover: cover}); r.sum.Failed > 0 {
+		t.Fatal(text(t, r.all[0]))
+	}
+	if err := cover.AddFiles(c.Dir, paths); err != nil {
+		t.Fatal(err)
+	}
+	var lcov bytes.Buffer
+	if err := spec.WriteLCOV(&lcov, cover.Files()); err != nil {
+		t.Fatal(err)
+	}
+	want := "TN:\nSF:lib/a.star\nDA:1,1\nDA:2,1\nLF:2\nLH:2\nend_of_record\n" +
+		"TN:\nSF:lib/never.star\nDA:1,0\nDA:2,0\nDA:4,0\nLF:3\nLH:0\nend_of_record\n"
+	if lcov.String() != want {
+		t.Fatalf("got\n%s", &lcov)
+	}
+	need.Tool(t, "lcov", "genhtml")
+	if err := os.WriteFile(filepath.Join(c.Dir, "cov.info"), lcov.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"lcov", "--summary", "cov.info"}, {"genhtml", "-o", "html", "cov.info"}} {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = c.Dir
+		out, err := cmd.CombinedOutput()
+		said := string(out)
+		if err != nil || !strings.Contains(said, "40.0% (2 of 5 lines)") || strings.Contains(strings.ToLower(said), "warning") || strings.Contains(strings.ToLower(said), "error") {
+			t.Errorf("%s: %v\n%s", args[0], err, out)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(c.Dir, "lib/broken.star"), []byte("def f(:\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := cover.AddFiles(c.Dir, paths); err == nil || !strings.Contains(err.Error(), "lib/broken.star:1:8") || len(cover.Files()) != 3 {
+		t.Errorf("a file that is no Starlark: %v", err)
+	}
+}
+
 // TestJSON reads each line.
 func TestJSON(t *testing.T) {
 	c := project(t, map[string]string{"a_test.star": mixed})

@@ -121,8 +121,12 @@ func findRoot(dir string) string {
 
 // Show returns how positions and messages name the absolute path: relative to
 // the working directory unless that is longer.
-func (p *Project) Show(path string) string {
-	rel, err := filepath.Rel(p.cwd, path)
+func (p *Project) Show(path string) string { return Show(p.cwd, path) }
+
+// Show returns how positions and messages name the absolute path to who works in the
+// directory cwd: relative to it unless that is longer.
+func Show(cwd, path string) string {
+	rel, err := filepath.Rel(cwd, path)
 	if err != nil || len(rel) > len(path) {
 		return filepath.ToSlash(path)
 	}

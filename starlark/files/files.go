@@ -42,6 +42,7 @@ func Find(dir string, paths []string, match func(base string) bool) ([]string, e
 }
 
 func walk(root string, match func(base string) bool) (found []string, err error) {
+	root += string(filepath.Separator) + "." // which enters a link
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:

@@ -20,6 +20,9 @@ func TestFind(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.Symlink("lib", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		paths []string
 		match func(string) bool
@@ -28,6 +31,7 @@ func TestFind(t *testing.T) {
 		{[]string{"."}, IsStarlark, []string{"a.star", "bake.mod", "lib/c.star"}},
 		{[]string{"lib", ".", "a.star"}, IsDefinition, []string{"a.star", "lib/c.star"}},
 		{[]string{"b.txt", "testdata"}, IsDefinition, []string{"b.txt", "testdata/d.star"}},
+		{[]string{"link"}, IsDefinition, []string{"link/c.star"}},
 		{nil, IsDefinition, nil},
 	} {
 		found, err := Find(dir, c.paths, c.match)
