@@ -38,7 +38,7 @@ func Language(s Sources) (*Book, error) {
 func names() *Section {
 	return &Section{
 		Name: "files", Title: "Files", Head: []string{"name", "what it is"},
-		Doc: "The root of a project is the nearest directory, at or above that of the definition, that holds `bake.lock`, `BAKE_ROOT` or `.git`; where there is none, it is the definition's own directory. The first line of `BAKE_ROOT`, or else the repository's name, is the project's identity on clouds.\n\n" +
+		Doc: "The root of a project is the nearest directory, at or above that of the definition, that holds `bake.mod`, `bake.lock`, `BAKE_ROOT` or `.git`; where there is none, it is the definition's own directory. The first line of `BAKE_ROOT`, or else the repository's name, is the project's identity on clouds.\n\n" +
 			fmt.Sprintf("No name leads out of the root, through `..` or through a link; only `source` and the constructors of platforms take absolute paths. A module is evaluated once, however often it is loaded. A definition that takes more than %d million steps, %d MiB of memory or %.0f seconds is stopped, and one operation that would make a text, a list or an integer of excessive size is an error.", eval.DefaultMaxSteps/1_000_000, eval.DefaultMaxMemory>>20, eval.DefaultMaxTime.Seconds()),
 		Entries: []Entry{
 			{Name: "lib/x.star", Kind: Other, Summary: "relative to the directory of the file that names it; in a call from the library, to that of the file that called the library"},

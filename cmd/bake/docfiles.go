@@ -149,7 +149,7 @@ func (a *app) checkDocs(ctx context.Context, args []string) error {
 	if wrong > 0 {
 		return coded(exitFailed, fmt.Errorf("%d findings in documentation", wrong))
 	}
-	fmt.Fprintf(a.stderr, "documentation is right; %d examples evaluated\n", examples)
+	fmt.Fprintf(a.stderr, "documentation is right; %s evaluated\n", counted(examples, "example"))
 	return nil
 }
 

@@ -171,6 +171,9 @@ func TestPageCode(t *testing.T) {
 			if text, err := format.Source(where, []byte(b.Text)); err != nil || string(text) != b.Text && strings.Contains(path, "docs/") {
 				t.Errorf("%s: %v; bake fmt writes it so:\n%s", where, err, text)
 			}
+			if strings.Contains(b.Text, `"""`) {
+				checkDocstrings(t, where, b.Text)
+			}
 			if err := evaluatePiece(t.Context(), a, dir, b.Text); err != nil {
 				t.Errorf("%s: %v\n%s", where, err, b.Text)
 			}
@@ -178,6 +181,22 @@ func TestPageCode(t *testing.T) {
 	}
 	if evaluated < 20 {
 		t.Errorf("only %d blocks of code were evaluated", evaluated)
+	}
+}
+
+// checkDocstrings holds that bake doc --check has nothing to say of code that shows how
+// docstrings are written.
+func checkDocstrings(t *testing.T, where, code string) {
+	t.Helper()
+	f, err := doc.Parse(where, []byte(code))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for _, found := range f.Check() {
+		if !strings.HasSuffix(found.Text, "no docstring") {
+			t.Error(found)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -38,14 +39,19 @@ A source is one of
 
 func (a *app) modInitCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "init PATH",
-		Short: "begin a bake.mod",
-		Long: `Begins the bake.mod of a module in the working directory. PATH is what the module
-is called everywhere, such as acme.example/images. From version 2 on it ends in the
-major version, as in acme.example/images/v2.`,
-		Args: cobra.ExactArgs(1),
+		Use:   "init [PATH]",
+		Short: "write a first bake.mod",
+		Long: `Writes a first bake.mod to the working directory. PATH is what the module is called
+everywhere, such as acme.example/images. From version 2 on it ends in the major
+version, as in acme.example/images/v2. A project that nobody else loads needs no such
+path: without one, its name is that of the directory.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			file, err := build.InitModule(a.dir, args[0])
+			path := filepath.Base(a.dir)
+			if len(args) == 1 {
+				path = args[0]
+			}
+			file, err := build.InitModule(a.dir, path)
 			if err == nil {
 				_, err = fmt.Fprintln(a.stdout, "wrote", a.rel(file))
 			}
@@ -177,7 +183,7 @@ what is there. Builds take them from there, compared with bake.lock.`,
 				if err := w.Save(cmd.Context()); err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(a.stdout, "%d modules in %s\n", n, build.VendorName)
+				_, err = fmt.Fprintf(a.stdout, "%s in %s\n", counted(n, "module"), build.VendorName)
 				return err
 			})
 		},
@@ -208,7 +214,7 @@ has been changed.`,
 					}
 				}
 				if len(damaged) == 0 {
-					_, err = fmt.Fprintf(a.stdout, "%d modules are as %s says\n", len(all), "bake.lock")
+					_, err = fmt.Fprintf(a.stdout, "compared with bake.lock: %s, no difference\n", counted(len(all), "module"))
 					return err
 				}
 				return errors.Join(damaged...)

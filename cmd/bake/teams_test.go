@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -123,6 +125,7 @@ func (e *teams) newer() {
 	if err := file.Save(e.Context()); err != nil {
 		e.Fatal(err)
 	}
+	e.dryRun()
 	out := e.bake("billing", "mod", "update")
 	for _, want := range []string{"acme.example/golden  v1.0.0 → v1.1.0", "billing: ", "kernel settings", "is new in this place"} {
 		if !strings.Contains(out, want) {
@@ -136,6 +139,32 @@ func (e *teams) newer() {
 		e.Errorf("bake.mod:\n%s", text)
 	}
 	e.bake("billing", "mod", "verify")
+}
+
+// dryRun holds that bake mod update --dry-run writes nothing, though an origin that it
+// has to look at has no pin yet.
+func (e *teams) dryRun() {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "not looked into")
+	}))
+	defer origin.Close()
+	definition := filepath.Join(e.dir, "billing", "loose.star")
+	text := fmt.Sprintf("load(\"@acme//golden.star\", \"golden\")\n"+
+		"export(golden(source(rootfs(), tar = \"%s/root.tar\")), \"loose\", formats = [\"tar\"])\n", origin.URL)
+	if err := os.WriteFile(definition, []byte(text), 0o644); err != nil {
+		e.Fatal(err)
+	}
+	before := e.read("billing", lock.Name)
+	out := e.bake("billing", "mod", "update", "--dry-run")
+	if !strings.Contains(out, "loose: ") || strings.Contains(out, "pinned") {
+		e.Errorf("bake mod update --dry-run:\n%s", out)
+	}
+	if diff := cmp.Diff(string(before), string(e.read("billing", lock.Name))); diff != "" {
+		e.Errorf("bake mod update --dry-run changes bake.lock:\n%s", diff)
+	}
+	if err := os.Remove(definition); err != nil {
+		e.Fatal(err)
+	}
 }
 
 // toLoopback makes a team's registry the one of the test, and removes what is vendored.

@@ -25,7 +25,7 @@ func (e *exporter) Current(ctx context.Context, n *plan.Node, key plan.Key) ([]s
 	case *export.Publish:
 		return e.b.published(ctx, n, op, key)
 	case *export.Disk:
-		return nil, "what is written from it is not up to date", nil
+		return nil, "an artifact made of it is not up to date", nil
 	}
 	dir, err := e.dir(n)
 	if err != nil {

@@ -28,24 +28,35 @@ func (e *PastError) Error() string { return e.Err.Error() }
 func (e *PastError) Unwrap() error { return e.Err }
 
 // Compare evaluates a definition with the modules that are on disk and with those of
-// w, and returns the targets whose keys differ. Nothing is built; origins are pinned.
-// A PastError says that only what is on disk cannot be evaluated.
+// w, and returns the targets whose keys differ. Nothing is built or written: both have
+// the pins of bake.lock, and where it has none, what origins are now. A PastError says
+// that only what is on disk cannot be evaluated.
 func (w *Modules) Compare(ctx context.Context, definition string) (changes []TargetChange, err error) {
-	c := w.set.host.Config
-	b := &Build{Host: &Host{Config: c, notices: notices{notify: c.Notify}}, modules: w.set, trial: true}
-	if err := errors.Join(b.open(ctx, definition), b.Close()); err != nil {
-		return nil, &SourceError{b.Project, err}
+	now, err := w.evaluate(ctx, definition, &Build{modules: w.set})
+	if err != nil {
+		return nil, err
 	}
-	err = Use(ctx, c, definition, func(was *Build) error {
-		past := pastOf(was.Definition)
-		past.definition = b.Definition
-		changes = past.targetChanges(b.Definition)
-		return nil
-	})
+	was, err := w.evaluate(ctx, definition, &Build{resolver: now.resolver})
 	if err != nil {
 		return nil, &PastError{err}
 	}
-	return changes, nil
+	past := pastOf(was.Definition)
+	past.definition = now.Definition
+	return past.targetChanges(now.Definition), nil
+}
+
+// evaluate opens a definition with what b has already, and closes it. Errors are
+// SourceErrors.
+func (w *Modules) evaluate(ctx context.Context, definition string, b *Build) (*Build, error) {
+	c := w.set.host.Config
+	b.Host, b.trial = &Host{Config: c, notices: notices{notify: c.Notify}}, true
+	if b.resolver != nil {
+		b.resolver = b.resolverOf(b.resolver.File)
+	}
+	if err := errors.Join(b.open(ctx, definition), b.Close()); err != nil {
+		return nil, &SourceError{b.Project, err}
+	}
+	return b, nil
 }
 
 // pastOf writes down a definition as if all of it had been built.

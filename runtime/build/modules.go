@@ -346,7 +346,7 @@ func (m *modules) apply(ctx context.Context, p *eval.Project) error {
 // unknown says what to do about a name that no module has.
 func (m *modules) unknown(name string) string {
 	if m.file == nil {
-		return fmt.Sprintf("begin a bake.mod with bake mod init, then bake mod add %s=SOURCE", name)
+		return fmt.Sprintf("write a bake.mod with bake mod init, then bake mod add %s=SOURCE", name)
 	}
 	known := make([]string, 0, len(m.file.Requires))
 	for _, n := range m.file.Names() {

@@ -47,7 +47,7 @@ func OpenModules(c Config) (*Modules, error) {
 			break
 		}
 		if filepath.Dir(dir) == dir {
-			return nil, of(KindUsage, WithHint(ErrNoModule, "bake mod init begins one"))
+			return nil, of(KindUsage, WithHint(ErrNoModule, "bake mod init writes one"))
 		}
 	}
 	w := &Modules{Project: eval.NewProject(root, c.Dir)}
@@ -106,7 +106,7 @@ func (w *Modules) Save(ctx context.Context) error {
 	return w.set.lock.Save(ctx)
 }
 
-// InitModule begins the bake.mod of a module in the directory dir.
+// InitModule writes a first bake.mod of a module to the directory dir.
 func InitModule(dir, path string) (file string, err error) {
 	if err := module.CheckPath(path); err != nil {
 		return "", of(KindUsage, err)

@@ -53,9 +53,14 @@ func (b *Build) pin(ctx context.Context, p *plan.Plan) error {
 		if err != nil {
 			return of(KindDefinition, err)
 		}
-		b.resolver = &lock.Resolver{File: file, Drivers: b.Driver, Locked: b.Locked, Changed: b.pinChanged}
+		b.resolver = b.resolverOf(file)
 	}
 	return b.resolve(ctx, p)
+}
+
+// resolverOf makes pins and keeps them in file.
+func (b *Build) resolverOf(file *lock.File) *lock.Resolver {
+	return &lock.Resolver{File: file, Drivers: b.Driver, Locked: b.Locked, Changed: b.pinChanged}
 }
 
 func (b *Build) resolve(ctx context.Context, p *plan.Plan) error {
@@ -117,6 +122,9 @@ func (b *Build) Update(ctx context.Context) (changed int, err error) {
 
 func (b *Build) pinChanged(n *plan.Node, old *platforms.Pin, now platforms.Pin) {
 	b.repinned.Add(1)
+	if b.trial {
+		return
+	}
 	state := short(now.ID)
 	if now.Date != "" {
 		state += " of " + now.Date

@@ -46,6 +46,9 @@ func (s Symbol) check() []Finding {
 	if d.line == 0 {
 		return []Finding{at(s.Line, "no docstring")}
 	}
+	if d.escaped { // its sections are not found
+		return []Finding{at(d.line, `a \n in the docstring ends the line there: begin the docstring with r"""`)}
+	}
 	var out []Finding
 	if d.Summary == "" {
 		out = append(out, at(d.line, "the docstring does not begin with a sentence"))

@@ -155,6 +155,26 @@ def _private(a):
 
     More.
     """
+
+def escaped(a):
+    """Does it.
+
+    Args:
+      a: one
+
+    Example:
+      escaped("a\n")
+    """
+
+def raw(a):
+    r"""Does it.
+
+    Args:
+      a: one
+
+    Example:
+      raw("a\n")
+    """
 `)
 	want := []string{
 		`x.star:2: none: no docstring`,
@@ -165,6 +185,7 @@ def _private(a):
 		`x.star:16: wrong: Args: parameter package is not documented`,
 		`x.star:16: wrong: Args: parameter *args is not documented`,
 		`x.star:16: wrong: Returns: it returns a value, which is not documented`,
+		"x.star:48: escaped: a \\n in the docstring ends the line there: begin the docstring with r\"\"\"",
 	}
 	var got []string
 	for _, finding := range f.Check() {

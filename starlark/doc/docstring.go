@@ -13,6 +13,7 @@ type Docstring struct {
 
 	line      int // of the file where the text begins; 0 when there is none
 	multiline bool
+	escaped   bool // some of its lines end in a \n that is written so
 }
 
 // An Arg documents a parameter. The name has the stars of *args and **kwargs.

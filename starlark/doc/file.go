@@ -221,7 +221,10 @@ func docOf(body []syntax.Stmt) Docstring {
 	if !ok || lit.Token != syntax.STRING {
 		return Docstring{}
 	}
-	return parseDocstring(lit.Value.(string), int(lit.TokenPos.Line))
+	text := lit.Value.(string)
+	d := parseDocstring(text, int(lit.TokenPos.Line))
+	d.escaped = strings.Count(text, "\n") > strings.Count(lit.Raw, "\n")
+	return d
 }
 
 // returns reports whether a body returns a value, functions within it left out.

@@ -21,6 +21,16 @@ import (
 func project(t *testing.T, files map[string]string) *Project {
 	t.Helper()
 	dir := t.TempDir()
+	write(t, dir, files)
+	p, err := OpenProject("images.star", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func write(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
 	for name, text := range files {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -30,11 +40,6 @@ func project(t *testing.T, files map[string]string) *Project {
 			t.Fatal(err)
 		}
 	}
-	p, err := OpenProject("images.star", dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
 
 var std = fstest.MapFS{
@@ -117,6 +122,7 @@ func TestErrors(t *testing.T) {
 		{name: "undefined", text: "a = 1\nb = rootfz()", want: `undefined: rootfz \(did you mean rootfs\?\)`, pos: "images.star:2"},
 		{name: "undefined, universal", text: "x = lenn('')", want: `undefined: lenn \(did you mean len\?\)`, pos: "images.star:1"},
 		{name: "undefined, known elsewhere", text: "x = aws()", want: `undefined: aws \(comes later\)`, pos: "images.star:1"},
+		{name: "undefined, loaded misspelt", text: "load('@bake//debian.star',\n  'atp')\nx = apt.install()", want: `undefined: apt \(line 2 loads "atp": one of them is misspelt\)$`, pos: "images.star:3"},
 		{name: "recursion", text: "def f(n):\n    return f(n)\nf(1)", want: `function f called recursively`, pos: "images.star:2"},
 		{name: "while", text: "while True:\n    pass", want: `does not support while`, pos: "images.star:1"},
 		{name: "syntax", text: "a = (1\nb = ]", want: `got identifier, want '\)'`, pos: "images.star:2"},
@@ -160,6 +166,37 @@ func TestErrors(t *testing.T) {
 				t.Errorf("error at %s, want %s: %v", pos, c.pos, err)
 			}
 		})
+	}
+}
+
+// TestHintOfRoot holds that a name from the project's root that is missing comes with
+// what the root is, where nothing marks one.
+func TestHintOfRoot(t *testing.T) {
+	files := map[string]string{"lib/web.star": "", "lib/web_test.star": "load('//lib/web.star', 'web')"}
+	for _, marked := range []bool{false, true} {
+		dir, name := t.TempDir(), "lib/no_test.star"
+		if marked {
+			files["BAKE_ROOT"] = ""
+		}
+		files[name] = "load('//lib/no.star', 'web')"
+		write(t, dir, files)
+		if real, err := filepath.EvalSymlinks(dir); err != nil {
+			t.Fatal(err)
+		} else {
+			dir = real
+		}
+		p, err := OpenProject(filepath.Join(dir, name), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Run(t.Context(), Config{Project: p})
+		h := interface{ Hint() string }(nil)
+		if !errors.As(err, &h) {
+			t.Fatalf("no hint in %v", err)
+		}
+		if got := strings.Contains(h.Hint(), filepath.Join(dir, "lib")+": no directory above has a bake.mod"); got == marked {
+			t.Errorf("with a root marked: %t: hint %q", marked, h.Hint())
+		}
 	}
 }
 

@@ -199,7 +199,7 @@ func (r *run) exec(m *module) (starlark.StringDict, error) {
 	guard(file)
 	prog, err := starlark.FileProgram(file, r.cfg.Predeclared.Has)
 	if err != nil {
-		return nil, r.suggest(err)
+		return nil, r.suggest(err, file)
 	}
 	globals, err := prog.Init(r.thread, r.cfg.Predeclared)
 	globals.Freeze()
@@ -232,18 +232,19 @@ func (r *run) read(m *module) ([]byte, error) {
 	return src.text, nil
 }
 
-// suggest adds to each undefined name what was probably meant.
-func (r *run) suggest(err error) error {
+// suggest adds to each undefined name of a file what was probably meant.
+func (r *run) suggest(err error, file *syntax.File) error {
 	var list resolve.ErrorList
 	if !errors.As(err, &list) {
 		return err
 	}
 	names := append(r.cfg.Predeclared.Keys(), starlark.Universe.Keys()...)
+	loaded := namesLoaded(file)
 	better := make(resolve.ErrorList, len(list))
 	for i, e := range list {
 		better[i] = e
 		name, undefined := strings.CutPrefix(e.Msg, "undefined: ")
-		if !undefined || strings.Contains(name, " ") {
+		if undefined && misspelt(&better[i], loaded) || !undefined || strings.Contains(name, " ") {
 			continue
 		}
 		hint := ""
@@ -264,4 +265,27 @@ func (r *run) suggest(err error) error {
 		}
 	}
 	return better
+}
+
+// misspelt adds to an undefined name that the file loads one of nearly that spelling.
+func misspelt(e *resolve.Error, loaded map[string]syntax.Position) bool {
+	text, _, _ := strings.Cut(e.Msg, " (") // the resolver's own suggestion
+	near := spell.Nearest(strings.TrimPrefix(text, "undefined: "), slices.Sorted(maps.Keys(loaded)))
+	if near != "" {
+		e.Msg = fmt.Sprintf("%s (line %d loads %q: one of them is misspelt)", text, loaded[near].Line, near)
+	}
+	return near != ""
+}
+
+// namesLoaded returns the names that a file gives to what it loads.
+func namesLoaded(file *syntax.File) map[string]syntax.Position {
+	names := map[string]syntax.Position{}
+	for _, stmt := range file.Stmts {
+		if load, ok := stmt.(*syntax.LoadStmt); ok {
+			for _, to := range load.To {
+				names[to.Name] = to.NamePos
+			}
+		}
+	}
+	return names
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"sync"
 )
@@ -108,15 +109,21 @@ func Root(dir string) string { return findRoot(dir) }
 
 func findRoot(dir string) string {
 	for d := dir; ; d = filepath.Dir(d) {
-		for _, m := range rootMarkers {
-			if _, err := os.Lstat(filepath.Join(d, m)); err == nil {
-				return d
-			}
+		if isRoot(d) {
+			return d
 		}
 		if filepath.Dir(d) == d {
 			return dir
 		}
 	}
+}
+
+// isRoot reports whether dir holds what makes it a project's root.
+func isRoot(dir string) bool {
+	return slices.ContainsFunc(rootMarkers[:], func(name string) bool {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		return err == nil
+	})
 }
 
 // Show returns how positions and messages name the absolute path: relative to

@@ -89,7 +89,7 @@ func (p Place) Path(name string) (string, error) {
 	}
 	real, err = filepath.EvalSymlinks(abs)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", &missingError{name: name, tree: p.Tree.Name, hint: p.missingHint(abs)}
+		return "", &missingError{name, p.Tree.Name, p.missingHint(abs), p.rootHint(name)}
 	} else if err != nil {
 		return "", fmt.Errorf("%q: %w", name, err)
 	}
@@ -135,16 +135,28 @@ func within(root, path string) bool {
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 
-type missingError struct{ name, tree, hint string }
+// rootHint says what "//" is in name, where that is only the definition's directory.
+func (p Place) rootHint(name string) string {
+	project := p.project
+	if p.Tree != project.Tree || !strings.HasPrefix(name, "//") || isRoot(project.Root) {
+		return ""
+	}
+	return fmt.Sprintf("\"//\" is %s: no directory above has a bake.mod, bake.lock, BAKE_ROOT or .git; bake mod init in the project's root writes a bake.mod", project.Root)
+}
+
+type missingError struct{ name, tree, near, hint string }
 
 func (e *missingError) Error() string {
 	in := ""
 	if e.tree != "" {
 		in = " in " + e.tree
 	}
-	return fmt.Sprintf("no file or directory %q%s%s", e.name, in, e.hint)
+	return fmt.Sprintf("no file or directory %q%s%s", e.name, in, e.near)
 }
 func (e *missingError) Unwrap() error { return fs.ErrNotExist }
+
+// Hint returns what may help.
+func (e *missingError) Hint() string { return e.hint }
 
 // missingHint looks for what was meant by the missing path abs at the first of
 // its elements that does not exist.
