@@ -128,7 +128,7 @@ func TestHypervisorForwards(t *testing.T) {
 	if err := d.(platforms.Disker).Disk(t.Context(), []platforms.Layer{{Dir: layer}}, disk, nil); err != nil {
 		t.Fatal(err)
 	}
-	m, err := d.(platforms.Launcher).Launch(t.Context(), platforms.Image{Path: disk, Format: "raw", Forward: []platforms.Forward{{Guest: 22}}}, quiet{})
+	m, err := d.(platforms.Launcher).Launch(t.Context(), platforms.Image{Path: disk, Format: "raw", Forward: []platforms.Forward{{Guest: 22}}}, &platformtest.Log{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,9 +154,3 @@ func TestHypervisorForwards(t *testing.T) {
 		}
 	}
 }
-
-// quiet is a logger of what nobody reads.
-type quiet struct{}
-
-func (quiet) Write(p []byte) (int, error)   { return len(p), nil }
-func (quiet) Progress(string, int64, int64) {}

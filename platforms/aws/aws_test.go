@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -83,22 +82,6 @@ func (w *world) write(seed byte, blocks ...int) {
 	}
 }
 
-// logger is where the driver's log goes.
-type logger struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (s *logger) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.Buffer.Write(p)
-}
-
-func (s *logger) Progress(string, int64, int64) {}
-
-var _ io.Writer = (*logger)(nil)
-
 func publication(content string, o Publication) platforms.Publication {
 	text, err := json.Marshal(o)
 	if err != nil {
@@ -108,7 +91,7 @@ func publication(content string, o Publication) platforms.Publication {
 }
 
 func (w *world) publish(content string, o Publication) ([]platforms.Registered, string, error) {
-	out := &logger{}
+	out := &platformtest.Log{}
 	found, err := w.driver.Publish(w.Context(), publication(content, o), platforms.ImageSource{Disk: w.disk}, out)
 	return found, out.String(), err
 }
@@ -245,7 +228,7 @@ func TestDelta(t *testing.T) {
 	}
 	// And back.
 	pulled := filepath.Join(t.TempDir(), "pulled.raw")
-	if err := w.driver.Pull(t.Context(), second[0].ID, pulled, &logger{}); err != nil {
+	if err := w.driver.Pull(t.Context(), second[0].ID, pulled, &platformtest.Log{}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(pulled)
@@ -255,7 +238,7 @@ func TestDelta(t *testing.T) {
 	if len(got) != 1<<30 || !bytes.Equal(got[:len(disk)], disk) {
 		t.Errorf("%d bytes were read back, which differ", len(got))
 	}
-	if err := w.driver.Pull(t.Context(), "ami-0", pulled+"2", &logger{}); err == nil || !strings.Contains(err.Error(), "there is no image ami-0") {
+	if err := w.driver.Pull(t.Context(), "ami-0", pulled+"2", &platformtest.Log{}); err == nil || !strings.Contains(err.Error(), "there is no image ami-0") {
 		t.Errorf("got %v", err)
 	}
 	// Without the parent all of it travels.
@@ -544,7 +527,7 @@ func TestStoppedAnywhere(t *testing.T) {
 			}
 			return nil
 		})
-		_, err := w.driver.Publish(ctx, publication("abc", o), platforms.ImageSource{Disk: w.disk}, &logger{})
+		_, err := w.driver.Publish(ctx, publication("abc", o), platforms.ImageSource{Disk: w.disk}, &platformtest.Log{})
 		stop()
 		if err == nil {
 			finished = n
@@ -637,7 +620,7 @@ func TestPolicy(t *testing.T) {
 	w.mustPublish("two", o)
 	w.mustPublish("three", o)
 	w.byTags()
-	if err := w.driver.Pull(t.Context(), found[0].ID, filepath.Join(t.TempDir(), "disk"), &logger{}); err != nil {
+	if err := w.driver.Pull(t.Context(), found[0].ID, filepath.Join(t.TempDir(), "disk"), &platformtest.Log{}); err != nil {
 		t.Fatal(err)
 	}
 	w.policy("aws, no instance")

@@ -9,6 +9,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/wait"
 )
 
@@ -20,7 +21,7 @@ func TestCloseCancelled(t *testing.T) {
 	d := w.launching(func(o *Options) { o.Checkpoint = checkpointAll })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	pm, err := d.Boot(ctx, []platforms.Layer{{Ref: w.cloud.AddImage(home, awstest.Image{Name: debian})}}, &logger{})
+	pm, err := d.Boot(ctx, []platforms.Layer{{Ref: w.cloud.AddImage(home, awstest.Image{Name: debian})}}, &platformtest.Log{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/platforms/platformtest"
 )
 
 const keys = "arn:aws:kms:eu-west-1:123456789012:key/"
@@ -131,7 +132,7 @@ func TestTakenOff(t *testing.T) {
 	o := Publication{Regions: []string{"us-east-1"}, DeprecateAfter: "24h", Protect: true, SSMParameter: "/images/web", ImageTags: map[string]string{"tier": "front", "a name": "x"}}
 	w.mustPublish("abc", o)
 	own := w.cloud.Images(home)[0]
-	j, err := w.driver.job(t.Context(), publication("abc", o), &logger{})
+	j, err := w.driver.job(t.Context(), publication("abc", o), &platformtest.Log{})
 	if err == nil {
 		err = j.Mark(t.Context(), image{region: home, id: own.ID}, map[string]string{"audit": "theirs"})
 	}

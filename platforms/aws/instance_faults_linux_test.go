@@ -14,13 +14,14 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/ssh"
 )
 
 // booting opens a machine, which may fail.
 func (w *world) booting(d *driver, ref string) (platforms.Machine, string, error) {
-	out := &logger{}
+	out := &platformtest.Log{}
 	m, err := d.Boot(w.Context(), []platforms.Layer{{Ref: ref}}, out)
 	return m, out.String(), err
 }
@@ -200,7 +201,7 @@ func TestLostSnapshot(t *testing.T) {
 
 // whole does all that a build does with an instance. What it opened is closed.
 func (w *world) whole(ctx context.Context, d *driver, ami string) error {
-	m, err := d.Boot(ctx, []platforms.Layer{{Ref: ami}}, &logger{})
+	m, err := d.Boot(ctx, []platforms.Layer{{Ref: ami}}, &platformtest.Log{})
 	ref := ""
 	if err == nil {
 		var made platforms.Made
@@ -208,7 +209,7 @@ func (w *world) whole(ctx context.Context, d *driver, ami string) error {
 		ref, err = made.Ref, errors.Join(err, m.Close())
 	}
 	if err == nil {
-		m, err = d.Boot(ctx, []platforms.Layer{{Ref: ref}}, &logger{})
+		m, err = d.Boot(ctx, []platforms.Layer{{Ref: ref}}, &platformtest.Log{})
 	}
 	if err == nil {
 		err = m.Close()
@@ -402,7 +403,7 @@ func TestInstancePolicy(t *testing.T) {
 		bare := o
 		bare.Protect, bare.DeprecateAfter, bare.ImageTags = false, "", nil
 		for _, next := range []Publication{o, bare, o} {
-			if _, err := d.Publish(t.Context(), layerPublication(next), platforms.ImageSource{Layer: layer}, &logger{}); err != nil {
+			if _, err := d.Publish(t.Context(), layerPublication(next), platforms.ImageSource{Layer: layer}, &platformtest.Log{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -410,7 +411,7 @@ func TestInstancePolicy(t *testing.T) {
 	}
 	w.cloud.Template("ami-another")
 	o.Description = "once more"
-	if _, err := d.Publish(t.Context(), layerPublication(o), platforms.ImageSource{Layer: w.cloud.Snapshots()[0]}, &logger{}); err != nil {
+	if _, err := d.Publish(t.Context(), layerPublication(o), platforms.ImageSource{Layer: w.cloud.Snapshots()[0]}, &platformtest.Log{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.PruneLayers(t.Context(), platforms.LayerPruning{MadeBefore: time.Now().Add(time.Hour)}); err != nil {

@@ -55,37 +55,17 @@ func (w *world) launching(change ...func(*Options)) *driver {
 // boot opens a machine on a layer.
 func (w *world) boot(d *driver, ref string) *machine {
 	w.Helper()
-	m, err := d.Boot(w.Context(), []platforms.Layer{{Ref: ref}}, &logger{})
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			w.Error(err)
-		}
-	})
-	return m.(*machine)
+	return platformtest.Boot[*machine](w, d, ref)
 }
 
 func (w *world) sh(m platforms.Machine, script string) string {
 	w.Helper()
-	var out strings.Builder
-	if err := m.Run(w.Context(), platforms.Cmd{Args: []string{"sh", "-ec", script}, Stdout: &out, Stderr: &out}); err != nil {
-		w.Fatalf("%s: %v\n%s", script, err, out.String())
-	}
-	return out.String()
+	return platformtest.Sh(w, m, script)
 }
 
 func (w *world) save(m *machine, key string, needed bool) string {
 	w.Helper()
-	made, err := m.Commit(w.Context(), platforms.State{Key: key, Name: "step " + key, Needed: needed})
-	if err != nil {
-		w.Fatal(err)
-	}
-	if made.Dropped != (made.Ref == "") {
-		w.Errorf("made %+v", made)
-	}
-	return made.Ref
+	return platformtest.Save(w, m, platforms.State{Key: key, Name: "step " + key, Needed: needed})
 }
 
 // TestInstance goes the way of a build: an instance on an AMI, a layer of it, another
@@ -152,7 +132,7 @@ test -s /etc/machine-id; test -s /var/lib/systemd/random-seed; test -s /etc/ssh/
 	if images := w.ownImages(); len(images) != 0 {
 		t.Errorf("images are left: %v", images)
 	}
-	found, err := other.Publish(t.Context(), layerPublication(Publication{Regions: []string{"us-east-1"}}), platforms.ImageSource{Layer: ref}, &logger{})
+	found, err := other.Publish(t.Context(), layerPublication(Publication{Regions: []string{"us-east-1"}}), platforms.ImageSource{Layer: ref}, &platformtest.Log{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +290,7 @@ func TestProductCodes(t *testing.T) {
 	if !strings.HasPrefix(ref, "ami-") {
 		t.Fatalf("the layer is %q", ref)
 	}
-	found, err := d.Publish(t.Context(), layerPublication(Publication{}), platforms.ImageSource{Layer: ref}, &logger{})
+	found, err := d.Publish(t.Context(), layerPublication(Publication{}), platforms.ImageSource{Layer: ref}, &platformtest.Log{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +302,7 @@ func TestProductCodes(t *testing.T) {
 	if len(found) != 1 || found[0].ID == ref || len(w.ownImages()) != 2 {
 		t.Errorf("found %v of %v", found, w.ownImages())
 	}
-	if _, err := d.Publish(t.Context(), layerPublication(Publication{VolumeSize: "9G"}), platforms.ImageSource{Layer: ref}, &logger{}); err == nil || !strings.Contains(err.Error(), "volume_size: the image is a copy of "+ref) {
+	if _, err := d.Publish(t.Context(), layerPublication(Publication{VolumeSize: "9G"}), platforms.ImageSource{Layer: ref}, &platformtest.Log{}); err == nil || !strings.Contains(err.Error(), "volume_size: the image is a copy of "+ref) {
 		t.Errorf("got %v", err)
 	}
 	layers, err := d.FindLayers(t.Context(), []string{"0a"})
@@ -344,7 +324,7 @@ func TestEncryption(t *testing.T) {
 		copies bool
 	}{{key, false}, {key + "2", true}} {
 		before := w.cloud.Count("CopyImage")
-		if _, err := d.Publish(t.Context(), layerPublication(Publication{KMSKeys: map[string]string{home: c.key}}), platforms.ImageSource{Layer: ref}, &logger{}); err != nil {
+		if _, err := d.Publish(t.Context(), layerPublication(Publication{KMSKeys: map[string]string{home: c.key}}), platforms.ImageSource{Layer: ref}, &platformtest.Log{}); err != nil {
 			t.Fatal(err)
 		}
 		if copied := w.cloud.Count("CopyImage") > before; copied != c.copies {
@@ -357,7 +337,7 @@ func TestEncryption(t *testing.T) {
 		}
 	}
 	bad := w.launching(func(o *Options) { o.KMSKey = awstest.DisabledKey })
-	if _, err := bad.Boot(t.Context(), []platforms.Layer{{Ref: ref}}, &logger{}); err == nil || !strings.Contains(err.Error(), "it is in the state Disabled") {
+	if _, err := bad.Boot(t.Context(), []platforms.Layer{{Ref: ref}}, &platformtest.Log{}); err == nil || !strings.Contains(err.Error(), "it is in the state Disabled") {
 		t.Errorf("a key that is disabled: %v", err)
 	}
 	err := d.CheckPublish(t.Context(), layerPublication(Publication{KMSKeys: map[string]string{home: "arn:aws:kms:eu-west-1:999999999999:key/k"}}))
@@ -430,7 +410,7 @@ func TestOrigins(t *testing.T) {
 	if again, err = d.Pin(t.Context(), o); err != nil || again.Pin.ID == first {
 		t.Errorf("%v, %v", again.Pin, err)
 	}
-	if _, err := d.Import(t.Context(), o, t.TempDir(), &logger{}); err == nil || !strings.Contains(err.Error(), "bake update finds another one") {
+	if _, err := d.Import(t.Context(), o, t.TempDir(), &platformtest.Log{}); err == nil || !strings.Contains(err.Error(), "bake update finds another one") {
 		t.Errorf("got %v", err)
 	}
 	if name := d.PinName(o); name != "eu-west-1 name=debian-12-amd64-* owner=136693071363" {

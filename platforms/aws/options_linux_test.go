@@ -6,6 +6,7 @@ import (
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/aws/awstest"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // TestFurtherVolumes keeps layers of several volumes as AMIs, and publishes copies.
@@ -38,14 +39,14 @@ func TestFurtherVolumes(t *testing.T) {
 	if ref := w.save(on, "0b", true); !strings.HasPrefix(ref, "ami-") {
 		t.Errorf("the next layer is %s", ref)
 	}
-	found, err := d.Publish(t.Context(), layerPublication(Publication{OriginTags: []string{"*"}}), platforms.ImageSource{Layer: ref}, &logger{})
+	found, err := d.Publish(t.Context(), layerPublication(Publication{OriginTags: []string{"*"}}), platforms.ImageSource{Layer: ref}, &platformtest.Log{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if tags := w.cloud.Tags(found[0].ID); tags["release"] != "12" || tags[tagOrigin] != origin || tags[tagName] != "layer" && tags[tagName] != "web" || tags["Name"] == "debian" {
 		t.Errorf("tags %v", tags)
 	}
-	_, err = d.Publish(t.Context(), layerPublication(Publication{OriginTags: []string{"none"}, Description: "x"}), platforms.ImageSource{Layer: ref}, &logger{})
+	_, err = d.Publish(t.Context(), layerPublication(Publication{OriginTags: []string{"none"}, Description: "x"}), platforms.ImageSource{Layer: ref}, &platformtest.Log{})
 	if err == nil || !strings.Contains(err.Error(), `has no tag "none"`) {
 		t.Errorf("got %v", err)
 	}
@@ -103,7 +104,7 @@ func TestDeprecatedOrigin(t *testing.T) {
 	if o.Pin.ID != old {
 		t.Errorf("pinned %v", o.Pin)
 	}
-	if _, err := d.Import(t.Context(), o, t.TempDir(), &logger{}); err != nil {
+	if _, err := d.Import(t.Context(), o, t.TempDir(), &platformtest.Log{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -29,7 +29,7 @@ func TestConformance(t *testing.T) {
 // say otherwise, and that is in the ledger as long as it is there.
 func TestMachine(t *testing.T) {
 	w := newWorld(t, Options{Hardware: &hardware.Options{CPUs: 1, NIC: "virtio"}, NIC: "e1000"})
-	m, err := w.driver.Boot(t.Context(), []platforms.Layer{w.first}, testLogger{t})
+	m, err := w.driver.Boot(t.Context(), []platforms.Layer{w.first}, platformtest.TestLog{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,14 +68,14 @@ func TestDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	untouched := filepath.Join(t.TempDir(), "untouched.raw")
-	if err := w.driver.Disk(t.Context(), chain, untouched, testLogger{t}); err != nil || w.toy.removed != 0 {
+	if err := w.driver.Disk(t.Context(), chain, untouched, platformtest.TestLog{T: t}); err != nil || w.toy.removed != 0 {
 		t.Errorf("%v, and %d machines were started", err, w.toy.removed)
 	}
 	if err := os.Remove(filepath.Join(w.first.Dir, untouchedName)); err != nil {
 		t.Fatal(err)
 	}
 	disk := filepath.Join(t.TempDir(), "disk.raw")
-	if err := w.driver.Disk(t.Context(), chain, disk, testLogger{t}); err != nil || w.toy.removed != 1 {
+	if err := w.driver.Disk(t.Context(), chain, disk, platformtest.TestLog{T: t}); err != nil || w.toy.removed != 1 {
 		t.Errorf("%v, and %d machines were removed", err, w.toy.removed)
 	}
 	if info, err := os.Stat(disk); err != nil || info.Size() == 0 {
@@ -88,7 +88,7 @@ func TestParked(t *testing.T) {
 	w := newWorld(t, Options{})
 	boot := func(chain ...platforms.Layer) *handle {
 		t.Helper()
-		m, err := w.driver.Boot(t.Context(), chain, testLogger{t})
+		m, err := w.driver.Boot(t.Context(), chain, platformtest.TestLog{T: t})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func TestParked(t *testing.T) {
 // machine, with a directory alone, and with neither.
 func TestCollect(t *testing.T) {
 	w := newWorld(t, Options{})
-	m, err := w.driver.Boot(t.Context(), []platforms.Layer{w.first}, testLogger{t})
+	m, err := w.driver.Boot(t.Context(), []platforms.Layer{w.first}, platformtest.TestLog{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,14 +158,14 @@ func TestCollect(t *testing.T) {
 func TestFailures(t *testing.T) {
 	w := newWorld(t, Options{Login: ssh.Login{BootTimeout: "2s"}})
 	w.toy.fails = errors.New("no space")
-	if _, err := w.driver.Boot(t.Context(), []platforms.Layer{w.first}, testLogger{t}); err == nil || !strings.Contains(err.Error(), "no space") {
+	if _, err := w.driver.Boot(t.Context(), []platforms.Layer{w.first}, platformtest.TestLog{T: t}); err == nil || !strings.Contains(err.Error(), "no space") {
 		t.Errorf("a machine that cannot be made: %v", err)
 	}
 	w.toy.fails, w.toy.keys = nil, "none"
-	if _, err := w.driver.Boot(t.Context(), []platforms.Layer{w.first}, testLogger{t}); err == nil || !strings.Contains(err.Error(), "booted") {
+	if _, err := w.driver.Boot(t.Context(), []platforms.Layer{w.first}, platformtest.TestLog{T: t}); err == nil || !strings.Contains(err.Error(), "booted") {
 		t.Errorf("a machine that lets nobody in: %v", err)
 	}
-	if _, err := w.driver.Launch(t.Context(), platforms.Image{Path: "/x.raw", Format: "raw", Arch: "arm64"}, testLogger{t}); err == nil || !strings.Contains(err.Error(), "machines are amd64") {
+	if _, err := w.driver.Launch(t.Context(), platforms.Image{Path: "/x.raw", Format: "raw", Arch: "arm64"}, platformtest.TestLog{T: t}); err == nil || !strings.Contains(err.Error(), "machines are amd64") {
 		t.Errorf("an image of another architecture: %v", err)
 	}
 }
@@ -183,7 +183,7 @@ func TestInstall(t *testing.T) {
 		Options: json.RawMessage(`{"boot_command": ["go<enter>"], "boot_wait": "10ms", "cd_files": {"user-data": "x"}}`),
 	}
 	dir := t.TempDir()
-	made, err := w.driver.Import(t.Context(), o, dir, testLogger{t})
+	made, err := w.driver.Import(t.Context(), o, dir, platformtest.TestLog{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestInstall(t *testing.T) {
 		t.Errorf("the machine was %+v", s)
 	}
 	o.Options = json.RawMessage(`{"boot_command": ["go"], "boot_wait": "10ms", "install_timeout": "300ms"}`)
-	if _, err := w.driver.Import(t.Context(), o, t.TempDir(), testLogger{t}); err == nil || !strings.Contains(err.Error(), "the installer has not ended within 300ms") {
+	if _, err := w.driver.Import(t.Context(), o, t.TempDir(), platformtest.TestLog{T: t}); err == nil || !strings.Contains(err.Error(), "the installer has not ended within 300ms") {
 		t.Errorf("an installer that waits for ever: %v", err)
 	}
 }

@@ -221,12 +221,3 @@ func resourceJSON(t *testing.T, r platforms.Resource) string {
 	}
 	return string(text)
 }
-
-type testLogger struct{ t testing.TB }
-
-func (s testLogger) Write(p []byte) (int, error) {
-	s.t.Logf("%s", p)
-	return len(p), nil
-}
-
-func (s testLogger) Progress(what string, _, _ int64) { s.t.Log(what) }

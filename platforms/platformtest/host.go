@@ -21,9 +21,8 @@ type Host struct {
 	ProjectID string // "acme/images" when empty
 	Nameless  bool   // the project has no identity
 
-	// Secrets returns the value of a secret. A secret is worth its own name where this is
-	// nil.
-	Secrets func(platforms.Secret) (value string, ok bool)
+	// Secrets are the values of secrets. A secret is worth its own name where this is nil.
+	Secrets map[platforms.Secret]string
 
 	Answer string   // to all questions; nobody answers when empty
 	Asked  []string // all questions
@@ -70,7 +69,7 @@ func (h *Host) Secret(name platforms.Secret) ([]byte, error) {
 	if h.Secrets == nil {
 		return []byte(name), nil
 	}
-	value, ok := h.Secrets(name)
+	value, ok := h.Secrets[name]
 	if !ok {
 		return nil, errors.New("no secret " + string(name))
 	}

@@ -173,7 +173,7 @@ func testRemote(t *testing.T, s *suite) {
 	if err != nil || len(found) != 2 || found[below.Key] != below || found[top.Key] != top {
 		t.Errorf("FindLayers: %v, %v; want %v and %v", found, err, below, top)
 	}
-	alone, err := s.Driver.Boot(t.Context(), []platforms.Layer{found[top.Key]}, logger{t})
+	alone, err := s.Driver.Boot(t.Context(), []platforms.Layer{found[top.Key]}, TestLog{t})
 	if err != nil {
 		t.Fatalf("Boot: %v", err)
 	}

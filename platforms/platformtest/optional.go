@@ -104,7 +104,7 @@ func testDisk(t *testing.T, s *suite) {
 		before = contents(t, layer.Dir)
 	}
 	dst := filepath.Join(s.Dir(t), "disk.raw")
-	if err := disker.Disk(t.Context(), []platforms.Layer{s.First, layer}, dst, logger{t}); err != nil {
+	if err := disker.Disk(t.Context(), []platforms.Layer{s.First, layer}, dst, TestLog{t}); err != nil {
 		t.Fatal(err)
 	}
 	if !layer.Remote() {
@@ -136,7 +136,7 @@ func testDisk(t *testing.T, s *suite) {
 		return fi.Size(), fi.ModTime()
 	}
 	bytes, changed := size()
-	launched, err := launcher.Launch(t.Context(), platforms.Image{Path: dst, Format: "raw"}, logger{t})
+	launched, err := launcher.Launch(t.Context(), platforms.Image{Path: dst, Format: "raw"}, TestLog{t})
 	if err != nil {
 		t.Fatal(err)
 	}

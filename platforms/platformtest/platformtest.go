@@ -110,7 +110,7 @@ func (s *suite) boot(t *testing.T, layers ...platforms.Layer) platforms.Machine 
 	t.Helper()
 	if s.Shared && !s.ended && len(layers) == 0 {
 		if s.shared == nil {
-			m, err := s.Driver.Boot(context.WithoutCancel(t.Context()), []platforms.Layer{s.First}, logger{t})
+			m, err := s.Driver.Boot(context.WithoutCancel(t.Context()), []platforms.Layer{s.First}, TestLog{t})
 			if err != nil {
 				t.Fatalf("Boot: %v", err)
 			}
@@ -118,7 +118,7 @@ func (s *suite) boot(t *testing.T, layers ...platforms.Layer) platforms.Machine 
 		}
 		return s.shared
 	}
-	m, err := s.Driver.Boot(t.Context(), append([]platforms.Layer{s.First}, layers...), logger{t})
+	m, err := s.Driver.Boot(t.Context(), append([]platforms.Layer{s.First}, layers...), TestLog{t})
 	if err != nil {
 		t.Fatalf("Boot: %v", err)
 	}
@@ -185,15 +185,6 @@ func (b *buffer) String() string {
 	defer b.mu.Unlock()
 	return b.b.String()
 }
-
-type logger struct{ t *testing.T }
-
-func (s logger) Write(p []byte) (int, error) {
-	s.t.Logf("%s", p)
-	return len(p), nil
-}
-
-func (s logger) Progress(string, int64, int64) {}
 
 // exitOf returns the ExitError in err.
 func exitOf(t *testing.T, err error) *platforms.ExitError {

@@ -152,7 +152,7 @@ func testCanceledBefore(t *testing.T, s *suite) {
 	if _, err := m.Commit(ctx, platforms.State{Key: "1a", Dir: s.Dir(t), Needed: true}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Commit: %v", err)
 	}
-	if _, err := s.Driver.Boot(ctx, []platforms.Layer{s.First}, logger{t}); !errors.Is(err, context.Canceled) {
+	if _, err := s.Driver.Boot(ctx, []platforms.Layer{s.First}, TestLog{t}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Boot: %v", err)
 	}
 }

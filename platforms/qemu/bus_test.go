@@ -10,6 +10,7 @@ import (
 	virtual "bake.build/bake/internal/hardware"
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // TestBuses boots a disk on each bus, beside each card.
@@ -24,7 +25,7 @@ func TestBuses(t *testing.T) {
 		{"scsi", "e1000"}, {"lsilogic", "e1000e"}, {"pvscsi", "vmxnet3"}, {"sata", "rtl8139"}, {"ide", "pcnet"}, {"nvme", "virtio"},
 	} {
 		d := w.open(func(o *Options) { o.Memory, o.CPUs, o.DiskBus, o.NIC = "64M", 1, c.bus, c.card })
-		m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, testLogger{t})
+		m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, platformtest.TestLog{T: t})
 		if err != nil {
 			t.Errorf("%s, %s: %v", c.bus, c.card, err)
 			continue

@@ -15,6 +15,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/ovf"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // writeOVA writes an OVA with the hardware, whose first disk boots, and a second disk.
@@ -82,7 +83,7 @@ func TestLaunchOVA(t *testing.T) {
 		if i == 1 { // as boxes are
 			path = gzipped(t, path)
 		}
-		m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "ova", NoLogin: true}, testLogger{t})
+		m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "ova", NoLogin: true}, platformtest.TestLog{T: t})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +108,7 @@ func TestTakeHardware(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := virtual.Options{CPUs: 4, Memory: "2052M", Firmware: "uefi", SecureBoot: true, TPM: true, DiskBus: "pvscsi", NIC: "vmxnet3"}
-	if err := s.takeHardware(h, testLogger{t}); err != nil {
+	if err := s.takeHardware(h, platformtest.TestLog{T: t}); err != nil {
 		t.Fatal(err)
 	}
 	if s.cpus != 4 || s.memory != 2052<<20 || !s.firmware.secure || !s.tpm || s.diskBus != "scsi" || s.nic != "vmxnet3" || s.machine != "q35" {
@@ -117,7 +118,7 @@ func TestTakeHardware(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.takeHardware(virtual.Options{DiskBus: "ide", Firmware: "uefi"}, testLogger{t}); err != nil || s.cpus != 3 || s.machine != "pc" || !s.firmware.uefi {
+	if err := s.takeHardware(virtual.Options{DiskBus: "ide", Firmware: "uefi"}, platformtest.TestLog{T: t}); err != nil || s.cpus != 3 || s.machine != "pc" || !s.firmware.uefi {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
@@ -134,7 +135,7 @@ func TestImportOVA(t *testing.T) {
 		}
 	}
 	dst := filepath.Join(t.TempDir(), "disk.raw")
-	if err := w.driver.Disk(t.Context(), []platforms.Layer{layer}, dst, testLogger{t}); err != nil {
+	if err := w.driver.Disk(t.Context(), []platforms.Layer{layer}, dst, platformtest.TestLog{T: t}); err != nil {
 		t.Fatal(err)
 	}
 	if b, err := os.ReadFile(dst); err != nil || string(b) != string(echoDisk()) {
@@ -142,7 +143,7 @@ func TestImportOVA(t *testing.T) {
 	}
 	fails := func(d *driver, path string, want ...string) {
 		t.Helper()
-		_, err := d.Import(t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": path}}, w.layerDir(), testLogger{t})
+		_, err := d.Import(t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": path}}, w.layerDir(), platformtest.TestLog{T: t})
 		says(t, err, want...)
 	}
 	fails(w.open(), writeOVA(t, virtual.Options{}), "the OVA has 1 disks after the first, and qemu(disks = …) says 0")
@@ -151,7 +152,7 @@ func TestImportOVA(t *testing.T) {
 	w.driver = w.open()
 	layer = w.imported(recorded)
 	dst = filepath.Join(t.TempDir(), "recorded.raw")
-	if err := w.driver.Disk(t.Context(), []platforms.Layer{layer}, dst, testLogger{t}); err != nil {
+	if err := w.driver.Disk(t.Context(), []platforms.Layer{layer}, dst, platformtest.TestLog{T: t}); err != nil {
 		t.Fatal(err)
 	}
 	digest, err := digestOf(dst)

@@ -15,6 +15,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/hypervisor"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // fails runs a script that must fail with an error that says all of want.
@@ -174,7 +175,7 @@ func TestUnreachable(t *testing.T) {
 				}
 			})
 			first := w.imported(disk)
-			_, err := w.driver.Boot(t.Context(), []platforms.Layer{first}, testLogger{t})
+			_, err := w.driver.Boot(t.Context(), []platforms.Layer{first}, platformtest.TestLog{T: t})
 			says(t, err, c.want...)
 			w.host.nothingLeft(t)
 		})
@@ -192,7 +193,7 @@ func TestUnreachable(t *testing.T) {
 		w.driver = w.open()
 		first := w.imported(disk)
 		begin := time.Now()
-		_, err := w.driver.Boot(ctx, []platforms.Layer{first}, testLogger{t})
+		_, err := w.driver.Boot(ctx, []platforms.Layer{first}, platformtest.TestLog{T: t})
 		says(t, err, context.DeadlineExceeded.Error())
 		if took := time.Since(begin); took > time.Minute {
 			t.Errorf("it took %v", took)
@@ -220,7 +221,7 @@ func TestLacks(t *testing.T) {
 		if err := os.WriteFile(image, append([]byte("QFI\xfb"), make([]byte, 100)...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := d.Boot(t.Context(), []platforms.Layer{layer}, testLogger{t})
+		_, err := d.Boot(t.Context(), []platforms.Layer{layer}, platformtest.TestLog{T: t})
 		says(t, err, "QEMU is not installed", "apt-get install qemu-system-")
 		w.host.nothingLeft(t)
 	})
@@ -280,7 +281,7 @@ func TestBadDisks(t *testing.T) {
 			if c.sha256 != "" {
 				o.Options = []byte(`{"sha256":"` + c.sha256 + `"}`)
 			}
-			_, err := w.driver.Import(t.Context(), o, w.layerDir(), testLogger{t})
+			_, err := w.driver.Import(t.Context(), o, w.layerDir(), platformtest.TestLog{T: t})
 			says(t, err, c.want...)
 		})
 	}

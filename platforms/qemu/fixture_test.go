@@ -15,6 +15,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testdisk"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/ssh"
 )
 
@@ -111,7 +112,7 @@ func (w *world) layerDir() string {
 func (w *world) imported(disk string) platforms.Layer {
 	w.t.Helper()
 	dir := w.layerDir()
-	made, err := w.driver.Import(w.t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": disk}}, dir, testLogger{w.t})
+	made, err := w.driver.Import(w.t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": disk}}, dir, platformtest.TestLog{T: w.t})
 	if err != nil {
 		w.t.Fatalf("Import: %v", err)
 	}
@@ -121,7 +122,7 @@ func (w *world) imported(disk string) platforms.Layer {
 func (w *world) boot(d *driver, chain ...platforms.Layer) *machine {
 	w.t.Helper()
 	begin := time.Now()
-	m, err := d.Boot(w.t.Context(), w.chain(chain...), testLogger{w.t})
+	m, err := d.Boot(w.t.Context(), w.chain(chain...), platformtest.TestLog{T: w.t})
 	if err != nil {
 		w.t.Fatalf("Boot: %v", err)
 	}
@@ -172,12 +173,3 @@ func (b *safeBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.b.String()
 }
-
-type testLogger struct{ t testing.TB }
-
-func (s testLogger) Write(p []byte) (int, error) {
-	s.t.Logf("%s", p)
-	return len(p), nil
-}
-
-func (s testLogger) Progress(what string, _, _ int64) { s.t.Log(what) }

@@ -8,6 +8,7 @@ import (
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // TestTakenPort forwards a port that is in use, which is told before QEMU starts.
@@ -25,7 +26,7 @@ func TestTakenPort(t *testing.T) {
 	}
 	defer taken.Close()
 	port := taken.Addr().(*net.TCPAddr).Port
-	_, err = d.Launch(t.Context(), platforms.Image{Path: disk, Format: "qcow2", NoLogin: true, Forward: []platforms.Forward{{Host: port, Guest: 80}}}, testLogger{t})
+	_, err = d.Launch(t.Context(), platforms.Image{Path: disk, Format: "qcow2", NoLogin: true, Forward: []platforms.Forward{{Host: port, Guest: 80}}}, platformtest.TestLog{T: t})
 	says(t, err, "launch disk.qcow2: forward a local port to the machine's port 80: listen tcp 127.0.0.1:"+strconv.Itoa(port)+": ")
 	w.host.nothingLeft(t)
 }

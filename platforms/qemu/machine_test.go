@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // TestLife follows one machine: boot, steps, commits, parking, resuming from
@@ -101,7 +102,7 @@ passwd -q -l root; rm -f /etc/ssh/ssh_host_*; echo hard >/hard`)
 		t.Fatal(err)
 	}
 	dst := filepath.Join(t.TempDir(), "disk.raw")
-	if err := d.Disk(t.Context(), []platforms.Layer{w.first, one, hard, cold}, dst, testLogger{t}); err != nil {
+	if err := d.Disk(t.Context(), []platforms.Layer{w.first, one, hard, cold}, dst, platformtest.TestLog{T: t}); err != nil {
 		t.Fatal(err)
 	}
 	fi, err := os.Stat(dst)

@@ -9,6 +9,7 @@ import (
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // TestCompressedDisks imports one disk as each of the compressors writes it.
@@ -42,7 +43,7 @@ func TestCompressedDisks(t *testing.T) {
 		if err := os.Truncate(path, int64(len(packed)/2)); err != nil {
 			t.Fatal(err)
 		}
-		_, err = w.driver.Import(t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": path}}, w.layerDir(), testLogger{t})
+		_, err = w.driver.Import(t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": path}}, w.layerDir(), platformtest.TestLog{T: t})
 		if err == nil {
 			t.Errorf("%s: half a file is taken", tool)
 		}
@@ -64,7 +65,7 @@ func TestUntouched(t *testing.T) {
 	w.driver = w.open()
 	layer := w.imported(path)
 	dst := filepath.Join(dir, "out.raw")
-	if err := w.driver.Disk(t.Context(), []platforms.Layer{layer}, dst, testLogger{t}); err != nil {
+	if err := w.driver.Disk(t.Context(), []platforms.Layer{layer}, dst, platformtest.TestLog{T: t}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(dst); err != nil || !bytes.Equal(got, disk) {

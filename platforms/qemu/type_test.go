@@ -11,6 +11,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/installer"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // echoDisk is a disk whose boot sector writes the letters that are typed to the
@@ -35,7 +36,7 @@ func TestType(t *testing.T) {
 	}
 	w := &world{t: t, host: host{dir: t.TempDir()}}
 	d := w.open(func(o *Options) { o.Memory, o.CPUs = "64M", 1 })
-	m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, testLogger{t})
+	m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, platformtest.TestLog{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestBootCommand(t *testing.T) {
 	d := w.open(func(o *Options) {
 		o.Memory, o.CPUs, o.BootCommand, o.BootWait = "64M", 1, []string{"Pass phrase<enter>"}, "5s"
 	})
-	m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, testLogger{t})
+	m, err := d.Launch(t.Context(), platforms.Image{Path: path, Format: "raw", NoLogin: true}, platformtest.TestLog{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	virtual "bake.build/bake/internal/hardware"
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // TestUEFI starts a machine with all that most do without: UEFI, a TPM, a second
@@ -58,7 +59,7 @@ func TestUEFI(t *testing.T) {
 	}
 	testVariables(t, w, []platforms.Layer{w.first, plain, layer})
 	raw := filepath.Join(t.TempDir(), "second.raw")
-	if err := w.driver.FurtherDisk(t.Context(), []platforms.Layer{w.first, plain, layer}, 1, raw, testLogger{t}); err != nil {
+	if err := w.driver.FurtherDisk(t.Context(), []platforms.Layer{w.first, plain, layer}, 1, raw, platformtest.TestLog{T: t}); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command("grub-fstest", raw, "cat", "(loop0)/file").CombinedOutput(); err != nil || string(out) != "data\n" {
@@ -77,7 +78,7 @@ func testVariables(t *testing.T, w *world, chain []platforms.Layer) {
 		t.Fatal(err)
 	}
 	d := w.open() // which has BIOS for machines of its own
-	m, err := d.Launch(t.Context(), i, testLogger{t})
+	m, err := d.Launch(t.Context(), i, platformtest.TestLog{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +90,7 @@ func testVariables(t *testing.T, w *world, chain []platforms.Layer) {
 		t.Error(err)
 	}
 	i.Variables = i.Path
-	_, err = d.Launch(t.Context(), i, testLogger{t})
+	_, err = d.Launch(t.Context(), i, platformtest.TestLog{T: t})
 	says(t, err, "the variable store", "has 1048576 bytes, and the firmware")
 }
 
@@ -126,7 +127,7 @@ func TestFirmware(t *testing.T) {
 	}
 	for _, o := range []Options{{Arch: "arm64"}, {Arch: "amd64", Hardware: &virtual.Options{SecureBoot: true}}} {
 		d := w.open(func(all *Options) { all.Arch, all.Hardware = o.Arch, o.Hardware })
-		m, err := d.Launch(t.Context(), platforms.Image{Path: disk, Format: "raw", Arch: o.Arch, NoLogin: true}, testLogger{t})
+		m, err := d.Launch(t.Context(), platforms.Image{Path: disk, Format: "raw", Arch: o.Arch, NoLogin: true}, platformtest.TestLog{T: t})
 		if err != nil {
 			t.Fatal(err)
 		}

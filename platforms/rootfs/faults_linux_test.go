@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // processes counts the processes of the host whose command line holds text.
@@ -134,7 +136,7 @@ func TestCancel(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
 			start := time.Now()
-			err := m.Run(ctx, platforms.Cmd{Args: []string{"sh", "-c", tt.script}, Stdout: discard{}})
+			err := m.Run(ctx, platforms.Cmd{Args: []string{"sh", "-c", tt.script}, Stdout: io.Discard})
 			// Without an end to its grace a deaf command would take hours.
 			if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > time.Minute {
 				t.Errorf("%v after %v", err, took)
@@ -161,7 +163,7 @@ func TestInherited(t *testing.T) {
 		{[]string{"grep", "-h", "-e", "SigIgn", "-e", "SigBlk", "/proc/self/status"}, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"},
 		{[]string{"ls", "/proc/self/fd"}, "0\n1\n2\n3\n"}, // 3 is the directory that ls reads
 	} {
-		var out buffer
+		var out platformtest.Log
 		err := m.Run(t.Context(), platforms.Cmd{Args: tt.args, Stdout: &out})
 		if err != nil || out.String() != tt.want {
 			t.Errorf("%v: %q (%v), want %q", tt.args, out.String(), err, tt.want)

@@ -8,11 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/rootfs"
 )
 
@@ -144,7 +144,7 @@ func newDriver(t testing.TB, options string, h testHost) platforms.Driver {
 
 func (f *fixture) boot(t testing.TB, layers ...platforms.Layer) platforms.Machine {
 	t.Helper()
-	m, err := f.driver.Boot(context.Background(), append([]platforms.Layer{f.base}, layers...), discard{})
+	m, err := f.driver.Boot(context.Background(), append([]platforms.Layer{f.base}, layers...), &platformtest.Log{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,32 +178,9 @@ func (f *fixture) layerDir(t testing.TB) string {
 	return dir
 }
 
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error)   { return len(p), nil }
-func (discard) Progress(string, int64, int64) {}
-
-// A buffer can be written to by two streams at once.
-type buffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // sh runs a script and returns what it wrote.
 func sh(m platforms.Machine, script string, opts ...func(*platforms.Cmd)) (string, error) {
-	var out buffer
+	var out platformtest.Log
 	c := platforms.Cmd{Args: []string{"sh", "-c", script}, Stdout: &out, Stderr: &out}
 	for _, o := range opts {
 		o(&c)

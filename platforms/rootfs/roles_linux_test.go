@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/rootfs"
 )
 
@@ -51,7 +52,7 @@ func openHere() (platforms.Driver, platforms.Machine, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := d.Boot(context.Background(), []platforms.Layer{{Key: "base", Dir: filepath.Join(dir, "base")}}, discard{})
+	m, err := d.Boot(context.Background(), []platforms.Layer{{Key: "base", Dir: filepath.Join(dir, "base")}}, &platformtest.Log{})
 	return d, m, err
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // probe builds testdata/probe into the machine.
@@ -108,7 +109,7 @@ func TestOwnProgram(t *testing.T) {
 	if out, err := sh(m, "printf '#!/proc/self/exe\\n' > /trap; chmod +x /trap"); err != nil {
 		t.Fatal(err, out)
 	}
-	var out buffer
+	var out platformtest.Log
 	_ = m.Run(t.Context(), platforms.Cmd{Args: []string{"/trap"}, Env: []string{roleEnv + "=write-self"}, Stdout: &out, Stderr: &out})
 	if !strings.Contains(out.String(), "read-only file system") {
 		t.Errorf("the program's file could be changed: %s", out.String())

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // interact opens a shell on the process's own streams.
@@ -69,7 +70,7 @@ func TestShellOnTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	tty.Close()
-	var out buffer
+	var out platformtest.Log
 	read := make(chan struct{})
 	go func() {
 		_, _ = io.Copy(&out, master) // ends with an error when the terminal is gone
@@ -112,7 +113,7 @@ func TestShellOnTerminal(t *testing.T) {
 func TestShellOnPipes(t *testing.T) {
 	f := newFixture(t, "")
 	m := f.boot(t)
-	var out buffer
+	var out platformtest.Log
 	c := platforms.Cmd{Args: []string{"sh"}, Stdin: strings.NewReader("echo piped\ntty\n"), Stdout: &out, Stderr: &out}
 	_ = m.(platforms.Sheller).Shell(t.Context(), c)
 	if out.String() != "piped\nnot a tty\n" {

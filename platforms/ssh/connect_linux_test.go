@@ -18,6 +18,7 @@ import (
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // A person is a user of the machine with a shell, a key and sudo.
@@ -43,7 +44,7 @@ func TestSudo(t *testing.T) {
 			s := newServer(t, person("carol", tt.sudoers, tt.password))
 			c := s.config()
 			c.User, c.SudoPassword = "carol", tt.given
-			m, err := Connect(t.Context(), c, logger{t})
+			m, err := Connect(t.Context(), c, platformtest.TestLog{T: t})
 			if tt.want != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.want) || tt.given != "" && strings.Contains(err.Error(), tt.given) {
 					t.Fatalf("got %v, want %q", err, tt.want)
@@ -80,7 +81,7 @@ func TestRefused(t *testing.T) {
 		c := s.config()
 		change(&c)
 		c.Console = func() []string { return []string{"machine login:"} }
-		_, err := Connect(t.Context(), c, logger{t})
+		_, err := Connect(t.Context(), c, platformtest.TestLog{T: t})
 		if err == nil || !strings.Contains(err.Error(), "does not let the user") || !strings.Contains(err.Error(), "machine login:") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -117,7 +118,7 @@ func TestNothingThere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := Config{Address: tt.address, Timeout: 500 * time.Millisecond, Console: func() []string { return []string{"last words"} }}
-			_, err := Connect(t.Context(), c, logger{t})
+			_, err := Connect(t.Context(), c, platformtest.TestLog{T: t})
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "waited 500ms for") || !strings.Contains(err.Error(), "last words") {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
@@ -125,7 +126,7 @@ func TestNothingThere(t *testing.T) {
 	}
 	t.Run("gone", func(t *testing.T) {
 		gone := errors.New("it was never plugged in")
-		_, err := Connect(t.Context(), Config{Address: "127.83.0.9:9", Alive: func() error { return gone }}, logger{t})
+		_, err := Connect(t.Context(), Config{Address: "127.83.0.9:9", Alive: func() error { return gone }}, platformtest.TestLog{T: t})
 		if !errors.Is(err, gone) {
 			t.Errorf("got %v", err)
 		}
@@ -149,7 +150,7 @@ func TestHostKeyChanges(t *testing.T) {
 	}
 	c := s.config()
 	c.HostKey = other.Signer().PublicKey()
-	if _, err := Connect(t.Context(), c, logger{t}); err == nil || !strings.Contains(err.Error(), "another host key") {
+	if _, err := Connect(t.Context(), c, platformtest.TestLog{T: t}); err == nil || !strings.Contains(err.Error(), "another host key") {
 		t.Errorf("with a known key: %v", err)
 	}
 }
@@ -257,7 +258,7 @@ func TestJumpHosts(t *testing.T) {
 	c := target.config()
 	c.Signers = append(c.Signers, first.key.Signer(), second.key.Signer())
 	c.Jump, c.ConfigFile, c.KnownHosts = []string{"root@" + first.address, "inner"}, config, knownHosts
-	m, err := Connect(t.Context(), c, logger{t})
+	m, err := Connect(t.Context(), c, platformtest.TestLog{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +268,7 @@ func TestJumpHosts(t *testing.T) {
 	}
 	write(knownHosts, "")
 	c.Timeout = time.Hour // no waiting makes it known
-	if _, err := Connect(t.Context(), c, logger{t}); err == nil || !strings.Contains(err.Error(), "connect to it once with ssh") {
+	if _, err := Connect(t.Context(), c, platformtest.TestLog{T: t}); err == nil || !strings.Contains(err.Error(), "connect to it once with ssh") {
 		t.Errorf("an unknown jump host: %v", err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testsshd"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // A server is a machine of these tests.
@@ -83,7 +84,7 @@ func (s *server) connect(changes ...func(*Config)) *Machine {
 	for _, f := range changes {
 		f(&c)
 	}
-	m, err := Connect(s.t.Context(), c, logger{s.t})
+	m, err := Connect(s.t.Context(), c, platformtest.TestLog{T: s.t})
 	if err != nil {
 		s.t.Fatalf("Connect: %v", err)
 	}
@@ -94,15 +95,6 @@ func (s *server) connect(changes ...func(*Config)) *Machine {
 	})
 	return m
 }
-
-type logger struct{ t testing.TB }
-
-func (s logger) Write(p []byte) (int, error) {
-	s.t.Logf("%s", p)
-	return len(p), nil
-}
-
-func (s logger) Progress(what string, _, _ int64) { s.t.Log(what) }
 
 // run runs a script that must succeed, and returns its output.
 func run(t testing.TB, m *Machine, script string, changes ...func(*platforms.Cmd)) string {

@@ -32,15 +32,6 @@ func openDriver(t *testing.T, h platforms.Host) *driver {
 	return d
 }
 
-type testLogger struct{ t testing.TB }
-
-func (s testLogger) Write(p []byte) (int, error) {
-	s.t.Logf("%s", p)
-	return len(p), nil
-}
-
-func (s testLogger) Progress(what string, _, _ int64) { s.t.Log(what) }
-
 // definition is built twice: the first time its second step fails.
 const definition = `
 step = param("step", default = "false", help = "What the second step does")

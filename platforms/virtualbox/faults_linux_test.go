@@ -292,11 +292,11 @@ func beKilled(t *testing.T, dir string) {
 	if err := os.WriteFile(raw, append(append(make([]byte, 510), 0x55, 0xaa), make([]byte, 1<<20-512)...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Import(t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": raw}}, layer.Dir, testLogger{t}); err != nil {
+	if _, err := d.Import(t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": raw}}, layer.Dir, platformtest.TestLog{T: t}); err != nil {
 		t.Fatal(err)
 	}
 	for {
-		m, err := d.Boot(t.Context(), []platforms.Layer{layer}, testLogger{t})
+		m, err := d.Boot(t.Context(), []platforms.Layer{layer}, platformtest.TestLog{T: t})
 		t.Fatal(m, err) // nobody answers there
 	}
 }

@@ -81,11 +81,11 @@ func TestRegistered(t *testing.T) {
 			t.Errorf("the pin of what has not changed: %v, %v", again.Pin, err)
 		}
 		layer := t.TempDir()
-		if _, err := d.Import(t.Context(), o, layer, testLogger{t}); err != nil {
+		if _, err := d.Import(t.Context(), o, layer, platformtest.TestLog{T: t}); err != nil {
 			t.Fatal(err)
 		}
 		raw := filepath.Join(t.TempDir(), "raw")
-		if err := d.Disk(t.Context(), []platforms.Layer{{Dir: layer}}, raw, testLogger{t}); err != nil {
+		if err := d.Disk(t.Context(), []platforms.Layer{{Dir: layer}}, raw, platformtest.TestLog{T: t}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile(raw); err != nil || !bytes.Equal(got, data) {

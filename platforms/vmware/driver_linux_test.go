@@ -61,24 +61,6 @@ func openDriver(t *testing.T, h platforms.Host, leases string) *driver {
 	return d
 }
 
-type testLogger struct{ t testing.TB }
-
-func (s testLogger) Write(p []byte) (int, error) {
-	s.t.Logf("%s", p)
-	return len(p), nil
-}
-
-func (s testLogger) Progress(what string, _, _ int64) { s.t.Log(what) }
-
-func sh(t *testing.T, m platforms.Machine, script string) string {
-	t.Helper()
-	var out strings.Builder
-	if err := m.Run(t.Context(), platforms.Cmd{Args: []string{"sh", "-c", script}, Stdout: &out}); err != nil {
-		t.Fatalf("%s: %v", script, err)
-	}
-	return strings.TrimSpace(out.String())
-}
-
 // TestDebian builds on a disk with Debian, as a user with a password: two steps in one
 // machine, which shuts down for the disk of the last layer.
 func TestDebian(t *testing.T) {
@@ -90,7 +72,7 @@ func TestDebian(t *testing.T) {
 	h := platformtest.NewHost(t)
 	d := openDriver(t, h, leases)
 	first := platforms.Layer{Key: "first", Dir: t.TempDir()}
-	made, err := d.Import(t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": disk}}, first.Dir, testLogger{t})
+	made, err := d.Import(t.Context(), platforms.Origin{Kind: "disk", Paths: map[string]string{"disk": disk}}, first.Dir, platformtest.TestLog{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,14 +80,14 @@ func TestDebian(t *testing.T) {
 	chain := []platforms.Layer{first}
 	before := contents(t, chain)
 	begun := time.Now()
-	m, err := d.Boot(t.Context(), chain, testLogger{t})
+	m, err := d.Boot(t.Context(), chain, platformtest.TestLog{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("a machine after %v", time.Since(begun))
 	defer m.Close()
 	for _, key := range []string{"one", "two"} {
-		sh(t, m, "echo "+key+" >/"+key)
+		platformtest.Sh(t, m, "echo "+key+" >/"+key)
 		layer := platforms.Layer{Key: key, Dir: t.TempDir()}
 		begun := time.Now()
 		if made, err = m.Commit(t.Context(), platforms.State{Key: key, Dir: layer.Dir, Needed: true}); err != nil {
@@ -119,7 +101,7 @@ func TestDebian(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw := filepath.Join(h.Dir, "disk.raw")
-	if err := errors.Join(d.Disk(t.Context(), chain, raw, testLogger{t}), d.Close()); err != nil {
+	if err := errors.Join(d.Disk(t.Context(), chain, raw, platformtest.TestLog{T: t}), d.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if left := h.Left(); len(left) > 0 {

@@ -16,6 +16,7 @@ import (
 
 	"bake.build/bake/internal/vmdk"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // The files of vcsim's disks hold no data: a handler in front of it answers with a stream,
@@ -93,7 +94,7 @@ func TestDownload(t *testing.T) {
 			}
 			defer func() { w.server.HTTP = nil }()
 			dst := filepath.Join(t.TempDir(), "disk.raw")
-			err := d.Disk(t.Context(), []platforms.Layer{{Ref: ref}}, dst, &logger{})
+			err := d.Disk(t.Context(), []platforms.Layer{{Ref: ref}}, dst, &platformtest.Log{})
 			if c.want != "" {
 				w.fails(err, c.want)
 				return
@@ -106,8 +107,8 @@ func TestDownload(t *testing.T) {
 			}
 		})
 	}
-	w.fails(d.Pull(t.Context(), "DC0_C0_RP1_VM1", filepath.Join(t.TempDir(), "x"), &logger{}), "is on, so that its disk changes: turn it off")
-	w.fails(d.Pull(t.Context(), "DC0_C0_RP1_VM7", filepath.Join(t.TempDir(), "x"), &logger{}), `image: there is no "DC0_C0_RP1_VM7" (did you mean`)
+	w.fails(d.Pull(t.Context(), "DC0_C0_RP1_VM1", filepath.Join(t.TempDir(), "x"), &platformtest.Log{}), "is on, so that its disk changes: turn it off")
+	w.fails(d.Pull(t.Context(), "DC0_C0_RP1_VM7", filepath.Join(t.TempDir(), "x"), &platformtest.Log{}), `image: there is no "DC0_C0_RP1_VM7" (did you mean`)
 }
 
 func TestCompareSum(t *testing.T) {

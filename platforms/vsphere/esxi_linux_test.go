@@ -13,6 +13,7 @@ import (
 	"bake.build/bake/internal/need"
 	"bake.build/bake/internal/testsshd"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // TestESXi has a host without vCenter take an image and start an artifact, and say of the
@@ -30,14 +31,14 @@ func TestESXi(t *testing.T) {
 	if err := d.CheckPublish(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
-	found, err := d.Publish(t.Context(), p, platforms.ImageSource{Disk: w.disk()}, &logger{})
+	found, err := d.Publish(t.Context(), p, platforms.ImageSource{Disk: w.disk()}, &platformtest.Log{})
 	if err != nil || found[0].Name != "web" {
 		t.Fatalf("found %+v: %v", found, err)
 	}
 	if found, why, err := d.Published(t.Context(), p); err != nil || why != "" || len(found) != 1 {
 		t.Errorf("published %+v: %q, %v", found, why, err)
 	}
-	m, err := d.Launch(t.Context(), platforms.Image{Path: w.ova(nil), Format: "ova"}, &logger{})
+	m, err := d.Launch(t.Context(), platforms.Image{Path: w.ova(nil), Format: "ova"}, &platformtest.Log{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,11 +77,11 @@ func TestFurtherDisk(t *testing.T) {
 	disk := w.disk()
 	w.server.Disk = w.stream(disk)
 	dst := filepath.Join(t.TempDir(), "disk.raw")
-	if err := d.FurtherDisk(t.Context(), chain, 1, dst, &logger{}); err != nil {
+	if err := d.FurtherDisk(t.Context(), chain, 1, dst, &platformtest.Log{}); err != nil {
 		t.Fatal(err)
 	}
 	sameFile(t, disk, dst)
-	w.fails(d.FurtherDisk(t.Context(), chain, 2, dst+".2", &logger{}), "it does not have the disk")
+	w.fails(d.FurtherDisk(t.Context(), chain, 2, dst+".2", &platformtest.Log{}), "it does not have the disk")
 }
 
 // sameFile wants two files to hold the same.

@@ -16,6 +16,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // dies has the driver reach the server for n requests and never again, as one whose
@@ -92,7 +93,7 @@ func TestKilledUpload(t *testing.T) {
 		alive := w.dies(n)
 		d := w.mortal(where)
 		p := publication(Publication{}, fmt.Sprintf("%012x", i))
-		found, err := d.Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &logger{})
+		found, err := d.Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &platformtest.Log{})
 		if alive() && (err != nil || len(found) != 1) {
 			t.Errorf("%s: %v", moment, err)
 		}
@@ -119,7 +120,7 @@ func TestKilledMachine(t *testing.T) {
 		before := len(w.server.VMs())
 		w.dies(n)
 		d := w.mortal(launching(func(o *Options) { o.Checkpoint, o.BootTimeout = "every-step", "2s" }))
-		m, err := d.Boot(t.Context(), []platforms.Layer{{Ref: template}}, &logger{})
+		m, err := d.Boot(t.Context(), []platforms.Layer{{Ref: template}}, &platformtest.Log{})
 		if err == nil {
 			_, err = m.Commit(t.Context(), platforms.State{Key: key(fmt.Sprint(i)), Name: "step", Needed: true})
 			_ = m.Close() // which may have died before
@@ -169,7 +170,7 @@ func TestMachineFaults(t *testing.T) {
 				return nil
 			}
 			defer func() { w.server.Answer = nil }()
-			_, err := d.Boot(t.Context(), []platforms.Layer{{Ref: template}}, &logger{})
+			_, err := d.Boot(t.Context(), []platforms.Layer{{Ref: template}}, &platformtest.Log{})
 			w.fails(err, c.want)
 			if len(w.machines()) != 0 || len(w.host.Left()) != 0 {
 				t.Errorf("%d machines are left, in the ledger %v", len(w.machines()), w.host.Left())
@@ -224,7 +225,7 @@ func TestSilentGuest(t *testing.T) {
 	w, template := newFleet(t)
 	w.server.Machines = nil
 	d := w.open(launching(func(o *Options) { o.BootTimeout = "50ms" }))
-	_, err := d.Boot(t.Context(), []platforms.Layer{{Ref: template}}, &logger{})
+	_, err := d.Boot(t.Context(), []platforms.Layer{{Ref: template}}, &platformtest.Log{})
 	w.fails(err, "VMware Tools do not run in it: the origin needs open-vm-tools")
 	if len(w.machines()) != 0 || len(w.host.Left()) != 0 {
 		t.Errorf("%d machines are left, in the ledger %v", len(w.machines()), w.host.Left())
@@ -238,12 +239,12 @@ func TestEndlessTask(t *testing.T) {
 	d := w.open(launching(func(o *Options) { o.TaskTimeout = "50ms" }))
 	stop := w.hangTasks()
 	defer stop()
-	_, err := d.Boot(t.Context(), []platforms.Layer{{Ref: template}}, &logger{})
+	_, err := d.Boot(t.Context(), []platforms.Layer{{Ref: template}}, &platformtest.Log{})
 	w.fails(err, "clone DC0_C0_RP1_VM1: timeout: not ready within 50ms")
 	d = w.open(launching())
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
-	_, err = d.Boot(ctx, []platforms.Layer{{Ref: template}}, &logger{})
+	_, err = d.Boot(ctx, []platforms.Layer{{Ref: template}}, &platformtest.Log{})
 	w.fails(err, "canceled")
 	stop()
 	w.collect(d)

@@ -23,6 +23,7 @@ import (
 	"bake.build/bake/internal/vmdk"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/installer"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // onDatastore are options with which machines can be made that have no origin there.
@@ -93,7 +94,7 @@ func TestOVA(t *testing.T) {
 		t.Errorf("pinned to %+v: %v", pinned.Pin, err)
 	}
 	state := platforms.State{Key: key("ova"), Name: "ova", Needed: true}
-	made, err := d.ImportRemote(t.Context(), o, state, &logger{})
+	made, err := d.ImportRemote(t.Context(), o, state, &platformtest.Log{})
 	if err != nil || made.Traits != (platforms.Traits{Arch: "amd64", Boot: "bios"}) {
 		t.Fatalf("made %+v: %v", made, err)
 	}
@@ -130,7 +131,7 @@ func TestOVA(t *testing.T) {
 	if found, err := other.FindLayers(t.Context(), []string{state.Key}); err != nil || len(found) != 0 {
 		t.Errorf("what is removed is found: %v, %v", found, err)
 	}
-	if again, err := other.ImportRemote(t.Context(), o, state, &logger{}); err != nil || again.Ref == made.Ref {
+	if again, err := other.ImportRemote(t.Context(), o, state, &platformtest.Log{}); err != nil || again.Ref == made.Ref {
 		t.Errorf("made again: %+v, %v", again, err)
 	}
 }
@@ -164,7 +165,7 @@ func TestOVAFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := &world{T: t, server: w.server, host: w.host}
-			before, log := len(w.server.VMs()), &logger{}
+			before, log := len(w.server.VMs()), &platformtest.Log{}
 			_, err := d.ImportRemote(t.Context(), origin("ova", c.path, Origin{}), platforms.State{Key: key("a"), Name: "ova"}, log)
 			w.fails(err, c.want)
 			if strings.Contains(log.String(), "once more") {
@@ -201,7 +202,7 @@ func (w *world) notStream() string {
 func TestVirtualBoxOVA(t *testing.T) {
 	w := newWorld(t)
 	d := w.open(onDatastore())
-	log := &logger{}
+	log := &platformtest.Log{}
 	path := w.ova(func(m *ovf.Machine) {
 		m.Flavor, m.Hardware.DiskBus, m.Hardware.NIC = ovf.VirtualBox, "lsilogic", "virtio"
 	})
@@ -257,7 +258,7 @@ func TestInstall(t *testing.T) {
 		BootCommand: []string{"Auto url=<http>preseed.cfg<enter>"}, BootWait: "1ms", HTTP: platforms.Files{"preseed.cfg": "d-i preseed"}, CDFiles: platforms.Files{"user-data": "x"}, InstallTimeout: "1m",
 	}}
 	state := platforms.State{Key: key("iso"), Name: "iso"}
-	made, err := d.ImportRemote(t.Context(), origin("iso", iso, or), state, &logger{})
+	made, err := d.ImportRemote(t.Context(), origin("iso", iso, or), state, &platformtest.Log{})
 	if err != nil || made.Traits != (platforms.Traits{Arch: "amd64", Boot: "uefi"}) {
 		t.Fatalf("made %+v: %v", made, err)
 	}
@@ -338,7 +339,7 @@ func TestInstallFaults(t *testing.T) {
 	}
 	or := Origin{Options: installer.Options{InstallTimeout: "50ms"}}
 	before := len(w.server.VMs())
-	_, err := d.ImportRemote(t.Context(), origin("iso", iso, or), platforms.State{Key: key("a"), Name: "iso"}, &logger{})
+	_, err := d.ImportRemote(t.Context(), origin("iso", iso, or), platforms.State{Key: key("a"), Name: "iso"}, &platformtest.Log{})
 	w.fails(err, "the installer has not shut the machine down within 50ms")
 	if len(w.server.VMs()) != before || len(w.host.Left()) != 0 {
 		t.Errorf("something is left; in the ledger %v", w.host.Left())
@@ -353,7 +354,7 @@ func TestInstallFaults(t *testing.T) {
 		moment := fmt.Sprintf("build %d, which died after %d requests", i, n)
 		before := len(w.server.VMs())
 		w.dies(n)
-		_, err := w.mortal(onDatastore()).ImportRemote(t.Context(), origin("iso", iso, or), platforms.State{Key: key(fmt.Sprint(i)), Name: "iso"}, &logger{})
+		_, err := w.mortal(onDatastore()).ImportRemote(t.Context(), origin("iso", iso, or), platforms.State{Key: key(fmt.Sprint(i)), Name: "iso"}, &platformtest.Log{})
 		w.server.HTTP = nil
 		if err == nil {
 			t.Errorf("%s: the installer has ended", moment)
@@ -390,7 +391,7 @@ func TestStoredISO(t *testing.T) {
 		}()
 	}
 	o = origin("datastore_iso", "", Origin{StoredISO: "[LocalDS_0] debian.iso", Options: installer.Options{BootWait: "1ms", BootCommand: []string{"<enter>"}}})
-	if _, err := d.ImportRemote(t.Context(), o, platforms.State{Key: key("a"), Name: "iso"}, &logger{}); err != nil {
+	if _, err := d.ImportRemote(t.Context(), o, platforms.State{Key: key("a"), Name: "iso"}, &platformtest.Log{}); err != nil {
 		t.Fatal(err)
 	}
 	if len(guest.cds) != 1 || guest.cds[0] != "[LocalDS_0] debian.iso" {
@@ -455,7 +456,7 @@ func TestLaunch(t *testing.T) {
 	before := len(w.server.VMs())
 	for _, i := range []platforms.Image{{Path: w.ova(nil), Format: "ova"}, {Path: w.disk(), Format: "raw"}} {
 		i.Forward = []platforms.Forward{{Guest: 22}}
-		m, err := d.Launch(t.Context(), i, &logger{})
+		m, err := d.Launch(t.Context(), i, &platformtest.Log{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -478,7 +479,7 @@ func TestLaunch(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	bare, err := d.Launch(t.Context(), platforms.Image{Path: w.ova(nil), Format: "ova", NoLogin: true}, &logger{})
+	bare, err := d.Launch(t.Context(), platforms.Image{Path: w.ova(nil), Format: "ova", NoLogin: true}, &platformtest.Log{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -489,7 +490,7 @@ func TestLaunch(t *testing.T) {
 	if err := errors.Join(bare.Close(), bare.Close()); err != nil {
 		t.Error(err)
 	}
-	_, err = d.Launch(t.Context(), platforms.Image{Path: "a.qcow2", Format: "qcow2"}, &logger{})
+	_, err = d.Launch(t.Context(), platforms.Image{Path: "a.qcow2", Format: "qcow2"}, &platformtest.Log{})
 	w.fails(err, "launch a.qcow2: vSphere starts from an ova, an ovf or a raw disk, and this is qcow2")
 	if len(w.server.VMs()) != before || len(w.host.Left()) != 0 {
 		t.Errorf("%d machines more are left, in the ledger %d", len(w.server.VMs())-before, len(w.host.Left()))

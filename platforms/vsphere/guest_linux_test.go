@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/vsphere/vspheretest"
 )
 
@@ -43,7 +44,7 @@ func TestGuestOperations(t *testing.T) {
 		t.Errorf("%s directories of connections are there", got)
 	}
 	if _, err := w.open(launching(func(o *Options) { o.GuestUser, o.GuestPassword = vspheretest.GuestUser, "wrong" })).
-		Boot(t.Context(), []platforms.Layer{{Ref: template}}, &logger{}); err == nil || !strings.Contains(err.Error(), `VMware Tools refuse guest_user "root" or its password`) {
+		Boot(t.Context(), []platforms.Layer{{Ref: template}}, &platformtest.Log{}); err == nil || !strings.Contains(err.Error(), `VMware Tools refuse guest_user "root" or its password`) {
 		t.Errorf("with another password: %v", err)
 	}
 }

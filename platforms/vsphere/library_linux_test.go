@@ -10,6 +10,7 @@ import (
 	"github.com/vmware/govmomi/vapi/library"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // addLibrary makes a content library on a datastore.
@@ -74,7 +75,7 @@ func TestLibrary(t *testing.T) {
 	}
 	bodies := w.uploaded()
 	disk := w.disk()
-	found, err := d.Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &logger{})
+	found, err := d.Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &platformtest.Log{})
 	if err != nil || len(found) != 1 || found[0].Place != "images" || found[0].Name != "web" {
 		t.Fatalf("found %+v: %v", found, err)
 	}
@@ -90,7 +91,7 @@ func TestLibrary(t *testing.T) {
 	if _, why, err := d.Published(t.Context(), next); err != nil || why != "the item web of images is of another definition" {
 		t.Errorf("published: %q, %v", why, err)
 	}
-	if again, err := d.Publish(t.Context(), next, platforms.ImageSource{Disk: disk}, &logger{}); err != nil || again[0].ID != found[0].ID {
+	if again, err := d.Publish(t.Context(), next, platforms.ImageSource{Disk: disk}, &platformtest.Log{}); err != nil || again[0].ID != found[0].ID {
 		t.Fatalf("the new version is %+v: %v", again, err)
 	}
 	items, sessions := w.items(d)
@@ -104,7 +105,7 @@ func TestLibrary(t *testing.T) {
 		t.Fatalf("pinned to %+v: %v", origin.Pin, err)
 	}
 	state := platforms.State{Key: key("item"), Name: "item"}
-	made, err := d.ImportRemote(t.Context(), origin, state, &logger{})
+	made, err := d.ImportRemote(t.Context(), origin, state, &platformtest.Log{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func TestLibrary(t *testing.T) {
 		t.Errorf("the layer's machine is %+v: %v", b, err)
 	}
 	origin.Pin.ID = found[0].ID + "@0"
-	_, err = d.ImportRemote(t.Context(), origin, state, &logger{})
+	_, err = d.ImportRemote(t.Context(), origin, state, &platformtest.Log{})
 	w.fails(err, "images/web has changed since it was pinned")
 }
 
@@ -174,7 +175,7 @@ func TestCapture(t *testing.T) {
 	layer := platforms.ImageSource{Layer: w.vm(template).Config.InstanceUuid}
 	p := publication(Publication{Library: "images"}, "aa11")
 	p.Arch = ""
-	if _, err := d.Publish(t.Context(), p, layer, &logger{}); err != nil {
+	if _, err := d.Publish(t.Context(), p, layer, &platformtest.Log{}); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(w.server.VMs()); n != before {
@@ -182,7 +183,7 @@ func TestCapture(t *testing.T) {
 	}
 	for _, content := range []string{"bb22", "cc33"} {
 		p := publication(Publication{Library: "images", LibraryItem: "golden", LibraryType: "vm-template"}, content)
-		if _, err := d.Publish(t.Context(), p, layer, &logger{}); err != nil {
+		if _, err := d.Publish(t.Context(), p, layer, &platformtest.Log{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, why, err := d.Published(t.Context(), p); err != nil || why != "" {
@@ -197,7 +198,7 @@ func TestCapture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := d.ImportRemote(t.Context(), o, platforms.State{Key: key("item"), Name: "item"}, &logger{})
+	made, err := d.ImportRemote(t.Context(), o, platforms.State{Key: key("item"), Name: "item"}, &platformtest.Log{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +223,7 @@ func TestKilledLibrary(t *testing.T) {
 		p := publication(o, fmt.Sprintf("%012x", i))
 		before := len(w.server.VMs())
 		w.dies(n)
-		_, err := w.mortal(onDatastore()).Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &logger{})
+		_, err := w.mortal(onDatastore()).Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &platformtest.Log{})
 		w.server.HTTP = nil
 		w.cleared(gc, moment, before)
 		items, sessions := w.items(gc)
@@ -262,7 +263,7 @@ func TestSubscribers(t *testing.T) {
 		}
 		return true
 	}
-	log := &logger{}
+	log := &platformtest.Log{}
 	if _, err := d.Publish(t.Context(), publication(Publication{Library: "images"}, "aa11"), platforms.ImageSource{Disk: w.disk()}, log); err != nil {
 		t.Fatal(err)
 	}

@@ -49,25 +49,12 @@ func launching(change ...func(*Options)) func(*Options) {
 
 func (w *world) boot(d *driver, ref string) *machine {
 	w.Helper()
-	m, err := d.Boot(w.Context(), []platforms.Layer{{Ref: ref}}, &logger{})
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			w.Error(err)
-		}
-	})
-	return m.(*machine)
+	return platformtest.Boot[*machine](w, d, ref)
 }
 
 func (w *world) sh(m platforms.Machine, script string) string {
 	w.Helper()
-	var out strings.Builder
-	if err := m.Run(w.Context(), platforms.Cmd{Args: []string{"sh", "-ec", script}, Stdout: &out, Stderr: &out}); err != nil {
-		w.Fatalf("%s: %v\n%s", script, err, out.String())
-	}
-	return out.String()
+	return platformtest.Sh(w, m, script)
 }
 
 // key makes a layer's key of a word.
@@ -85,14 +72,7 @@ func hexOf(word string) string {
 
 func (w *world) save(m *machine, word string, needed bool) string {
 	w.Helper()
-	made, err := m.Commit(w.Context(), platforms.State{Key: key(word), Name: "step " + word, Needed: needed})
-	if err != nil {
-		w.Fatal(err)
-	}
-	if made.Dropped != (made.Ref == "") {
-		w.Errorf("made %+v", made)
-	}
-	return made.Ref
+	return platformtest.Save(w, m, platforms.State{Key: key(word), Name: "step " + word, Needed: needed})
 }
 
 // machines returns the virtual machines that bake has made.
@@ -238,6 +218,6 @@ func TestCustomization(t *testing.T) {
 	if d.Fingerprint() == w.open().Fingerprint() {
 		t.Error("a specification is not part of keys")
 	}
-	_, err := w.open(launching(func(o *Options) { o.Customization = "vcsim-linus" })).Boot(t.Context(), []platforms.Layer{{Ref: template}}, &logger{})
+	_, err := w.open(launching(func(o *Options) { o.Customization = "vcsim-linus" })).Boot(t.Context(), []platforms.Layer{{Ref: template}}, &platformtest.Log{})
 	w.fails(err, `customization: there is no "vcsim-linus" (did you mean "vcsim-linux"?)`)
 }

@@ -26,6 +26,7 @@ import (
 	"bake.build/bake/internal/hardware"
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/publish"
 )
 
@@ -109,7 +110,7 @@ func TestPublish(t *testing.T) {
 		t.Fatalf("published: %q, %v", why, err)
 	}
 	disk := w.disk()
-	found, err := d.Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &logger{})
+	found, err := d.Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &platformtest.Log{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func TestPublish(t *testing.T) {
 		t.Errorf("published %+v: %q, %v", found, why, err)
 	}
 	again := publication(Publication{ImageFolder: "images", Retention: o.Retention}, "aa11")
-	if found, err := d.Publish(t.Context(), again, platforms.ImageSource{Disk: disk}, &logger{}); err != nil || found[0].ID != vm.Self.Value || len(bodies()) != 1 {
+	if found, err := d.Publish(t.Context(), again, platforms.ImageSource{Disk: disk}, &platformtest.Log{}); err != nil || found[0].ID != vm.Self.Value || len(bodies()) != 1 {
 		t.Errorf("changed to %+v: %v", found, err)
 	}
 	if vm := w.vm(found[0].Name); strings.TrimSpace(vm.Config.Annotation) != "" || !vm.Config.Template {
@@ -147,7 +148,7 @@ func TestPublish(t *testing.T) {
 	}
 
 	// Another one: the older one goes, unless something lies on it.
-	log := &logger{}
+	log := &platformtest.Log{}
 	next, err := d.Publish(t.Context(), publication(o, "bb22"), platforms.ImageSource{Disk: disk}, log)
 	if err != nil || next[0].Name == found[0].Name {
 		t.Fatalf("another one %+v: %v", next, err)
@@ -166,7 +167,7 @@ func TestPublish(t *testing.T) {
 // move moves a virtual machine of the model to a folder, under another name.
 func (w *world) move(d *driver, name, folder, to string) {
 	w.Helper()
-	j, err := d.job(w.Context(), publication(Publication{ImageFolder: folder}, "00"), &logger{})
+	j, err := d.job(w.Context(), publication(Publication{ImageFolder: folder}, "00"), &platformtest.Log{})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -282,7 +283,7 @@ func TestUploadFaults(t *testing.T) {
 			}
 			w.server.Answer = c.answer
 			before := len(w.server.VMs())
-			_, err := d.Publish(t.Context(), publication(Publication{}, "aa11"), platforms.ImageSource{Disk: w.disk()}, &logger{})
+			_, err := d.Publish(t.Context(), publication(Publication{}, "aa11"), platforms.ImageSource{Disk: w.disk()}, &platformtest.Log{})
 			w.server.Answer, w.server.HTTP = nil, nil
 			if c.want == "" {
 				if err != nil || len(w.server.VMs()) != before+1 || len(w.host.Left()) != 0 {

@@ -17,20 +17,12 @@ import (
 )
 
 // secrets are those that the driver's options name.
-func secrets(name platforms.Secret) (string, bool) {
-	value, ok := map[platforms.Secret]string{
-		"vcenter": vspheretest.Password,
-		"guest":   vspheretest.GuestPassword,
-		"wrong":   "wrong",
-		"token":   `<saml2:Assertion xmlns:saml2="urn:oasis:names:tc:SAML:2.0:assertion"><saml2:Subject><saml2:NameID>images</saml2:NameID></saml2:Subject></saml2:Assertion>`,
-	}[name]
-	return value, ok
+var secrets = map[platforms.Secret]string{
+	"vcenter": vspheretest.Password,
+	"guest":   vspheretest.GuestPassword,
+	"wrong":   "wrong",
+	"token":   `<saml2:Assertion xmlns:saml2="urn:oasis:names:tc:SAML:2.0:assertion"><saml2:Subject><saml2:NameID>images</saml2:NameID></saml2:Subject></saml2:Assertion>`,
 }
-
-// A logger keeps what it is told.
-type logger struct{ strings.Builder }
-
-func (*logger) Progress(string, int64, int64) {}
 
 // A world is a vCenter with a driver on it.
 type world struct {
@@ -302,7 +294,7 @@ func TestPin(t *testing.T) {
 	if again, err := d.Pin(t.Context(), o); err != nil || again.Pin != o.Pin {
 		t.Errorf("pinned again to %v: %v", again.Pin, err)
 	}
-	made, err := d.Import(t.Context(), o, "", &logger{})
+	made, err := d.Import(t.Context(), o, "", &platformtest.Log{})
 	if err != nil || made.Ref != v.Config.InstanceUuid || made.Boot != "bios" {
 		t.Errorf("made %+v: %v", made, err)
 	}
@@ -321,7 +313,7 @@ func TestPin(t *testing.T) {
 	if !w.vm(template).Config.Template {
 		t.Error("the template is a virtual machine now")
 	}
-	_, err = d.Import(t.Context(), o, "", &logger{})
+	_, err = d.Import(t.Context(), o, "", &platformtest.Log{})
 	w.fails(err, "has changed since it was pinned: bake update takes it as it is now")
 	if again, err := d.Pin(t.Context(), o); err != nil || again.Pin.ID == o.Pin.ID {
 		t.Errorf("pinned again to %v: %v", again.Pin, err)
