@@ -17,7 +17,7 @@ import (
 func copyBuiltin() Builtin {
 	return Declare("copy", `Copies files of the project to the machine.
 
-src is a file, a directory, a pattern, or a list of these. Of a directory the content is copied, not the directory itself, with or without a "/" at its end. A file lands at dst, or in dst when dst ends in "/"; for a pattern or a list dst ends in "/". Links are copied as links. Neither a file nor a link takes the place of a directory that the machine has: that is an error. What is copied belongs to root unless owner says otherwise; the project's owners and times never reach a layer.`,
+src is a file, a directory, a pattern, or a list of these. Of a directory the content is copied, not the directory itself, with or without a "/" at its end. A file lands at dst, or in dst when dst ends in "/"; for a pattern or a list dst ends in "/". A module in it, a directory with a bake.mod, is left out. Links are copied as links. Neither a file nor a link takes the place of a directory that the machine has: that is an error. What is copied belongs to root unless owner says otherwise; the project's owners and times never reach a layer.`,
 		"layer", copyFiles)
 }
 

@@ -19,7 +19,7 @@ import (
 func globBuiltin() Builtin {
 	return Declare("glob", `Lists the files of the project that match a pattern, sorted.
 
-The pattern is relative to the file that calls, or to the project's root when it begins with "//", and so are the paths that are returned. "*" stands for any part of a name, "**" for any number of directories. Files whose names begin with "." match only where the pattern has the ".". Links to directories are not followed.`,
+The pattern is relative to the file that calls, or to the project's root when it begins with "//", and so are the paths that are returned. "*" stands for any part of a name, "**" for any number of directories. Files whose names begin with "." match only where the pattern has the ".". Links to directories are not followed, and files of a module below, one with a bake.mod of its own, do not match.`,
 		"list of strings", func(c *Call, a *globArgs) (starlark.Value, error) {
 			matches, err := c.glob(a.Pattern, a.Exclude)
 			if err != nil {
@@ -82,7 +82,9 @@ func (c *Call) glob(pattern string, exclude []string) ([]match, error) {
 			continue
 		}
 		real, err := place.In(abs).Path(name)
-		if err != nil {
+		if errors.Is(err, eval.ErrNested) {
+			continue
+		} else if err != nil {
 			return nil, err
 		}
 		info, err := os.Stat(real)

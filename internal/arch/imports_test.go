@@ -130,7 +130,7 @@ func forbidden(from, to string) string {
 }
 
 // leaves are packages that platforms may use, and that know no driver.
-var leaves = []string{"internal/lazyregexp", "internal/hardware", "internal/ovf", "internal/vmx", "internal/tool", "internal/durable", "internal/mountns", "internal/sparse", "internal/regular", "internal/fstab", "internal/paxattr", "internal/userns", "internal/spell", "internal/vmdk", "internal/vdi", "internal/qcow2", "internal/blocks"}
+var leaves = []string{"internal/lazyregexp", "internal/hardware", "internal/ovf", "internal/vmx", "internal/tool", "internal/durable", "internal/mountns", "internal/sparse", "internal/regular", "internal/modroot", "internal/fstab", "internal/paxattr", "internal/userns", "internal/spell", "internal/vmdk", "internal/vdi", "internal/qcow2", "internal/blocks"}
 
 // neutral are those of the shared packages that know no cloud, no hypervisor and no
 // protocol: they import each other, the standard library and what is in besides.

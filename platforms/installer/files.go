@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"bake.build/bake/internal/modroot"
 	"bake.build/bake/internal/regular"
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/image/iso"
@@ -52,6 +53,9 @@ func filesBelow(src string) ([]iso.File, error) {
 	}
 	var files []iso.File
 	err = filepath.WalkDir(src, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && path != src && modroot.Is(path) {
+			return fs.SkipDir // as in the key
+		}
 		if err != nil || e.IsDir() {
 			return err
 		}

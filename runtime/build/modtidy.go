@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"bake.build/bake/internal/modroot"
 	"bake.build/bake/internal/regular"
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/starlark/module"
@@ -33,8 +33,7 @@ func (w *Modules) scan(ctx context.Context) (files []scanned, err error) {
 			return errors.Join(err, ctx.Err())
 		}
 		if d.IsDir() {
-			_, statErr := os.Lstat(filepath.Join(path, module.FileName))
-			if path != root && (statErr == nil || strings.HasPrefix(d.Name(), ".") || d.Name() == VendorName) {
+			if path != root && (modroot.Is(path) || strings.HasPrefix(d.Name(), ".") || d.Name() == VendorName) {
 				return fs.SkipDir
 			}
 			return nil

@@ -298,7 +298,7 @@ func (m *modules) fetch() (*rmodule.Fetcher, error) {
 			return nil, err
 		}
 	}
-	m.fetcher = &rmodule.Fetcher{Store: m.host.Store, Root: m.root, Offline: m.host.Offline, Warn: m.host.warn}
+	m.fetcher = &rmodule.Fetcher{Store: m.host.Store, Offline: m.host.Offline, Warn: m.host.warn}
 	return m.fetcher, nil
 }
 

@@ -92,6 +92,9 @@ func (w *Modules) Vendor(ctx context.Context) (n int, err error) {
 		if err := os.CopyFS(dir, os.DirFS(t.Dir)); err != nil {
 			return n, fmt.Errorf("copy %s: %w", sel.Ref, err)
 		}
+		if err := plainModes(dir); err != nil {
+			return n, err
+		}
 		n++
 	}
 	if err := os.RemoveAll(target); err != nil {
@@ -101,6 +104,25 @@ func (w *Modules) Vendor(ctx context.Context) (n int, err error) {
 		return 0, nil
 	}
 	return n, os.Rename(staging, target)
+}
+
+// plainModes gives what was copied to dir the permissions that it has in the store: they
+// are inputs of keys, and the umask must not show in them.
+func plainModes(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Type() == fs.ModeSymlink {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		mode := fs.FileMode(0o644)
+		if d.IsDir() || info.Mode()&0o100 != 0 {
+			mode = 0o755
+		}
+		return os.Chmod(path, mode)
+	})
 }
 
 // A Verified is a module whose files were compared with the lock.

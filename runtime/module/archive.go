@@ -14,9 +14,6 @@ import (
 	"bake.build/bake/starlark/module"
 )
 
-// fileName is the file that makes a directory a module.
-const fileName = "bake.mod"
-
 // maxArchive is how many bytes a download has at most.
 const maxArchive = 256 << 20
 

@@ -236,16 +236,33 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-func TestLocalFolder(t *testing.T) {
-	f := newFetcher(t)
-	f.Root = t.TempDir()
-	writeDir(t, filepath.Join(f.Root, "lib"), golden)
-	got, err := f.Fetch(t.Context(), parse(t, "file:lib"), "", "")
-	if err != nil || got.Dir != filepath.Join(f.Root, "lib") || got.Digest != "" {
-		t.Errorf("Fetch = %+v, %v", got, err)
+// TestNested has modules below a module: neither archives nor commits nor publications
+// have their files, and a digest covers all that stands in a directory.
+func TestNested(t *testing.T) {
+	outer := map[string]string{"bake.mod": "", "a.star": "", "a/b/c.star": "", "a/l": "->b/c.star"}
+	all := maps.Clone(outer)
+	for _, name := range []string{"a/b/n/bake.mod", "a/b/n/x/y.star", "n/bake.mod", "n/m/bake.mod", "n/x.star"} {
+		all[name] = ""
 	}
-	if _, err := f.Fetch(t.Context(), parse(t, "file:../none"), "", ""); err == nil || !strings.Contains(err.Error(), "no such file") {
-		t.Errorf("error %v, want that there is no such folder", err)
+	want := digestOfDir(t, writeDir(t, t.TempDir(), outer))
+	if got := digestOfDir(t, writeDir(t, t.TempDir(), all)); got == want {
+		t.Error("the digest of a directory says nothing of modules in it")
+	}
+	f := newForge(t)
+	f.commit("all", all)
+	r := newRegistry(t)
+	dir := writeDir(t, t.TempDir(), all)
+	if p, err := newFetcher(t).Publish(t.Context(), dir, "a.example/b", r.source("all"), "main"); err != nil || p.Digest != want || len(p.Files) != len(outer) {
+		t.Errorf("Publish = %+v, %v; want the digest %s", p, err, want)
+	}
+	for name, src := range map[string]module.Source{"git": f.source("all"), "oci": r.source("all"), "archive": serve(t, "a.tar", tarOf(t, "top/", all)), "zip": serve(t, "a.zip", zipOf(t, all))} {
+		got, err := newFetcher(t).Fetch(t.Context(), src, "main", "")
+		if err != nil || got.Digest != want || digestOfDir(t, got.Dir) != want {
+			t.Errorf("%s: Fetch = %+v, %v; want the digest %s", name, got, err, want)
+		}
+		if _, err := os.Lstat(filepath.Join(got.Dir, "n")); err == nil {
+			t.Errorf("%s: a module below is in the tree", name)
+		}
 	}
 }
 

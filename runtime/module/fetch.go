@@ -37,7 +37,6 @@ const (
 // once; its fields are set before.
 type Fetcher struct {
 	Store   *store.Store
-	Root    string            // what local folders are relative to
 	Offline bool              // take what the store has, and ask nobody
 	Warn    func(text string) // told of trees that are damaged; may be nil
 
@@ -61,9 +60,9 @@ type call struct {
 
 // A Tree is a module on this machine.
 type Tree struct {
-	Dir    string        // absolute; not to be written to
-	Digest module.Digest // "" of a local folder, unless it was asked for
-	Commit string        // of a git repository; "" where the digest alone was asked for and was there
+	Dir    string // absolute; not to be written to
+	Digest module.Digest
+	Commit string // of a git repository; "" where the digest alone was asked for and was there
 }
 
 // An origin is one module in one place.
@@ -139,9 +138,6 @@ func (f *Fetcher) Versions(ctx context.Context, src module.Source) ([]string, er
 // or a whole commit, and for a registry also the digest of a manifest.
 func (f *Fetcher) Fetch(ctx context.Context, src module.Source, version string, want module.Digest) (Tree, error) {
 	f.once.Do(f.begin)
-	if src.Local() {
-		return f.local(ctx, src, want)
-	}
 	key := call{src, version, want}
 	f.mu.Lock()
 	do, ok := f.calls[key]
@@ -191,32 +187,7 @@ func (f *Fetcher) origin(src module.Source) (origin, error) {
 	return nil, fmt.Errorf("source %q: a %s is not fetched", src, cmp.Or(src.Kind, "nothing"))
 }
 
-// local returns a folder as it is.
-func (f *Fetcher) local(ctx context.Context, src module.Source, want module.Digest) (Tree, error) {
-	dir := filepath.FromSlash(src.Dir)
-	if !filepath.IsAbs(dir) {
-		dir = filepath.Join(f.Root, dir)
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return Tree{}, err
-	}
-	if info, err := os.Stat(dir); err != nil {
-		return Tree{}, fmt.Errorf("module %s: %w", src, err)
-	} else if !info.IsDir() {
-		return Tree{}, fmt.Errorf("module %s: %s is not a folder", src, dir)
-	}
-	if want == "" {
-		return Tree{Dir: dir}, nil
-	}
-	got, err := HashDir(ctx, dir, f.Store.StatCache())
-	if err == nil && got != want {
-		err = &MismatchError{Source: src, Want: want, Got: got}
-	}
-	return Tree{Dir: dir, Digest: got}, err
-}
-
-// get is Fetch of something that is not local, once in this process.
+// get is Fetch, once in this process.
 func (f *Fetcher) get(ctx context.Context, c call) (t Tree, err error) {
 	if c.want != "" {
 		if t, ok, err := f.kept(ctx, Tree{Digest: c.want}); ok || err != nil {

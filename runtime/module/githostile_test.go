@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"bake.build/bake/internal/need"
+	"bake.build/bake/starlark/module"
 )
 
 // A gitEntry is an entry of a tree that git itself would not write.
@@ -49,7 +50,7 @@ func TestHostileGit(t *testing.T) {
 	f.commit("evil", map[string]string{"bake.mod": "module(\"a.example/b\")\n"})
 	blob := f.hashObject("evil", "blob", []byte("evil\n"))
 	link := f.hashObject("evil", "blob", []byte("/etc"))
-	mod := gitEntry{"100644", fileName, blob}
+	mod := gitEntry{"100644", module.FileName, blob}
 	inner := f.tree("evil", gitEntry{"100644", "passwd", blob})
 	src := parse(t, "git+file://"+filepath.ToSlash(f.root)+"/evil")
 	for name, c := range map[string]struct {
@@ -81,7 +82,7 @@ func TestHostileGit(t *testing.T) {
 			continue
 		}
 		if entries, err := os.ReadDir(tree.Dir); err != nil || len(entries) != 1 {
-			t.Errorf("%s: %v, %v; want %s alone", name, entries, err, fileName)
+			t.Errorf("%s: %v, %v; want %s alone", name, entries, err, module.FileName)
 		}
 	}
 }

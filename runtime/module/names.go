@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"bake.build/bake/internal/lazyregexp"
+	"bake.build/bake/starlark/module"
 )
 
 // maxPath is how many bytes a path in a tree has at most. What is put before it fits
@@ -38,6 +39,8 @@ func checkName(name string) error {
 		return errors.New("it has an empty element, or begins or ends with a slash")
 	case name == "." || name == "..":
 		return fmt.Errorf("it leads elsewhere by %q", name)
+	case name != module.FileName && strings.EqualFold(name, module.FileName):
+		return fmt.Errorf("%q is %q where a system does not tell case", name, module.FileName)
 	case len(name) > 255:
 		return fmt.Errorf("%.40q… has more than 255 bytes", name)
 	case !utf8.ValidString(name):

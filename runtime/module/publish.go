@@ -156,8 +156,10 @@ func publishedFiles(ctx context.Context, dir string) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(paths, fileName) {
-		return nil, fmt.Errorf("%s is no module: it has no %s, or git ignores it", dir, fileName)
+	below := nestedIn(paths)
+	paths = slices.DeleteFunc(paths, below.has)
+	if !slices.Contains(paths, module.FileName) {
+		return nil, fmt.Errorf("%s is no module: it has no %s, or git ignores it", dir, module.FileName)
 	}
 	return readFiles(ctx, dir, paths, plan.HashFile{})
 }

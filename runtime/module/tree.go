@@ -99,6 +99,30 @@ func listDir(dir string) ([]string, error) {
 	return paths, err
 }
 
+// nested are the directories of a tree that are modules of their own.
+type nested map[string]bool
+
+// nestedIn returns those among the paths of a tree.
+func nestedIn(paths []string) nested {
+	n := nested{}
+	for _, p := range paths {
+		if dir, name := path.Split(p); name == module.FileName && dir != "" {
+			n[path.Clean(dir)] = true
+		}
+	}
+	return n
+}
+
+// has reports whether a path is in one of them.
+func (n nested) has(p string) bool {
+	for at := path.Dir(p); at != "."; at = path.Dir(at) {
+		if n[at] {
+			return true
+		}
+	}
+	return false
+}
+
 // readFiles describes the files of a directory with the paths given.
 func readFiles(ctx context.Context, dir string, paths []string, hasher plan.FileHasher) ([]File, error) {
 	if len(paths) > maxFiles {

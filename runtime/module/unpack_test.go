@@ -90,7 +90,7 @@ func (e evil) tar(t *testing.T) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	mod := "module(\"a.example/b\")\n"
-	h := reg(fileName)
+	h := reg(module.FileName)
 	h.Size = int64(len(mod))
 	if err := w.WriteHeader(&h); err != nil {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func (e evil) zip(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
-	for _, entry := range append([]tar.Header{reg(fileName)}, e.entries...) {
+	for _, entry := range append([]tar.Header{reg(module.FileName)}, e.entries...) {
 		h := &zip.FileHeader{Name: entry.Name}
 		h.SetMode(entry.FileInfo().Mode())
 		if entry.Typeflag == tar.TypeLink {

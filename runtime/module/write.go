@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"bake.build/bake/starlark/module"
@@ -137,24 +139,29 @@ func (w *writer) hardLink(p, of string) (err error) {
 // that forges make. The tree is that of this directory.
 func (w *writer) finish() (dir string, digest module.Digest, err error) {
 	dir = w.dir
-	if !w.names.files[fileName] {
+	if !w.names.files[module.FileName] {
 		top, ok := w.onlyTop()
-		if !ok || !w.names.files[top+"/"+fileName] {
-			return "", "", fmt.Errorf("it is no module: it has no %s", fileName)
+		if !ok || !w.names.files[top+"/"+module.FileName] {
+			return "", "", fmt.Errorf("it is no module: it has no %s", module.FileName)
 		}
 		dir = filepath.Join(dir, top)
 		for i := range w.files {
 			w.files[i].Path = strings.TrimPrefix(w.files[i].Path, top+"/")
 		}
 	}
-	if err := checkLinks(w.files); err != nil {
-		return "", "", err
-	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return "", "", err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
+	for _, nested := range w.dropNested() {
+		if err := root.RemoveAll(filepath.FromSlash(nested)); err != nil {
+			return "", "", err
+		}
+	}
+	if err := checkLinks(w.files); err != nil {
+		return "", "", err
+	}
 	for _, f := range w.files {
 		if f.Link == "" {
 			continue
@@ -164,6 +171,17 @@ func (w *writer) finish() (dir string, digest module.Digest, err error) {
 		}
 	}
 	return dir, digestOf(w.files), nil
+}
+
+// dropNested drops the files of modules below, and returns the directories of those.
+func (w *writer) dropNested() []string {
+	paths := make([]string, len(w.files))
+	for i, f := range w.files {
+		paths[i] = f.Path
+	}
+	nested := nestedIn(paths)
+	w.files = slices.DeleteFunc(w.files, func(f File) bool { return nested.has(f.Path) })
+	return slices.Collect(maps.Keys(nested))
 }
 
 // onlyTop returns the directory that all files are in.

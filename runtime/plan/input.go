@@ -14,6 +14,7 @@ import (
 
 	"github.com/bmatcuk/doublestar/v4"
 
+	"bake.build/bake/internal/modroot"
 	"bake.build/bake/internal/regular"
 	"bake.build/bake/internal/sparse"
 )
@@ -49,7 +50,7 @@ func (e Entry) Mode() uint32 {
 	return mode
 }
 
-// Entries lists what the input holds, sorted by Rel. An input that is a single
+// Entries lists what the input holds, without modules below it, sorted by Rel. An input that is a single
 // file has the one entry ".". Sockets, devices and pipes are an error.
 func (in *Input) Entries() ([]Entry, error) {
 	root, err := os.Stat(in.Path)
@@ -72,6 +73,9 @@ func (in *Input) Entries() ([]Entry, error) {
 			return err
 		}
 		rel = filepath.ToSlash(rel)
+		if d.IsDir() && path != in.Path && modroot.Is(path) {
+			return fs.SkipDir
+		}
 		for _, pattern := range in.Exclude {
 			if ok, err := doublestar.Match(pattern, rel); err != nil {
 				return fmt.Errorf("exclude %q: %w", pattern, err)

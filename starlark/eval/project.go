@@ -9,10 +9,12 @@ import (
 	"slices"
 	"sort"
 	"sync"
+
+	"bake.build/bake/internal/modroot"
 )
 
 // rootMarkers are the names whose presence makes a directory a project's root.
-var rootMarkers = [...]string{"bake.mod", "bake.lock", "BAKE_ROOT", ".git"}
+var rootMarkers = [...]string{modroot.File, "bake.lock", "BAKE_ROOT", ".git"}
 
 // A Project is the tree of files that a definition belongs to. It is safe for
 // concurrent use.

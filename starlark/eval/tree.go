@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"bake.build/bake/internal/modroot"
 	"bake.build/bake/internal/spell"
 )
 
@@ -50,8 +51,14 @@ func (p Place) In(dir string) Place { return Place{p.Tree, dir, p.project} }
 // Root returns the place that is the tree's root.
 func (p Place) Root() Place { return p.In(p.Tree.Root) }
 
-// ErrOutside says that a path leads out of the tree that it is of.
-var ErrOutside = errors.New("leads out of")
+// Errors of paths.
+var (
+	// ErrOutside says that a path leads out of the tree that it is of.
+	ErrOutside = errors.New("leads out of")
+
+	// ErrNested is ErrOutside of what is below the tree's root, in a module of its own.
+	ErrNested = fmt.Errorf("%w", ErrOutside)
+)
 
 // String names the tree.
 func (t *Tree) String() string {
@@ -64,17 +71,29 @@ func (t *Tree) String() string {
 // outside is ErrOutside for name. A module's root tells a user nothing, who knows its
 // name.
 func (p Place) outside(name, more string) error {
-	text := fmt.Sprintf("%q %%w %s%s", name, p.Tree, more)
 	if p.Tree == p.project.Tree {
-		text += ", whose root is " + strings.ReplaceAll(p.Tree.Root, "%", "%%")
+		more += ", whose root is " + p.Tree.Root
 	}
-	return fmt.Errorf(text, ErrOutside)
+	return fmt.Errorf("%q %w %s%s", name, ErrOutside, p.Tree, more)
+}
+
+// nested is ErrNested for name, which is in the module in the directory dir.
+func (p Place) nested(name, dir string) error {
+	rel, err := filepath.Rel(p.Tree.Root, dir)
+	if err != nil {
+		return err
+	}
+	more := ""
+	if p.Tree == p.project.Tree {
+		more = ": bake mod add file:" + filepath.ToSlash(rel) + " requires it"
+	}
+	return fmt.Errorf("%q %w %s: //%s has a %s, and so is a module of its own%s", name, ErrNested, p.Tree, filepath.ToSlash(rel), modroot.File, more)
 }
 
 // Path returns the absolute path, free of symbolic links, of an existing file or
 // directory of the tree. name is relative to the place, or to the tree's root when it
 // begins with "//". The error is ErrOutside when it leaves the root through
-// ".." or a link, and fs.ErrNotExist, with a suggestion, when it is missing.
+// ".." or a link or is in a module below it, and fs.ErrNotExist, with a suggestion, when it is missing.
 func (p Place) Path(name string) (string, error) {
 	abs, err := p.Join(name)
 	if err != nil {
@@ -94,7 +113,10 @@ func (p Place) Path(name string) (string, error) {
 		return "", fmt.Errorf("%q: %w", name, err)
 	}
 	if !within(p.Tree.Root, real) {
-		return "", p.outside(name, ": it is a link to "+strings.ReplaceAll(real, "%", "%%"))
+		return "", p.outside(name, ": it is a link to "+real)
+	}
+	if dir := modroot.Above(p.Tree.Root, real); dir != "" {
+		return "", p.nested(name, dir)
 	}
 	p.project.mu.Lock()
 	p.project.real[key] = real

@@ -2,6 +2,7 @@ package eval
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -178,4 +179,24 @@ func visibilityFunction() starlark.StringDict {
 		}
 		return starlark.None, SetVisibility(thread, specs)
 	})}
+}
+
+// TestNested has a module below another: its files are no files of the outer one,
+// whatever leads to them.
+func TestNested(t *testing.T) {
+	p := project(t, map[string]string{"images.star": "", "a/b/bake.mod": "", "a/b/x.star": "", "a/x.star": ""})
+	for link, target := range map[string]string{"link.star": "a/b/x.star", "dir": "a/b"} {
+		if err := os.Symlink(target, filepath.Join(p.Root, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"a/b/x.star", "//a/b", "//a/b/bake.mod", "link.star", "dir/x.star", "a/../a/b/x.star"} {
+		_, err := p.Top().Path(name)
+		if !errors.Is(err, ErrNested) || !errors.Is(err, ErrOutside) || !strings.Contains(err.Error(), "//a/b has a bake.mod, and so is a module of its own: bake mod add file:a/b requires it") {
+			t.Errorf("Path(%q): %v, want that it is of another module", name, err)
+		}
+	}
+	if _, err := p.Top().Path("a/x.star"); err != nil {
+		t.Error(err)
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"bake.build/bake/internal/modroot"
 )
 
 // Find returns the absolute paths of the Starlark files that paths name, as seen
@@ -66,4 +68,4 @@ func IsDefinition(base string) bool { return strings.HasSuffix(base, ".star") }
 
 // IsStarlark reports whether a file of this base name is in the syntax of Starlark:
 // a definition, or what describes a module.
-func IsStarlark(base string) bool { return IsDefinition(base) || base == "bake.mod" }
+func IsStarlark(base string) bool { return IsDefinition(base) || base == modroot.File }

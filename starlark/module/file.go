@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"bake.build/bake/internal/modroot"
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/runtime/plan"
 	"go.starlark.net/syntax"
 )
 
 // FileName is the name of the file that makes a directory the root of a module.
-const FileName = "bake.mod"
+const FileName = modroot.File
 
 // MaxFile is how many bytes a bake.mod has at most.
 const MaxFile = 4 << 20

@@ -40,6 +40,9 @@ func (l *Lock) Check() error {
 		if err != nil {
 			return fmt.Errorf("module %s: %w", path, err)
 		}
+		if src.String() != m.Source { // what is locked is looked up by its source
+			return fmt.Errorf("module %s: source %q: want %q", path, m.Source, src)
+		}
 		if m.Version == "" || src.Local() {
 			return fmt.Errorf("module %s: want a version and a source that is no local folder", path)
 		}

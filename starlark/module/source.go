@@ -294,7 +294,15 @@ func parseURL(text string) (*url.URL, error) {
 		return nil, errForms
 	}
 	if u.Scheme == "file" {
+		if u.Path != "" {
+			u.Path, u.RawPath = path.Clean(u.Path), ""
+		}
 		return u, nil
+	}
+	for e := range strings.SplitSeq(u.Path, "/") {
+		if e == "." || e == ".." {
+			return nil, fmt.Errorf("%q in its path: want the path without it", e)
+		}
 	}
 	return u, checkHost(u.Host)
 }
