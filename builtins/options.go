@@ -68,13 +68,17 @@ func findOption(options []platforms.Option, name string) *platforms.Option {
 }
 
 func unknownKeyword(name string, options []platforms.Option) error {
-	var names []string
+	return fmt.Errorf("unknown keyword %q%s", name, spell.Hint(name, "keywords", optionNames(options)))
+}
+
+// optionNames returns the keywords of options.
+func optionNames(options []platforms.Option) (names []string) {
 	for _, o := range options {
 		if o.Name != platforms.Rest {
 			names = append(names, o.Name)
 		}
 	}
-	return fmt.Errorf("unknown keyword %q%s", name, spell.Hint(name, "keywords", names))
+	return names
 }
 
 // decodeOptions checks keywords against the options that a platform declares

@@ -32,13 +32,8 @@ A field without a default has to be given; one whose default is None may be miss
 }
 
 type paramArgs struct {
-	Name    string         `bake:"name,required" help:"Name of the parameter: letters, digits and \"_\"."`
-	Default starlark.Value `bake:"default" help:"Default value. A parameter without one is required."`
-	Help    string         `bake:"help,keyword" help:"One sentence of help for users."`
-	Type    string         `bake:"type,keyword" help:"One of string, bool, int, float, list, dict and any." default:"that of the default, or string"`
-	Choices starlark.Value `bake:"choices,keyword" help:"List of allowed strings or numbers; for a list, of each element."`
-	Of      starlark.Value `bake:"of,keyword" help:"Type of a list's elements, or of a dict's values." default:"strings in a list, anything in a dict"`
-	Fields  starlark.Value `bake:"fields,keyword" help:"Fields of a dict by their names. No others may be given."`
+	Name string `bake:"name,required" help:"Name of the parameter: letters, digits and \"_\"."`
+	schemaArgs
 }
 
 // A Param is a parameter of a definition.
@@ -89,8 +84,7 @@ func param(c *Call, a *paramArgs) (starlark.Value, error) {
 	if !envName.MatchString(a.Name) {
 		return nil, fmt.Errorf("name: %q: want letters, digits and \"_\", a letter first", a.Name)
 	}
-	args := schemaArgs{typ: a.Type, help: a.Help, def: a.Default, choices: a.Choices, of: a.Of, fields: a.Fields}
-	s, err := args.schema()
+	s, err := a.schema()
 	if err != nil {
 		return nil, err
 	}

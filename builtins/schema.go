@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 
 	"bake.build/bake/internal/datafile"
 	"bake.build/bake/internal/spell"
+	"bake.build/bake/platforms"
 	"go.starlark.net/starlark"
 )
 
@@ -84,63 +86,50 @@ func parseSchema(v starlark.Value) (*schema, *datafile.Value, error) {
 		return nil, nil, wrongType(v, `name of a type, or dict such as {"type": "int", "default": 1}`)
 	}
 	var a schemaArgs
-	var given bool
 	for k, x := range starlark.Entries(d) {
-		var err error
-		switch name, _ := starlark.AsString(k); name {
-		case "type":
-			a.typ, err = asText(x)
-			if err == errType {
-				err = wrongType(x, "string")
-			}
-		case "default":
-			a.def, given = x, true
-		case "choices":
-			a.choices = x
-		case "of":
-			a.of = x
-		case "fields":
-			a.fields = x
-		case "help":
-			a.help, err = asText(x)
-			if err == errType {
-				err = wrongType(x, "string")
-			}
-		default:
-			names := []string{"type", "default", "choices", "of", "fields", "help"}
-			err = fmt.Errorf("not a part of a schema%s", spell.Hint(name, "there are", names))
+		name, _ := starlark.AsString(k)
+		o := findOption(schemaOptions, name)
+		if o == nil {
+			return nil, nil, fmt.Errorf("%s: not a part of a schema%s", k, spell.Hint(name, "there are", optionNames(schemaOptions)))
 		}
-		if err != nil {
+		if err := decodeValue(reflect.ValueOf(&a).Elem().FieldByIndex(o.Index).Addr().Interface(), *o, x, nil); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", k, err)
 		}
 	}
 	s, err := a.schema()
-	if err != nil || !given {
+	if err != nil || a.Default == nil {
 		return s, nil, err
 	}
-	def, err := s.fromDefault(a.def)
+	def, err := s.fromDefault(a.Default)
 	return s, def, err
 }
 
-// schemaArgs are what a schema is made from, as the definition gives it.
+// schemaArgs are what a schema is made from, as the definition gives it: the arguments of
+// param and the parts of a dict alike. Values are nil or None when not given.
 type schemaArgs struct {
-	typ, help                string
-	def, choices, of, fields starlark.Value // nil or None when not given
+	Default starlark.Value `bake:"default" help:"Default value. A parameter without one is required."`
+	Help    string         `bake:"help,keyword" help:"One sentence of help for users."`
+	Type    string         `bake:"type,keyword" help:"One of string, bool, int, float, list, dict and any." default:"that of the default, or string"`
+	Choices starlark.Value `bake:"choices,keyword" help:"List of allowed strings or numbers; for a list, of each element."`
+	Of      starlark.Value `bake:"of,keyword" help:"Type of a list's elements, or of a dict's values." default:"strings in a list, anything in a dict"`
+	Fields  starlark.Value `bake:"fields,keyword" help:"Fields of a dict by their names. No others may be given."`
 }
+
+var schemaOptions = platforms.Fields(reflect.TypeFor[schemaArgs]())
 
 func isNone(v starlark.Value) bool { return v == nil || v == starlark.None }
 
 func (a *schemaArgs) schema() (*schema, error) {
-	s := &schema{typ: a.typ, help: a.help}
+	s := &schema{typ: a.Type, help: a.Help}
 	switch {
-	case a.typ != "":
-	case !isNone(a.def):
-		x, err := fromStarlark(a.def)
+	case a.Type != "":
+	case !isNone(a.Default):
+		x, err := fromStarlark(a.Default)
 		if err != nil {
 			return nil, fmt.Errorf("default: %w", err)
 		}
 		s.typ = string(x.Kind)
-	case !isNone(a.fields):
+	case !isNone(a.Fields):
 		s.typ = "dict"
 	default:
 		s.typ = "string"
@@ -148,7 +137,7 @@ func (a *schemaArgs) schema() (*schema, error) {
 	if err := s.checkType(); err != nil {
 		return nil, err
 	}
-	return s, cmp.Or(s.setOf(a.of), s.setFields(a.fields), s.setChoices(a.choices), s.inferOf(a.def))
+	return s, cmp.Or(s.setOf(a.Of), s.setFields(a.Fields), s.setChoices(a.Choices), s.inferOf(a.Default))
 }
 
 func (s *schema) checkType() error {

@@ -172,27 +172,13 @@ func embedded(t reflect.Type, f reflect.StructField, at []int) []Option {
 
 // flag applies a flag of the tag bake.
 func (o *Option) flag(flag string) bool {
-	switch flag {
-	case "origin":
-		o.IsOrigin = true
-	case "set":
-		o.IsSet = true
-	case "numbers":
-		o.Numbers = true
-	case "required":
-		o.Required = true
-	case "keyword":
-		o.Keyword = true
-	case "size":
-		o.Kind = Size
-	case "duration":
-		o.Kind = Duration
-	case "path":
-		o.Kind = Path
-	case "ref":
-		o.Kind = Ref
-	case "layer":
-		o.Kind = LayerRef
+	is := map[string]*bool{"origin": &o.IsOrigin, "set": &o.IsSet, "numbers": &o.Numbers, "required": &o.Required, "keyword": &o.Keyword}[flag]
+	kind := map[string]Kind{"size": Size, "duration": Duration, "path": Path, "ref": Ref, "layer": LayerRef}[flag]
+	switch {
+	case is != nil:
+		*is = true
+	case kind != "":
+		o.Kind = kind
 	default:
 		return false
 	}
