@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"slices"
 	"strings"
 
 	"bake.build/bake/starlark/doc"
@@ -8,11 +9,22 @@ import (
 
 // File makes the section of a Starlark file.
 func File(f *doc.File) *Section {
-	s := &Section{Name: f.Name, Title: f.Name, Doc: paragraphs(f.Doc.Summary, f.Doc.Text, deprecated(f.Doc), examples(apart(f.Doc)))}
+	s := &Section{Name: f.Name, Title: f.Name, Doc: paragraphs(f.Doc.Summary, mayLoad(f.Visibility), f.Doc.Text, deprecated(f.Doc), examples(apart(f.Doc)))}
 	for _, x := range f.Symbols {
 		s.Entries = append(s.Entries, symbol(x))
 	}
 	return s
+}
+
+// mayLoad says who may load a file, where not everybody may.
+func mayLoad(visibility []string) string {
+	switch {
+	case len(visibility) == 0:
+		return ""
+	case slices.Equal(visibility, []string{"private"}):
+		return "Only the files beside it may load this file."
+	}
+	return "Only the files beside it and those of its module in `" + strings.Join(visibility, "`, `") + "` may load this file."
 }
 
 // paragraphs joins paragraphs of Markdown that are not empty.

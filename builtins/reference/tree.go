@@ -17,7 +17,8 @@ type Tree struct {
 
 // Files reads the files at or below one path of the tree, "." for all. Below a folder,
 // tests are left out, and folders for them or with a dot before their name, and files with
-// an underscore before it, which are for the others of the tree.
+// an underscore before it, which are for the others of the tree. So are files of another
+// module that not everybody may load.
 func (t Tree) Files(under string) ([]*doc.File, error) {
 	r := &treeReader{Tree: t, files: map[string]*doc.File{}}
 	var files []*doc.File
@@ -33,6 +34,9 @@ func (t Tree) Files(under string) ([]*doc.File, error) {
 		f, err := r.read(name)
 		if err != nil {
 			return fmt.Errorf("read documentation: %w", err)
+		}
+		if foreign := strings.HasPrefix(t.Prefix, "@"); name != under && foreign && len(f.Visibility) > 0 {
+			return nil
 		}
 		files = append(files, f)
 		return nil

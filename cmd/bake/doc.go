@@ -110,7 +110,10 @@ func index(b *reference.Book) string {
 // line lists a name with the first sentence of a text.
 func line(out *strings.Builder, name, text string) {
 	text, _, _ = strings.Cut(strings.ReplaceAll(text, "\n", " "), ". ")
-	fmt.Fprintf(out, "- `%s`: %s.\n", name, strings.TrimSuffix(text, "."))
+	if text = strings.TrimSuffix(text, "."); text != "" {
+		text = ": " + text + "."
+	}
+	fmt.Fprintf(out, "- `%s`%s\n", name, text)
 }
 
 // names lists what a book documents.

@@ -30,7 +30,7 @@ func (a *app) writeSite(ctx context.Context, targets []string, dir string) error
 		return err
 	}
 	s.Pages = append(s.Pages, site.Page{
-		Name: "reference", Group: "Reference", Title: "All names", Summary: "Every name that there is documentation of.", Text: names(b),
+		Name: "reference", Group: "Reference", Title: "All names", Summary: "Every name that there is documentation of.", Text: "# All names\n" + names(b),
 	})
 	if err := s.Write(a.abs(dir)); err != nil {
 		return coded(exitUsage, err)

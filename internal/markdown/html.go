@@ -148,6 +148,9 @@ func (w *writer) row(cells []Inline, first, rest string) {
 		if i == 0 {
 			tag = first
 		}
+		if len(cell.Inline) == 0 {
+			tag = "td" // it heads nothing
+		}
 		w.f("<%s>", tag)
 		w.inline(cell.Inline)
 		w.f("</%s>\n", tag)

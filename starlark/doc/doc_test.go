@@ -209,6 +209,24 @@ func TestFree(t *testing.T) {
 	}
 }
 
+// TestVisibility reads who may load a file.
+func TestVisibility(t *testing.T) {
+	for text, want := range map[string][]string{
+		"":                                  nil,
+		`visibility("public")`:              nil,
+		`visibility(["public"])`:            nil,
+		`visibility("private")`:             {"private"},
+		`visibility(to = ["//lib", "//x"])`: {"//lib", "//x"},
+		`visibility([])`:                    {"private"},
+		"us = \"//lib\"\nvisibility([us])":  {"us"},
+		`other("private")`:                  nil,
+	} {
+		if diff := cmp.Diff(want, parse(t, "x.star", text+"\n").Visibility); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", text, diff)
+		}
+	}
+}
+
 func FuzzDocstring(f *testing.F) {
 	f.Add("Does it.\n\n  Args:\n    a: b\n  ```\n  Example:\n    x")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -1,6 +1,7 @@
 package doc
 
 import (
+	"slices"
 	"strings"
 
 	"bake.build/bake/starlark/eval"
@@ -11,6 +12,10 @@ import (
 type File struct {
 	Name string    `json:"name"` // as load names it
 	Doc  Docstring `json:"doc"`
+
+	// Visibility is what the file gives to visibility, as it is written: who may load it.
+	// It is empty for a file that everybody may load.
+	Visibility []string `json:"visibility,omitempty"`
 
 	// Symbols are what other files can load, members of structs included, in the
 	// order of the file.
@@ -87,9 +92,44 @@ func Parse(name string, text []byte) (*File, error) {
 			}
 		case *syntax.AssignStmt:
 			f.assign(s)
+		case *syntax.ExprStmt:
+			if specs, ok := visibility(s.X); ok {
+				f.Visibility = specs
+			}
 		}
 	}
 	return f, nil
+}
+
+// visibility returns who may load the file that has x as a statement. ok is false where x
+// says nothing of it, or that everybody may.
+func visibility(x syntax.Expr) (specs []string, ok bool) {
+	call, ok := x.(*syntax.CallExpr)
+	if !ok || len(call.Args) != 1 {
+		return nil, false
+	}
+	if fn, ok := call.Fn.(*syntax.Ident); !ok || fn.Name != "visibility" {
+		return nil, false
+	}
+	arg := call.Args[0]
+	if named, ok := arg.(*syntax.BinaryExpr); ok && named.Op == syntax.EQ {
+		arg = named.Y
+	}
+	list := []syntax.Expr{arg}
+	if l, ok := arg.(*syntax.ListExpr); ok {
+		list = l.List
+	}
+	for _, x := range list {
+		if lit, ok := x.(*syntax.Literal); ok && lit.Token == syntax.STRING {
+			specs = append(specs, lit.Value.(string))
+		} else {
+			specs = append(specs, expression(x))
+		}
+	}
+	if len(specs) == 0 {
+		specs = []string{"private"}
+	}
+	return specs, !slices.Equal(specs, []string{"public"})
 }
 
 func public(name string) bool { return !strings.HasPrefix(name, "_") }

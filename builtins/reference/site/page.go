@@ -32,7 +32,7 @@ func (b *builder) page(p *made) string {
 	}
 	f("<link rel=\"stylesheet\" href=\"style.css\">\n<script src=\"search.js\" defer></script>\n</head>\n<body>\n")
 	f("<a class=\"skip\" href=\"#content\">Skip to content</a>\n<header>\n<a class=\"home\" href=\"index.html\">%s</a>\n", html.EscapeString(b.site.Title))
-	f("<form id=\"search\" role=\"search\" hidden><label for=\"query\">Search</label> <input id=\"query\" type=\"search\" autocomplete=\"off\" spellcheck=\"false\" aria-controls=\"results\"></form>\n")
+	f("<div id=\"search\" role=\"search\" hidden><label for=\"query\">Search</label> <input id=\"query\" type=\"search\" autocomplete=\"off\" spellcheck=\"false\" aria-controls=\"results\"></div>\n")
 	f("<a class=\"menu\" href=\"#pages\">All pages</a>\n</header>\n<section id=\"results\" aria-label=\"Search results\" hidden></section>\n<div class=\"columns\">\n<main id=\"content\">\n")
 	o := markdown.Options{
 		Link:    func(dest string) string { return b.link(p, dest) },

@@ -2,7 +2,6 @@
 "use strict";
 
 (function () {
-  const form = document.getElementById("search");
   const input = document.getElementById("query");
   const results = document.getElementById("results");
   let index = null; // fetched when it is first needed
@@ -102,11 +101,11 @@
     search();
   }
 
-  form.hidden = false;
+  document.getElementById("search").hidden = false;
   input.addEventListener("focus", load);
   input.addEventListener("input", function () { load(); search(); });
-  form.addEventListener("submit", function (event) {
-    event.preventDefault();
+  input.addEventListener("keydown", function (event) {
+    if (event.key !== "Enter" || event.isComposing) return;
     const first = results.querySelector("a");
     if (first) first.click();
   });

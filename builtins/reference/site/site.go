@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"bake.build/bake/builtins/reference"
 	"bake.build/bake/internal/markdown"
@@ -107,9 +108,6 @@ func (s *Site) files() (map[string]string, error) {
 	b := newBuilder(s)
 	files := map[string]string{}
 	for _, p := range b.pages {
-		if _, twice := files[p.file]; twice {
-			return nil, fmt.Errorf("two pages are %s", p.file)
-		}
 		files[p.file] = b.page(p)
 	}
 	files["search-index.js"] = b.searchIndex()
@@ -133,8 +131,9 @@ const (
 // newBuilder gives every page its place, and every name what it leads to.
 func newBuilder(s *Site) *builder {
 	b := &builder{site: s, names: map[string]string{}, anchors: map[string]string{}}
+	taken := map[string]bool{}
 	add := func(p Page) *made {
-		m := &made{Page: p, file: p.Name + ".html", blocks: markdown.Parse(p.Text)}
+		m := &made{Page: p, file: fileName(p.Name, taken), blocks: markdown.Parse(p.Text)}
 		b.pages = append(b.pages, m)
 		return m
 	}
@@ -167,7 +166,24 @@ func newBuilder(s *Site) *builder {
 	return b
 }
 
-// slug names the file of a section.
+// fileName returns the name of a page's file, which is that of no other page, whether a
+// file system tells capitals apart or not.
+func fileName(name string, taken map[string]bool) string {
+	name = strings.Map(func(c rune) rune {
+		if unicode.IsLetter(c) || unicode.IsNumber(c) || strings.ContainsRune("-_.", c) {
+			return c
+		}
+		return '-'
+	}, name)
+	file := name + ".html"
+	for n := 2; taken[strings.ToLower(file)]; n++ {
+		file = fmt.Sprintf("%s-%d.html", name, n)
+	}
+	taken[strings.ToLower(file)] = true
+	return file
+}
+
+// slug names a section among pages.
 func slug(s *reference.Section) string {
 	name := strings.TrimSuffix(strings.NewReplacer("@", "", "//", "-", "/", "-", " ", "-").Replace(s.Name), ".star")
 	if groupOf(s) == groupReference {

@@ -84,9 +84,24 @@ func TestWrite(t *testing.T) {
 	if err := s.Write(filepath.Dir(own) + "/.."); err == nil {
 		t.Error("a folder with other files was taken for a site")
 	}
-	s.Pages = append(s.Pages, s.Pages[0])
-	if _, err := s.files(); err == nil {
-		t.Error("two pages have one name")
+}
+
+// TestNamesOfFiles holds that pages of one name, and of names that no file should have,
+// each get a file, and that links find them.
+func TestNamesOfFiles(t *testing.T) {
+	s := sample()
+	s.Pages = append(s.Pages,
+		Page{Name: "Index", Group: "Guides", Title: "Another", Text: "# Another\n"},
+		Page{Name: "../a b\"<c>?", Group: "Guides", Title: "Odd", Text: "# Odd\n\n[other](Index.md)\n"})
+	files, err := s.files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := files["Index-2.html"]; !ok {
+		t.Error("the second index has no file")
+	}
+	if odd := files["..-a-b--c--.html"]; !strings.Contains(odd, `<a href="Index-2.html">other</a>`) {
+		t.Errorf("the odd page is\n%s", odd)
 	}
 }
 
