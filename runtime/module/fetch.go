@@ -162,6 +162,7 @@ func (f *Fetcher) begin() {
 	f.limit, f.git = semaphore.NewWeighted(maxFetches), semaphore.NewWeighted(maxGit)
 	f.client = fetch.NewClient()
 	f.client.RefuseDowngrade()
+	f.all.transport = f.client.Transport()
 	f.calls = map[call]func() (Tree, error){}
 	f.sound = map[string]bool{}
 }

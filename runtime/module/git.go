@@ -438,6 +438,7 @@ func (g *repository) command(ctx context.Context, dir string, args ...string) (*
 		"-c", "gc.auto=0", "-c", "maintenance.auto=false",
 		"-c", "fetch.recurseSubmodules=false", "-c", "fetch.unpackLimit=1",
 		"-c", "credential.interactive=false",
+		"-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=60", // bytes per second, seconds
 	}
 	if dir != "" {
 		settings = append(settings, "--git-dir="+dir)
@@ -462,7 +463,7 @@ func (g *repository) environ(ctx context.Context) []string {
 	own := exec.CommandContext(ctx, "git", "config", "--get", "core.sshCommand")
 	own.Env = env
 	if tool.Run(own) != nil { // it is not set
-		env = append(env, "GIT_SSH_COMMAND=ssh -o BatchMode=yes")
+		env = append(env, "GIT_SSH_COMMAND=ssh -o BatchMode=yes -o ConnectTimeout=60 -o ServerAliveInterval=30")
 	}
 	return env
 }

@@ -29,6 +29,8 @@ import (
 // registries is what all modules from registries share: connections, and the answers
 // to logins. Credentials are those of the container tools.
 type registries struct {
+	transport http.RoundTripper
+
 	once   sync.Once
 	puller *remote.Puller
 	err    error
@@ -40,7 +42,7 @@ func options() []remote.Option {
 }
 
 func (r *registries) open() (*remote.Puller, error) {
-	r.once.Do(func() { r.puller, r.err = remote.NewPuller(options()...) })
+	r.once.Do(func() { r.puller, r.err = remote.NewPuller(append(options(), remote.WithTransport(r.transport))...) })
 	return r.puller, r.err
 }
 
@@ -69,15 +71,31 @@ func (a *artifact) versions(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	tags, err := puller.List(ctx, repo)
+	pages, err := puller.Lister(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
-	for i := range tags {
-		tags[i] = strings.ReplaceAll(tags[i], "_", "+")
+	var versions []string
+	for n := 0; pages.HasNext(); n++ {
+		page, err := pages.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, tag := range page.Tags {
+			versions = append(versions, strings.ReplaceAll(tag, "_", "+"))
+		}
+		if n == maxPages || len(versions) > maxTags {
+			return nil, fmt.Errorf("it has more tags than any module: %d, and there is no end", len(versions))
+		}
 	}
-	return tags, nil
+	return versions, nil
 }
+
+// How much of a registry's list of tags is taken, which may lead on for ever.
+const (
+	maxPages = 10_000
+	maxTags  = 100_000
+)
 
 var tagName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 
@@ -143,12 +161,12 @@ func (a *artifact) write(ctx context.Context, _ found, w *writer, temp string) (
 	defer func() { err = errors.Join(err, f.Close()) }()
 	pause := wait.Backoff{Next: a.client.Pause, Double: true}
 	for try := 0; ; try++ {
-		n, err := a.download(ctx, puller, repo.Digest(blob.Digest.String()), f)
+		n, err := a.download(ctx, puller, repo.Digest(blob.Digest.String()), blob.Size, f)
 		if err == nil {
 			break
 		}
 		// What came whole and is something else will be that again.
-		if try == a.client.Retries || n == blob.Size || missing(err) || fatal(err) {
+		if try == a.client.Retries || n >= blob.Size || missing(err) || fatal(err) {
 			return fmt.Errorf("layer %s: %w", blob.Digest, err)
 		}
 		if err := pause.Wait(ctx); err != nil {
@@ -172,9 +190,9 @@ func fatal(err error) bool {
 	return errors.As(err, &e) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// download writes a layer to f, whose digest is compared. It returns how many bytes
-// came.
-func (a *artifact) download(ctx context.Context, puller *remote.Puller, ref name.Digest, f *os.File) (n int64, err error) {
+// download writes a layer of a size to f. Its digest is compared at its end, which a
+// registry may never come to. It returns how many bytes came.
+func (a *artifact) download(ctx context.Context, puller *remote.Puller, ref name.Digest, size int64, f *os.File) (n int64, err error) {
 	if err := f.Truncate(0); err != nil {
 		return 0, &fileError{err}
 	}
@@ -187,7 +205,11 @@ func (a *artifact) download(ctx context.Context, puller *remote.Puller, ref name
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
-	return io.Copy(&fileWriter{io.NewOffsetWriter(f, 0)}, body)
+	n, err = io.Copy(&fileWriter{io.NewOffsetWriter(f, 0)}, io.LimitReader(body, size+1))
+	if err == nil && n > size {
+		err = fmt.Errorf("it has more than the %d bytes that its manifest says", size)
+	}
+	return n, err
 }
 
 // A fileWriter marks the errors of writing.

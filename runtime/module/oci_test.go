@@ -11,6 +11,8 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -419,4 +421,81 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("error %v, want that it was cancelled", err)
 	}
 	nothingKept(t, f)
+}
+
+// TestEndlessRegistry has a registry that sends a layer, and then a list of tags, for as
+// long as somebody takes them.
+func TestEndlessRegistry(t *testing.T) {
+	r := newRegistry(t)
+	p := r.publish("golden", "v1.0.0", golden)
+	var sent, pages atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		switch {
+		case strings.Contains(req.URL.Path, "/blobs/"):
+			for b := make([]byte, 64<<10); ; sent.Add(int64(len(b))) {
+				if _, err := w.Write(b); err != nil {
+					return
+				}
+			}
+		case strings.HasSuffix(req.URL.Path, "/tags/list"):
+			n := pages.Add(1)
+			w.Header().Set("Link", fmt.Sprintf("</v2/golden/tags/list?last=%d>; rel=next", n))
+			fmt.Fprintf(w, `{"name": "golden", "tags": [%s"v1.0.%d"]}`, strings.Repeat(`"x", `, 1000), n)
+		default:
+			(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(&url.URL{Scheme: "http", Host: r.address}) }}).ServeHTTP(w, req)
+		}
+	}))
+	defer server.Close()
+	src := parse(t, "oci://"+strings.TrimPrefix(server.URL, "http://")+"/golden")
+	f := hasty(newFetcher(t))
+	if _, err := f.Fetch(t.Context(), src, "v1.0.0", p.Digest); err == nil || !strings.Contains(err.Error(), "bytes that its manifest says") {
+		t.Errorf("Fetch of an endless layer = %v", err)
+	}
+	if n := sent.Load(); n > 64<<20 {
+		t.Errorf("%d bytes were sent", n)
+	}
+	nothingKept(t, f)
+	if _, err := f.Versions(t.Context(), src); err == nil || !strings.Contains(err.Error(), "more tags than any module") {
+		t.Errorf("Versions = %v, want that there are too many, after %d pages", err, pages.Load())
+	}
+}
+
+// TestSilentRegistry has servers that stop in the middle of an answer and say nothing
+// more: they are left.
+func TestSilentRegistry(t *testing.T) {
+	r := newRegistry(t)
+	p := r.publish("golden", "v1.0.0", golden)
+	b := tarOf(t, "", golden)
+	var silent atomic.Int64
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if isArchive := strings.HasSuffix(req.URL.Path, ".tar"); isArchive || strings.Contains(req.URL.Path, "/blobs/") {
+			if silent.Add(-1) >= 0 {
+				w.Header().Set("Content-Length", "100000")
+				if err := http.NewResponseController(w).Flush(); err != nil {
+					t.Error(err)
+				}
+				select {
+				case <-release:
+				case <-req.Context().Done():
+				}
+				return
+			}
+			if isArchive {
+				http.ServeContent(w, req, "", time.Unix(1e9, 0), bytes.NewReader(b))
+				return
+			}
+		}
+		(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(&url.URL{Scheme: "http", Host: r.address}) }}).ServeHTTP(w, req)
+	}))
+	defer server.Close()
+	defer close(release)
+	for _, src := range []module.Source{parse(t, "oci://"+strings.TrimPrefix(server.URL, "http://")+"/golden"), archiveAt(t, server.URL+"/a.tar", b)} {
+		silent.Store(2)
+		f := hasty(newFetcher(t))
+		f.client.Stall = 50 * time.Millisecond
+		if got, err := f.Fetch(t.Context(), src, "v1.0.0", p.Digest); err != nil || silent.Load() >= 0 {
+			t.Errorf("Fetch from %s = %+v, %v", src, got, err)
+		}
+	}
 }

@@ -88,7 +88,7 @@ func Compare(v, w string) int { return semver.Compare(v, w) }
 // CheckVersion says what is wrong with the version v of the module path.
 func CheckVersion(p, v string) error {
 	switch {
-	case strings.ContainsAny(v, " \t\r\n\x00") || strings.HasPrefix(v, "-") || strings.Contains(v, ".."):
+	case strings.ContainsFunc(v, odd) || strings.HasPrefix(v, "-") || strings.Contains(v, ".."):
 		return fmt.Errorf("version %q: want a semantic version such as \"v1.4.0\", a branch or a commit", v)
 	case IsRelease("v" + v):
 		return fmt.Errorf("version %q: want \"v%s\"", v, v)

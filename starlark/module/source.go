@@ -151,8 +151,7 @@ var errForms = errors.New("want git+https://…, git+ssh://…, git+file://…, 
 // plainText refuses what no place of a module has and a terminal or a program may
 // take for something else.
 func plainText(text string) error {
-	bad := func(r rune) bool { return !unicode.IsPrint(r) || r == ' ' || r == '\\' || r == utf8.RuneError }
-	if i := strings.IndexFunc(text, bad); i >= 0 {
+	if i := strings.IndexFunc(text, odd); i >= 0 {
 		r, _ := utf8.DecodeRuneInString(text[i:])
 		return fmt.Errorf("it has the character %q", r)
 	}
@@ -161,6 +160,10 @@ func plainText(text string) error {
 	}
 	return nil
 }
+
+// odd reports whether a terminal, a shell or a file system may take r for something
+// else than a character.
+func odd(r rune) bool { return !unicode.IsPrint(r) || r == ' ' || r == '\\' || r == utf8.RuneError }
 
 func parseFolder(dir string) (Source, error) {
 	if strings.HasPrefix(dir, "//") {

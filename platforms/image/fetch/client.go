@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -18,15 +19,44 @@ type Client struct {
 
 	Retries int           // tries after the first
 	Pause   time.Duration // before the second try; doubled each time
+	Stall   time.Duration // after which a connection that brings nothing is broken off
 }
 
+// NewClient makes a client. Its fields may be changed before it is used.
 func NewClient() *Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = time.Minute
+	c := &Client{http: &http.Client{Transport: t}, Retries: 3, Pause: time.Second, Stall: time.Minute}
+	dial := t.DialContext
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &patient{conn, c.Stall}, nil
+	}
 	// Bytes must arrive as they are: digests are of the compressed file.
 	t.DisableCompression = true
-	return &Client{http: &http.Client{Transport: t}, Retries: 3, Pause: time.Second}
+	return c
 }
+
+// A patient connection fails when nothing has come for a while.
+type patient struct {
+	net.Conn
+	stall time.Duration
+}
+
+// Read implements io.Reader.
+func (p *patient) Read(b []byte) (int, error) {
+	if err := p.SetReadDeadline(time.Now().Add(p.stall)); err != nil {
+		return 0, err
+	}
+	return p.Conn.Read(b)
+}
+
+// Transport returns what the client makes its requests by, for libraries that make
+// their own.
+func (c *Client) Transport() http.RoundTripper { return c.http.Transport }
 
 // UseProxy makes proxy, if not "", the one that is asked where the environment
 // names none.
