@@ -107,16 +107,22 @@ func (m *modules) resolve(ctx context.Context) error {
 	locked := m.lock.Modules()
 	if locked != nil && locked.Asked == asked {
 		m.prefetch(ctx, locked)
-		m.graph, err = locked.Resolve(ctx, m.file, m)
-		return m.kind(ctx, err)
+		if m.graph, err = locked.Resolve(ctx, m.file, m); !errors.Is(err, module.ErrStale) {
+			return m.kind(ctx, err)
+		}
 	}
 	if m.host.Locked && len(m.remote()) > 0 {
-		return of(KindDefinition, WithHint(m.atFile(module.ErrStale), "bake mod tidy writes it anew; without --locked the build does so itself"))
+		return m.stale()
 	}
 	if m.graph, err = module.Resolve(ctx, m.file, m); err != nil {
 		return m.kind(ctx, err)
 	}
 	return m.record(ctx, asked)
+}
+
+// stale is module.ErrStale for a locked build.
+func (m *modules) stale() error {
+	return of(KindDefinition, WithHint(m.atFile(module.ErrStale), "bake mod tidy writes it anew; without --locked the build does so itself"))
 }
 
 // remote returns the requirements that are not folders of this machine.
@@ -152,10 +158,14 @@ func (m *modules) record(ctx context.Context, asked string) error {
 		}
 		now.Modules[sel.Path] = module.Locked{Version: sel.Version, Source: sel.Source.String(), Digest: t.Digest, Commit: t.Commit}
 	}
+	if was == nil && len(now.Modules) == 0 {
+		return nil
+	}
+	if m.host.Locked { // what it is about was required by a folder
+		return m.stale()
+	}
 	if len(now.Modules) == 0 {
-		if was != nil {
-			m.lock.SetModules(nil)
-		}
+		m.lock.SetModules(nil)
 		return nil
 	}
 	m.lock.SetModules(now)

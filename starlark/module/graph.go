@@ -219,7 +219,7 @@ func (g *Graph) reach() error {
 		for _, r := range m.File.Requires {
 			next := g.byPath[r.Path]
 			if next == nil {
-				return m.fault(fmt.Errorf("it requires %s %s, which is not in the lock", r.Path, r.Version))
+				return m.fault(fmt.Errorf("%w: it has no %s", ErrStale, r.Path))
 			}
 			if err := visit(next); err != nil {
 				return err

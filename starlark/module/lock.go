@@ -109,35 +109,35 @@ func Asked(main *File, read func(folder Source) (*File, error)) (string, error) 
 	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(strings.Join(lines, "\n")))), nil
 }
 
-// Resolve returns the graph of what is locked: nothing is selected again.
+// Resolve returns the graph of what is locked: nothing is selected again. The error is
+// ErrStale where that cannot be what was selected, as after a merge or an edit by hand.
 func (l *Lock) Resolve(ctx context.Context, main *File, r Reader) (*Graph, error) {
-	v := &resolution{main: main}
 	g := &Graph{Main: &Module{Ref: Ref{Path: main.Path}, File: main}, byPath: map[string]*Module{}}
 	g.byPath[main.Path] = g.Main
 	for queue := []*Module{g.Main}; len(queue) > 0; queue = queue[1:] {
 		m := queue[0]
+		var at *Ref
+		if m != g.Main {
+			at = &m.Ref
+		}
 		for _, r2 := range m.File.Requires {
-			if g.byPath[r2.Path] != nil {
-				continue
+			known := g.byPath[r2.Path]
+			if known == g.Main {
+				continue // a cycle; see reach
 			}
 			next := &Module{Ref: Ref{r2.Path, r2.Version, r2.Source}, by: m, from: r2.Pos}
-			ref, ok := l.Ref(r2.Path)
-			if !ok {
-				var at *Ref
-				if m != g.Main {
-					at = &m.Ref
-				}
-				var err error
-				if ref, err = v.ref(ctx, at, r2); err != nil {
-					return nil, next.fault(err)
-				}
-				if !ref.Source.Local() {
-					return nil, next.fault(ErrStale)
-				}
+			ref, err := l.got(main, at, r2, known)
+			if err != nil {
+				return nil, next.fault(err)
+			}
+			if known != nil || ref.Path == "" {
+				continue
 			}
 			next.Ref = ref
-			var err error
-			if next.File, err = r.ReadModule(ctx, ref); err != nil {
+			if next.File, err = r.ReadModule(ctx, ref); err == nil {
+				err = next.File.checkName(ref)
+			}
+			if err != nil {
 				return nil, next.fault(err)
 			}
 			g.byPath[r2.Path] = next
@@ -145,4 +145,48 @@ func (l *Lock) Resolve(ctx context.Context, main *File, r Reader) (*Graph, error
 		}
 	}
 	return g, g.reach()
+}
+
+// got returns what is taken for the requirement r of the module at, nil for main; no Ref
+// where the lock does not say, since a folder may be that is found later. known is the
+// module that was taken for another requirement, or nil.
+func (l *Lock) got(main *File, at *Ref, r Require, known *Module) (Ref, error) {
+	asked, err := main.asked(at, r)
+	if err != nil {
+		return asked, err
+	}
+	excluded := main.excludes(asked.Path, asked.Version)
+	if !excluded {
+		asked = main.replaced(asked)
+	}
+	got, locked := l.Ref(r.Path)
+	switch {
+	case known != nil:
+		got = known.Ref
+	case !locked && asked.Source.Local():
+		got = asked
+	case !locked:
+		return Ref{}, nil
+	}
+	if !excluded && !main.mayGet(at == nil, asked, got) {
+		return got, ErrStale
+	}
+	return got, nil
+}
+
+// mayGet reports whether got can be what was selected where asked was asked for, by the
+// module f that is built or by another.
+func (f *File) mayGet(byMain bool, asked, got Ref) bool {
+	replaced := slices.ContainsFunc(f.Replaces, func(r Replace) bool { return r.Path == got.Path })
+	switch {
+	case asked.Source.Local():
+		return got.Source.Local()
+	case got.Source.Local():
+		return true // before every version
+	case asked.Version != got.Version && (byMain && !IsRelease(asked.Version) || IsRelease(asked.Version) && IsRelease(got.Version) && Compare(got.Version, asked.Version) < 0):
+		return false
+	case byMain && (asked.Version == got.Version || !replaced && !asked.Source.Single()):
+		return asked.Source == got.Source
+	}
+	return true
 }

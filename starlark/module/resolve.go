@@ -84,14 +84,22 @@ func (v *resolution) descend(ctx context.Context, at *Ref, file *File) {
 				one.file, one.err = v.reader.ReadModule(ctx, ref)
 				v.reads.Release(1)
 			}
-			if one.err == nil && one.file.Path != ref.Path {
-				one.err = fmt.Errorf("it calls itself %s in its bake.mod", one.file.Path)
+			if one.err == nil {
+				one.err = one.file.checkName(ref)
 			}
 			if one.err == nil {
 				v.descend(ctx, &ref, one.file)
 			}
 		})
 	}
+}
+
+// checkName fails where the bake.mod that was read of ref is that of another module.
+func (f *File) checkName(ref Ref) error {
+	if f.Path != ref.Path {
+		return fmt.Errorf("it calls itself %s in its bake.mod", f.Path)
+	}
+	return nil
 }
 
 // walk lists every version that is asked for, in the order of bake.mod's, level by
@@ -134,25 +142,35 @@ func (v *resolution) walk(ctx context.Context, main *Module) ([]*Module, error) 
 // ref returns which version of what is taken for the requirement r of the module at,
 // nil for the one that is built.
 func (v *resolution) ref(ctx context.Context, at *Ref, r Require) (Ref, error) {
-	ref := Ref{r.Path, r.Version, r.Source}
-	if at != nil {
-		if err := ref.seenFrom(*at); err != nil {
-			return ref, err
-		}
-		// The built module says where a module comes from, whoever asks for it; but an
-		// archive is one version.
-		if own := v.main.Require(r.Path); own != nil && own.Path == r.Path && !own.Source.Local() && !own.Source.Single() {
-			ref.Source = own.Source
-		} else if own != nil && own.Path == r.Path && own.Source.Local() {
-			return Ref{r.Path, "", own.Source}, nil
-		}
-	}
-	version, err := v.allowed(ctx, ref)
+	ref, err := v.main.asked(at, r)
 	if err != nil {
 		return ref, err
 	}
-	ref.Version = version
+	if ref.Version, err = v.allowed(ctx, ref); err != nil {
+		return ref, err
+	}
 	return v.main.replaced(ref), nil
+}
+
+// asked returns what the requirement r of the module at, nil for the one that is built,
+// asks for where the built module f has the last word on sources.
+func (f *File) asked(at *Ref, r Require) (Ref, error) {
+	ref := Ref{r.Path, r.Version, r.Source}
+	if at == nil {
+		return ref, nil
+	}
+	if err := ref.seenFrom(*at); err != nil {
+		return ref, err
+	}
+	own := f.Require(r.Path)
+	switch {
+	case own == nil || own.Path != r.Path:
+	case own.Source.Local():
+		return Ref{r.Path, "", own.Source}, nil
+	case !own.Source.Single(): // an archive is one version
+		ref.Source = own.Source
+	}
+	return ref, nil
 }
 
 // seenFrom makes the folder that the module at asks for relative to the built module.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"regexp"
 	"strings"
 	"sync"
@@ -303,6 +305,25 @@ func TestLockedGraph(t *testing.T) {
 	if len(w.reads) != len(g.Modules) {
 		t.Errorf("read %v", w.reads)
 	}
+	// What a merge or somebody's hand has left there cannot have been selected.
+	for path, other := range map[string]Locked{
+		"a": {Version: "v0.9.0", Source: l.Modules["a"].Source},
+		"b": {Version: "v1.1.0", Source: l.Modules["b"].Source}, // l asks for v1.2.0
+		"c": {Version: "main", Source: l.Modules["c"].Source},
+		"l": {Version: "v1.0.0", Source: l.Modules["a"].Source},
+	} {
+		tampered := &Lock{Modules: maps.Clone(l.Modules)}
+		tampered.Modules[path] = other
+		w.files[path+" "+other.Version] = ""
+		if _, err := tampered.Resolve(t.Context(), f, w); path != "c" && !errors.Is(err, ErrStale) {
+			t.Errorf("%s is locked to %+v: %v", path, other, err)
+		}
+	}
+	elsewhere := l.Modules["a"]
+	elsewhere.Source += "x"
+	if _, err := (&Lock{Modules: map[string]Locked{"a": elsewhere, "b": l.Modules["b"], "c": l.Modules["c"]}}).Resolve(t.Context(), f, w); !errors.Is(err, ErrStale) {
+		t.Errorf("a is locked to another source: %v", err)
+	}
 	delete(l.Modules, "b")
 	if _, err := l.Resolve(t.Context(), f, w); !errors.Is(err, ErrStale) {
 		t.Errorf("a module that is not locked: %v", err)
@@ -335,4 +356,76 @@ func TestAsked(t *testing.T) {
 	if ask("a v1.0.0\nl file:../l") == one {
 		t.Error("what a local folder requires does not count")
 	}
+}
+
+// TestLockHolds has random modules: what was selected and locked is never refused as
+// what cannot have been selected, and is the same again.
+func TestLockHolds(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	pick := func(from ...string) string { return from[rnd.IntN(len(from))] }
+	names := []string{"a", "b", "c", "d"}
+	versions := []string{"v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0", "main"}
+	require := func(name string) string {
+		switch {
+		case rnd.IntN(8) == 0:
+			return name + " file:../" + name + "\n"
+		case rnd.IntN(4) == 0:
+			return name + " " + pick(versions...) + " " + pick("https://e.example/a.zip", "https://e.example/b.zip", "oci://other.example/x") + "\n"
+		}
+		return name + " " + pick(versions[:4]...) + "\n"
+	}
+	held := 0
+	for range 2000 {
+		w := &world{files: map[string]string{}, versions: versions}
+		for i, name := range names {
+			for _, version := range append(versions, "../"+name) {
+				text := ""
+				for _, next := range names[i+1:] {
+					if rnd.IntN(2) == 0 {
+						line := require(next)
+						if !strings.Contains(line, "file:") || strings.HasPrefix(version, "..") {
+							text += line
+						}
+					}
+				}
+				w.files[name+" "+version] = text
+			}
+		}
+		main := ""
+		for _, name := range names {
+			switch rnd.IntN(6) {
+			case 0, 1, 2:
+				main += require(name)
+			case 3:
+				main += fmt.Sprintf("replace(%q, source = %q, version = %q%s)\n", name, "oci://replaced.example/"+name, pick(versions[:4]...), pick("", `, only = "v1.1.0"`))
+			case 4:
+				main += fmt.Sprintf("exclude(%q, %q)\n", name, pick(versions[:3]...))
+			}
+		}
+		f, err := Parse("bake.mod", []byte(modFile("acme/main", main)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := Resolve(t.Context(), f, w)
+		if err != nil {
+			continue
+		}
+		l := &Lock{Modules: map[string]Locked{}}
+		for _, m := range g.Modules {
+			if !m.Source.Local() {
+				l.Modules[m.Path] = Locked{Version: m.Version, Source: m.Source.String()}
+			}
+		}
+		again, err := l.Resolve(t.Context(), f, w)
+		if err != nil || selected(again) != selected(g) {
+			t.Fatalf("%v: locked, want %s\n%s\n%v", err, selected(g), main, w.files)
+		}
+		if len(g.Modules) > 1 {
+			held++
+		}
+	}
+	if held < 500 {
+		t.Errorf("only %d graphs were locked", held)
+	}
+	t.Logf("%d graphs", held)
 }
