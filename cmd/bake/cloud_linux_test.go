@@ -141,7 +141,7 @@ func TestInstances(t *testing.T) {
 	}
 
 	for _, c := range []struct{ old, new, want string }{
-		{`"owner": "136693071363", `, ``, `ami_filter: says not whose images count`},
+		{`"owner": "136693071363", `, ``, `ami_filter: "owner" is missing`},
 		{`"debian-12-amd64-*"`, `"debian-13-*"`, "images.star:5:11: source: eu-west-1: no AMI fits the filter"},
 		{`user = "root"`, `usr = "root"`, `unknown keyword "usr" (did you mean "user"?)`},
 		{`user = "root"`, `connect = "session-manager"`, "Session Manager needs an instance_profile"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -129,7 +130,7 @@ func names(b *reference.Book) string {
 			if e.Kind == reference.Platform {
 				name += "()"
 			}
-			line(&out, name, e.Summary)
+			line(&out, name, cmp.Or(e.Summary, e.Doc))
 		}
 	}
 	return out.String()

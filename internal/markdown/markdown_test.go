@@ -184,10 +184,12 @@ func TestShow(t *testing.T) {
     a  b
     x  y
 
-    size  default: what the parent has, or no limit
+    size
         How large it is, at most, in
         bytes of memory, and what
         happens then.
+        default: what the parent has, or
+        no limit
     n  default: one for each of the CPUs
         How many.
 `

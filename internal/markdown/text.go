@@ -130,35 +130,45 @@ func (t *terminal) table(b Block, margin string) {
 
 func (t *terminal) entries(b Block, margin string) {
 	head := b.Rows[0]
-	longest := longestColumn(b.Rows)
+	body := bodyColumn(b.Rows)
 	for _, row := range b.Rows[1:] {
-		title := t.paint(cyan, Plain(row[0].Inline))
-		var text []string // the long cell, which needs no name
+		title := margin + t.paint(cyan, Plain(row[0].Inline))
+		var text []string // the cell that needs no name
+		var below []string
 		for i := 1; i < len(row); i++ {
 			cell := Plain(row[i].Inline)
 			switch name := Plain(head[i].Inline); {
 			case cell == "":
-			case i == longest:
+			case i == body:
 				text = t.words(row[i].Inline)
 			case name == "":
 				title += "  " + cell
 			case cell == "required" || name == "type":
 				title += t.paint(dim, "  "+cell)
+			case visible(title)+len("  : ")+runewidth.StringWidth(name+cell) > t.Width:
+				below = append(below, name+": "+cell)
 			default:
 				title += t.paint(dim, "  "+name+": "+cell)
 			}
 		}
-		t.b.WriteString(margin + title + "\n")
+		t.b.WriteString(title + "\n")
 		if len(text) > 0 {
 			t.wrap(text, margin+"    ", margin+"    ")
+		}
+		for _, cell := range below {
+			t.wrap(strings.Fields(cell), margin+"    ", margin+"    ")
 		}
 	}
 }
 
-// longestColumn returns the column but the first with the most text.
-func longestColumn(rows [][]Inline) int {
+// bodyColumn returns the column that says what a row means, or else the one but the
+// first with the most text.
+func bodyColumn(rows [][]Inline) int {
 	longest, most := 0, -1
 	for i := 1; i < len(rows[0]); i++ {
+		if Plain(rows[0][i].Inline) == "meaning" {
+			return i
+		}
 		sum := 0
 		for _, row := range rows[1:] {
 			sum += len(Plain(row[i].Inline))

@@ -386,14 +386,16 @@ func TestOrigins(t *testing.T) {
 		}
 	}
 	for options, want := range map[string]string{
-		`{"ami":"debian"}`:                        `ami: "debian" is no id of an AMI`,
+		`{"ami":"debian"}`:                        `ami: "debian" is not an AMI id`,
 		`{"ami":"ami-1"}`:                         "eu-west-1: there is no AMI ami-1",
-		`{"ami_filter":{"name":"debian-12-*"}}`:   `ami_filter: says not whose images count: give "owner"`,
+		`{"ami_filter":{"name":"debian-12-*"}}`:   `ami_filter: "owner" is missing`,
 		`{"ami_filter":{"owner":"1","nmae":"x"}}`: `ami_filter: "nmae" is not a filter`,
-		`{"ami_filter":{"owner":"1","name":"x"}}`: "no AMI fits the filter",
-		`{"ssm_parameter":"/none"}`:               "read the SSM parameter /none",
-		`{"ssm_parameter":"/nonsense"}`:           `the SSM parameter /nonsense is "42", and no id of an AMI`,
-		`{"marketplace":"none"}`:                  "AWS Marketplace has no AMI of the product code none",
+
+		`{"ami_filter":{"owner":"1","root-device-type":"ebs"}}`: `ami_filter: leave "root-device-type" out: only AMIs on EBS are chosen`,
+		`{"ami_filter":{"owner":"1","name":"x"}}`:               "no AMI fits the filter",
+		`{"ssm_parameter":"/none"}`:                             "read the SSM parameter /none",
+		`{"ssm_parameter":"/nonsense"}`:                         `the SSM parameter /nonsense is "42", and no id of an AMI`,
+		`{"marketplace":"none"}`:                                "AWS Marketplace has no AMI of the product code none",
 	} {
 		if _, err := d.Pin(t.Context(), platforms.Origin{Options: []byte(options)}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", options, err, want)

@@ -33,12 +33,18 @@ var filters = []string{
 	"product-code", "root-device-name", "tpm-support", "virtualization-type", "usage-operation",
 }
 
+// implied are filters that every search has.
+var implied = map[string]string{
+	"root-device-type": "only AMIs on EBS are chosen",
+	"state":            "only AMIs that are available are chosen",
+}
+
 const ownerKey = "owner"
 
 // Check implements platforms.OptionChecker.
 func (o *Origin) Check() error {
 	if o.AMI != "" && !strings.HasPrefix(o.AMI, "ami-") {
-		return fmt.Errorf("ami: %q is no id of an AMI, such as ami-0123456789abcdef0", o.AMI)
+		return fmt.Errorf("ami: %q is not an AMI id such as ami-0123456789abcdef0", o.AMI)
 	}
 	if o.Deprecated && o.Filter == nil && o.Marketplace == "" {
 		return errors.New("include_deprecated: is for ami_filter and marketplace")
@@ -48,9 +54,12 @@ func (o *Origin) Check() error {
 	}
 	if o.Filter[ownerKey] == "" {
 		// Anybody may publish an image of any name.
-		return errors.New(`ami_filter: says not whose images count: give "owner"`)
+		return errors.New(`ami_filter: "owner" is missing: anybody may publish an AMI of any name`)
 	}
 	for _, key := range slices.Sorted(maps.Keys(o.Filter)) {
+		if why := implied[key]; why != "" {
+			return fmt.Errorf("ami_filter: leave %q out: %s", key, why)
+		}
 		if key != ownerKey && !slices.Contains(filters, key) && !strings.HasPrefix(key, "tag:") {
 			return fmt.Errorf("ami_filter: %q is not a filter: want %s, tag:NAME, or %s", key, ownerKey, strings.Join(filters, ", "))
 		}

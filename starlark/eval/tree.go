@@ -68,13 +68,14 @@ func (t *Tree) String() string {
 	return t.Name
 }
 
-// outside is ErrOutside for name. A module's root tells a user nothing, who knows its
-// name.
-func (p Place) outside(name, more string) error {
+// outside is ErrOutside for name, and why. A module's root tells a user nothing, who
+// knows its name.
+func (p Place) outside(name, why string) error {
+	root := ""
 	if p.Tree == p.project.Tree {
-		more += ", whose root is " + p.Tree.Root
+		root = ", whose root is " + p.Tree.Root
 	}
-	return fmt.Errorf("%q %w %s%s", name, ErrOutside, p.Tree, more)
+	return fmt.Errorf("%q %w %s%s%s", name, ErrOutside, p.Tree, root, why)
 }
 
 // nested is ErrNested for name, which is in the module in the directory dir.
