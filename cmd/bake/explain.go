@@ -84,7 +84,7 @@ func writeChange(w io.Writer, c build.Change, rel func(string) string) {
 		place = plan.Place(c.Node.Pos).String() + ": "
 	}
 	if c.Was == nil || c.Was.Kind != c.Node.Op.Kind() {
-		fmt.Fprintf(w, "  %s%s\n    is new in this place", place, c.Node.Name)
+		fmt.Fprintf(w, "  %s%s\n    is new", place, c.Node.Name)
 		if c.Was != nil {
 			fmt.Fprintf(w, " (was: %s)", c.Was.Name)
 		}
@@ -92,6 +92,9 @@ func writeChange(w io.Writer, c build.Change, rel func(string) string) {
 		return
 	}
 	fmt.Fprintf(w, "  %s%s\n", place, c.Node.Name)
+	for _, was := range c.Gone {
+		fmt.Fprintf(w, "    removed before it: %s\n", was.Name)
+	}
 	for _, f := range c.Fields {
 		if path := build.InputOf(c.Node, f.Now); path != "" {
 			fmt.Fprintf(w, "    the content of %s changed\n", rel(path))

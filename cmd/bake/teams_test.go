@@ -127,10 +127,13 @@ func (e *teams) newer() {
 	}
 	e.dryRun()
 	out := e.bake("billing", "mod", "update")
-	for _, want := range []string{"acme.example/golden  v1.0.0 → v1.1.0", "billing: ", "kernel settings", "is new in this place"} {
+	for _, want := range []string{"acme.example/golden  v1.0.0 → v1.1.0", "billing: ", "  images.star:8:20: kernel settings\n    is new\n"} {
 		if !strings.Contains(out, want) {
 			e.Errorf("bake mod update does not say %q:\n%s", want, out)
 		}
+	}
+	if strings.Contains(out, "script:") {
+		e.Errorf("a step that is the same is shown as another:\n%s", out)
 	}
 	if strings.Contains(out, "plain") {
 		e.Errorf("an image without the module changes:\n%s", out)

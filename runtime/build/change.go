@@ -12,8 +12,9 @@ import (
 // A Change is what became different in one node.
 type Change struct {
 	Node   *plan.Node
-	Was    *PastNode // nil when the node took the place of nothing
+	Was    *PastNode // nil for a new node
 	Fields []FieldChange
+	Gone   []*PastNode // steps that ran right before it and are no more
 }
 
 // A FieldChange is one field of a preimage that became different.
@@ -26,32 +27,31 @@ type FieldChange struct {
 // depends on with theirs. The changes come in the order in which the nodes
 // run. known is false when n has no counterpart.
 func (p *Past) Changes(n *plan.Node) (changes []Change, known bool) {
-	key, ok := p.counterpart(n)
-	if !ok {
+	if _, ok := p.counterpart(n); !ok {
 		return nil, false
 	}
 	seen := make(map[*plan.Node]bool)
-	var walk func(n *plan.Node, old plan.Key)
-	walk = func(n *plan.Node, old plan.Key) {
-		if n.Key == old || seen[n] {
+	var walk func(n *plan.Node)
+	walk = func(n *plan.Node) {
+		if p.Nodes[n.Key] != nil || seen[n] {
 			return
 		}
 		seen[n] = true
-		was := p.Nodes[old]
-		for i, dep := range n.Deps {
-			if was != nil && i < len(was.Deps) {
-				walk(dep, was.Deps[i])
-			}
+		for _, dep := range n.Deps {
+			walk(dep)
 		}
-		c := Change{Node: n, Was: was}
-		if was != nil && was.Kind == n.Op.Kind() {
-			if c.Fields = compare(was.Preimage, n.Preimage); len(c.Fields) == 0 {
+		c := Change{Node: n, Was: p.Nodes[p.places[n]]}
+		for _, key := range p.gone[n] {
+			c.Gone = append(c.Gone, p.Nodes[key])
+		}
+		if c.Was != nil && c.Was.Kind == n.Op.Kind() {
+			if c.Fields = compare(c.Was.Preimage, n.Preimage); len(c.Fields)+len(c.Gone) == 0 {
 				return
 			}
 		}
 		changes = append(changes, c)
 	}
-	walk(n, key)
+	walk(n)
 	return changes, true
 }
 
@@ -62,7 +62,7 @@ func (p *Past) counterpart(n *plan.Node) (plan.Key, bool) {
 		return n.Key, true
 	}
 	if p.places == nil {
-		p.places = make(map[*plan.Node]plan.Key)
+		p.places, p.gone = make(map[*plan.Node]plan.Key), make(map[*plan.Node][]plan.Key)
 		for _, t := range Targets(p.definition) {
 			if old, ok := p.Targets[t.Name]; ok {
 				p.align(t.Node, old)
@@ -71,21 +71,6 @@ func (p *Past) counterpart(n *plan.Node) (plan.Key, bool) {
 	}
 	key, ok := p.places[n]
 	return key, ok
-}
-
-// align records that n stands where the node of key old stood, and goes on
-// with what both depend on.
-func (p *Past) align(n *plan.Node, old plan.Key) {
-	was := p.Nodes[old]
-	if _, done := p.places[n]; done || was == nil {
-		return
-	}
-	p.places[n] = old
-	for i, dep := range n.Deps {
-		if i < len(was.Deps) {
-			p.align(dep, was.Deps[i])
-		}
-	}
 }
 
 // compare returns the fields that differ, but for those of parents: what
@@ -146,12 +131,10 @@ func (p *Past) Reason(n *plan.Node) string {
 	key, ok := p.counterpart(n)
 	was := p.Nodes[key]
 	switch {
-	case !ok || was == nil:
-		return "new"
-	case key == n.Key:
+	case key == n.Key && ok:
 		return ""
-	case was.Kind != n.Op.Kind():
-		return "new in this place"
+	case was == nil || was.Kind != n.Op.Kind():
+		return "new"
 	}
 	var names []string
 	for _, f := range compare(was.Preimage, n.Preimage) {
@@ -161,7 +144,11 @@ func (p *Past) Reason(n *plan.Node) string {
 		}
 		names = append(names, name)
 	}
-	if len(names) == 0 {
+	switch {
+	case len(names) > 0:
+	case len(p.gone[n]) > 0:
+		return "a step before it was removed"
+	default:
 		return "its parent changed"
 	}
 	return strings.Join(slices.Compact(names), ", ") + " changed"

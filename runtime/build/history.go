@@ -20,8 +20,9 @@ type Past struct {
 	Targets map[string]plan.Key    `json:"targets"`
 	Nodes   map[plan.Key]*PastNode `json:"nodes"`
 
-	definition *builtins.Definition    // as it is now
-	places     map[*plan.Node]plan.Key // what each of its nodes was; nil before it is asked for
+	definition *builtins.Definition      // as it is now
+	places     map[*plan.Node]plan.Key   // what each of its nodes was; nil before it is asked for
+	gone       map[*plan.Node][]plan.Key // the parents that it had and that are no more
 }
 
 func newPast(d *builtins.Definition) *Past {
