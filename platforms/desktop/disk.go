@@ -22,7 +22,7 @@ func (d *Driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, 
 	copying := telling(out, "copy the disk")
 	if len(chain) == 1 {
 		if _, err := os.Stat(filepath.Join(chain[0].Dir, untouchedName)); err == nil {
-			return d.hv.Media().Read(ctx, d.chainOf(chain, 0), dst, copying)
+			return ReadMedia(ctx, d.hv.Media(), d.chainOf(chain, 0), dst, copying)
 		}
 	}
 	m, err := d.open(ctx, chain, out)
@@ -37,7 +37,7 @@ func (d *Driver) Disk(ctx context.Context, chain []platforms.Layer, dst string, 
 	if _, err := m.freeze(ctx); err != nil {
 		return err
 	}
-	return d.hv.Media().Read(ctx, m.chains[0], dst, copying)
+	return ReadMedia(ctx, d.hv.Media(), m.chains[0], dst, copying)
 }
 
 // shutDown removes what the build has left in the machine, and shuts it down.

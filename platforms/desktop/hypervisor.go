@@ -2,6 +2,7 @@ package desktop
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"bake.build/bake/internal/hardware"
@@ -29,12 +30,12 @@ type Media interface {
 	// Ext is the end of the media's names, such as ".vdi".
 	Ext() string
 
-	// Write makes the new medium dst that holds the raw disk in the file raw.
-	Write(ctx context.Context, dst, raw string) error
+	// Write makes the new file out a medium that holds a raw disk of size bytes.
+	Write(ctx context.Context, out, raw *os.File, size int64) error
 
 	// Read writes the disk that a chain of media holds to the new file raw, with
 	// holes. progress may be nil.
-	Read(ctx context.Context, chain []string, raw string, progress func(done, total int64)) error
+	Read(ctx context.Context, raw *os.File, chain []string, progress func(done, total int64)) error
 
 	// Size returns the size of the disk in bytes.
 	Size(path string) (int64, error)

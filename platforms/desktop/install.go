@@ -73,7 +73,7 @@ func (d *Driver) installSpec(ctx context.Context, m *machine, opts Origin, o pla
 		return s, err
 	}
 	medium := filepath.Join(m.dir, "disk0-0"+d.hv.Media().Ext())
-	if err := d.hv.Media().Write(ctx, medium, raw); err != nil {
+	if err := WriteMedium(ctx, d.hv.Media(), medium, raw); err != nil {
 		return s, err
 	}
 	s = m.spec()

@@ -126,5 +126,5 @@ func (d *Driver) launchDisk(ctx context.Context, i platforms.Image, m *image.Mac
 		return "", err
 	}
 	medium = filepath.Join(dir, fmt.Sprintf("disk%d-0%s", n, d.hv.Media().Ext()))
-	return medium, d.hv.Media().Write(ctx, medium, raw)
+	return medium, WriteMedium(ctx, d.hv.Media(), medium, raw)
 }

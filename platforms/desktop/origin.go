@@ -76,11 +76,8 @@ func (d *Driver) Import(ctx context.Context, o platforms.Origin, dir string, out
 	if err != nil {
 		return made, err
 	}
-	path, err := f.Local(ctx, d.host, out)
+	path, err := f.Verified(ctx, d.host, out)
 	if err != nil {
-		return made, err
-	}
-	if err := f.Verify(ctx, path); err != nil {
 		return made, err
 	}
 	var h hardware.Options
@@ -180,7 +177,7 @@ func (d *Driver) importDisk(ctx context.Context, m *image.Machine, i int, path, 
 		}
 	}
 	out.Progress("write the disk", 0, 0)
-	return d.hv.Media().Write(ctx, filepath.Join(dir, d.mediumName(i)), raw)
+	return WriteMedium(ctx, d.hv.Media(), filepath.Join(dir, d.mediumName(i)), raw)
 }
 
 // telling returns what is told how much of something was done.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,16 +37,43 @@ func (d *Driver) raw(ctx context.Context, path string, capacity int64, dst strin
 	return dst, true, nil
 }
 
-// empty makes a file of holes.
-func empty(path string, size int64) (err error) {
-	if size <= 0 {
-		return errors.New("an empty disk without a size")
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// WriteMedium makes the new medium dst that holds the raw disk in the file raw.
+func WriteMedium(ctx context.Context, m Media, dst, raw string) (err error) {
+	in, err := os.Open(raw)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Truncate(size), f.Close())
+	defer func() { err = errors.Join(err, in.Close()) }()
+	size, err := in.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = in.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return err
+	}
+	return create(dst, func(out *os.File) error { return m.Write(ctx, out, in, size) })
+}
+
+// ReadMedia writes the disk that a chain of media holds to the new file raw.
+func ReadMedia(ctx context.Context, m Media, chain []string, raw string, progress func(done, total int64)) error {
+	return create(raw, func(out *os.File) error { return m.Read(ctx, out, chain, progress) })
+}
+
+// create has write fill a new file.
+func create(path string, write func(*os.File) error) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
+
+// empty makes a file of holes.
+func empty(path string, size int64) error {
+	if size <= 0 {
+		return errors.New("an empty disk without a size")
+	}
+	return create(path, func(f *os.File) error { return f.Truncate(size) })
 }
 
 // grow returns a raw image of size bytes with what is in the one at path, which is

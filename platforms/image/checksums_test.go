@@ -97,10 +97,7 @@ func TestChecksumList(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path, err := f.Local(t.Context(), h, nil)
-		if err == nil {
-			err = f.Verify(t.Context(), path)
-		}
+		_, err = f.Verified(t.Context(), h, nil)
 		return err
 	}
 	content = "another disk"
@@ -139,7 +136,7 @@ func TestLocalChecksums(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Verify(t.Context(), disk); err == nil || !strings.Contains(err.Error(), "has the digest sha512:"+sum512("the disk")) {
+	if _, err := f.Verified(t.Context(), nil, nil); err == nil || !strings.Contains(err.Error(), "has the digest sha512:"+sum512("the disk")) {
 		t.Errorf("got %v", err)
 	}
 	delete(o.Paths, "checksums")

@@ -106,7 +106,7 @@ func (f File) Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (*p
 }
 
 // Local returns the path of the file, downloaded when need be. The content of a
-// file that was there already is not checked: see Verify.
+// file that was there already is not checked: see Verified.
 func (f File) Local(ctx context.Context, h platforms.Host, out platforms.Logger) (string, error) {
 	if f.Path != "" {
 		return f.Path, nil
@@ -136,20 +136,20 @@ func (f File) Local(ctx context.Context, h platforms.Host, out platforms.Logger)
 	return path, nil
 }
 
-// Verify compares the digest of the file at path, which Local has returned, with
-// the one that it must have.
-func (f File) Verify(ctx context.Context, path string) error {
-	if f.Digest == "" {
-		return nil
+// Verified is Local for a file whose content has the digest that it must have.
+func (f File) Verified(ctx context.Context, h platforms.Host, out platforms.Logger) (string, error) {
+	path, err := f.Local(ctx, h, out)
+	if err != nil || f.Path == "" || f.Digest == "" {
+		return path, err // what was downloaded was checked
 	}
 	found, err := fetch.HashFile(ctx, path, f.Digest)
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.What, err)
+		return "", fmt.Errorf("%s: %w", f.What, err)
 	}
 	if found != f.Digest {
-		return f.Mismatch(found)
+		return "", f.Mismatch(found)
 	}
-	return nil
+	return path, nil
 }
 
 // Mismatch is the error of a file that has the digest found.

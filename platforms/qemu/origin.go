@@ -85,11 +85,8 @@ func (d *driver) Import(ctx context.Context, o platforms.Origin, dir string, out
 	if err != nil {
 		return platforms.Made{}, err
 	}
-	path, err := f.Local(ctx, d.host, out)
+	path, err := f.Verified(ctx, d.host, out)
 	if err != nil {
-		return platforms.Made{}, err
-	}
-	if err := f.Verify(ctx, path); err != nil {
 		return platforms.Made{}, err
 	}
 	if o.Kind == "iso" {

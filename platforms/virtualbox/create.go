@@ -323,33 +323,13 @@ func (media) Size(path string) (int64, error) {
 }
 
 // Write implements desktop.Media.
-func (media) Write(ctx context.Context, dst, raw string) (err error) {
-	in, err := os.Open(raw)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	stat, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	id, change := newID(), newID()
-	return vdi.Write(ctx, out, in, stat.Size(), id, change, nil)
+func (media) Write(ctx context.Context, out, raw *os.File, size int64) error {
+	return vdi.Write(ctx, out, raw, size, newID(), newID(), nil)
 }
 
 // Read implements desktop.Media.
-func (media) Read(ctx context.Context, chain []string, raw string, progress func(done, total int64)) (err error) {
-	out, err := os.OpenFile(raw, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	return vdi.ReadChain(ctx, out, chain, progress)
+func (media) Read(ctx context.Context, raw *os.File, chain []string, progress func(done, total int64)) error {
+	return vdi.ReadChain(ctx, raw, chain, progress)
 }
 
 // logName is VirtualBox's log of a machine, in its folder.

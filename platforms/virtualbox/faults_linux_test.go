@@ -38,7 +38,7 @@ func emptyDisk(t *testing.T, dir string) desktop.Spec {
 	if err := os.WriteFile(raw, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := (media{}).Write(t.Context(), medium, raw); err != nil {
+	if err := desktop.WriteMedium(t.Context(), media{}, medium, raw); err != nil {
 		t.Fatal(err)
 	}
 	return desktop.Spec{
@@ -130,7 +130,7 @@ func use(t *testing.T, h *hypervisor, s desktop.Spec) error {
 		return err
 	}
 	raw := filepath.Join(t.TempDir(), "raw")
-	if err := (media{}).Read(t.Context(), append(s.Disks[0].Media, sealed...), raw, nil); err != nil {
+	if err := desktop.ReadMedia(t.Context(), media{}, append(s.Disks[0].Media, sealed...), raw, nil); err != nil {
 		return err
 	}
 	if saved, err := filepath.Glob(filepath.Join(s.Dir, "vm", "*", "Snapshots", "*.sav")); err != nil || len(saved) > 0 {

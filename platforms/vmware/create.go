@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -210,33 +209,14 @@ func (media) Size(path string) (int64, error) {
 }
 
 // Write implements desktop.Media.
-func (media) Write(ctx context.Context, dst, raw string) (err error) {
-	in, err := os.Open(raw)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	size, err := in.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
+func (media) Write(ctx context.Context, out, raw *os.File, size int64) error {
 	var id [32]byte
 	_, _ = rand.Read(id[:]) // never fails
 	const sector = vmdk.Sector
-	return vmdk.WriteSparse(ctx, out, in, filepath.Base(dst), (size+sector-1)/sector*sector, vmdk.IdentityOf(id), nil)
+	return vmdk.WriteSparse(ctx, out, raw, filepath.Base(out.Name()), (size+sector-1)/sector*sector, vmdk.IdentityOf(id), nil)
 }
 
 // Read implements desktop.Media.
-func (media) Read(ctx context.Context, chain []string, raw string, progress func(done, total int64)) (err error) {
-	out, err := os.OpenFile(raw, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	return vmdk.ReadChain(ctx, out, chain, progress)
+func (media) Read(ctx context.Context, raw *os.File, chain []string, progress func(done, total int64)) error {
+	return vmdk.ReadChain(ctx, raw, chain, progress)
 }

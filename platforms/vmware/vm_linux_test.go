@@ -53,7 +53,7 @@ func newTypewriter(t *testing.T) (v *vm, chain []string, faults string) {
 		t.Fatal(err)
 	}
 	chain = []string{filepath.Join(dir, "disk0-0.vmdk")}
-	if err := h.Media().Write(t.Context(), chain[0], raw); err != nil {
+	if err := desktop.WriteMedium(t.Context(), h.Media(), chain[0], raw); err != nil {
 		t.Fatal(err)
 	}
 	made, err := h.Create(t.Context(), desktop.Spec{
@@ -231,7 +231,7 @@ func TestChain(t *testing.T) {
 		}
 		chain = append(chain, sealed...)
 	}
-	if err := v.h.Media().Read(t.Context(), chain, filepath.Join(v.dir, "whole"), nil); err != nil {
+	if err := desktop.ReadMedia(t.Context(), v.h.Media(), chain, filepath.Join(v.dir, "whole"), nil); err != nil {
 		t.Error(err)
 	}
 	whole, err := os.ReadFile(filepath.Join(v.dir, "whole"))

@@ -115,11 +115,8 @@ func (d *driver) cds(ctx context.Context, or Origin, o platforms.Origin, t *targ
 		if err != nil {
 			return nil, err
 		}
-		path, err := f.Local(ctx, d.host, out)
+		path, err := f.Verified(ctx, d.host, out)
 		if err != nil {
-			return nil, err
-		}
-		if err := f.Verify(ctx, path); err != nil {
 			return nil, err
 		}
 		local = append(local, path)

@@ -25,11 +25,8 @@ func (d *driver) ofPackage(ctx context.Context, or Origin, o platforms.Origin, o
 	if err != nil {
 		return nil, err
 	}
-	path, err := f.Local(ctx, d.host, out)
+	path, err := f.Verified(ctx, d.host, out)
 	if err != nil {
-		return nil, err
-	}
-	if err := f.Verify(ctx, path); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, b *birth) (types.ManagedObjectReference, error) {

@@ -23,11 +23,8 @@ func importDisk(ctx context.Context, opts Options, o platforms.Origin, tree stri
 	if err := missing(toolProblem("qemu-img", "qemu-utils", "")); err != nil {
 		return fmt.Errorf("disk: %w", err)
 	}
-	path, err := s.Local(ctx, h, out)
+	path, err := s.Verified(ctx, h, out)
 	if err != nil {
-		return err
-	}
-	if err := s.Verify(ctx, path); err != nil {
 		return err
 	}
 	scratch, remove, err := h.TempDir("disk")
