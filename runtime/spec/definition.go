@@ -8,6 +8,9 @@ import (
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/internal/spell"
+	"bake.build/bake/runtime/build"
+	"bake.build/bake/runtime/plan"
+	"bake.build/bake/starlark/diag"
 	"bake.build/bake/starlark/eval"
 	"go.starlark.net/starlark"
 )
@@ -157,10 +160,26 @@ func (t *T) define(c *builtins.Call, path string, params map[string]builtins.Par
 	if err == nil {
 		d.Definition, err = within.Finish()
 	}
+	if err != nil && t.ctx.Err() == nil && !eval.IsLimit(err) {
+		err = calledFrom(c.Pos(), err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return d, nil
+}
+
+// calledFrom returns an error of a definition with the calls of the test that led to it.
+func calledFrom(calls []plan.Pos, err error) error {
+	var errs []error
+	for _, d := range diag.Of(err) {
+		located := error(&plan.Error{Pos: slices.Concat(d.Stack, calls), Err: errors.New(d.Message)})
+		if d.Hint != "" {
+			located = build.WithHint(located, d.Hint)
+		}
+		errs = append(errs, located)
+	}
+	return errors.Join(errs...)
 }
 
 // replace puts values of the test in place of names that the definition sees.

@@ -93,6 +93,17 @@ func (r *runner) timeout() time.Duration {
 	return cmp.Or(r.options.Timeout, defaultTimeout)
 }
 
+// A timeoutError says that a test has reached its time limit, be it in the interpreter or
+// in a build.
+type timeoutError struct{ limit *eval.LimitError }
+
+func (e *timeoutError) Error() string {
+	return fmt.Sprintf("the test takes longer than %v, which is its time limit (--timeout)", time.Duration(e.limit.Limit))
+}
+
+// Unwrap has eval.IsLimit know the error.
+func (e *timeoutError) Unwrap() error { return e.limit }
+
 // endGrace is how long a machine may take to end after the time limit of its test. What
 // does not heed that is left behind.
 const endGrace = 30 * time.Second
@@ -110,7 +121,7 @@ func (r *runner) limits(c *eval.Config) {
 // evaluate evaluates the file of the test and calls its function.
 func (t *T) evaluate(parent context.Context) error {
 	limit := t.runner.timeout()
-	ctx, cancel := context.WithTimeoutCause(parent, limit, &eval.LimitError{What: "time", Limit: uint64(limit)})
+	ctx, cancel := context.WithTimeoutCause(parent, limit, &timeoutError{&eval.LimitError{What: "time", Limit: uint64(limit)}})
 	defer cancel()
 	t.ctx = ctx
 	p, err := t.open(ctx, t.test.File)

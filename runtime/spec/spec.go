@@ -111,7 +111,7 @@ func Run(ctx context.Context, c build.Config, o Options, report Reporter) (s Sum
 		}
 	}
 	s.Elapsed = time.Since(begin)
-	return s, errors.Join(ctx.Err(), report.End(s))
+	return s, errors.Join(context.Cause(ctx), report.End(s))
 }
 
 func noTests(o Options) error {

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/internal/need"
@@ -281,6 +282,36 @@ func TestFailures(t *testing.T) {
 	}
 	if log := strings.Join(r.of("test_values").Log, "\n"); log != "a_test.star:12:10: printed\na_test.star:13:10: [\"logged\"]" {
 		t.Errorf("log %q", log)
+	}
+}
+
+// TestCallsOfDefinitions holds that an error of a definition says which call of the test
+// has evaluated it, and that one of several failures hides no other.
+func TestCallsOfDefinitions(t *testing.T) {
+	c := project(t, map[string]string{
+		"a_test.star": "def test_calls(t):\n    t.definition(\"calls.star\")\n\ndef test_fail(t):\n    t.definition(\"fail.star\")\n",
+		"calls.star":  "m = source(fake(), text = \"x\")\nshell(m)\nwrite(m, 3)\n",
+		"fail.star":   "def f():\n    fail(\"no\")\n\nf()\n",
+	})
+	r := run(t, c, spec.Options{})
+	for name, want := range map[string]string{
+		"test_calls": "calls.star:2:6: t.definition: shell: nothing to run: want a command or script=\"path\"\n  calls.star:3:6: write: path: got int, want string\n" +
+			"    2 | shell(m)\n      |      ^\ncall stack, innermost first:\n  calls.star:2:6\n  a_test.star:2:17 in test_calls\n",
+		"test_fail": "fail.star:2:9: t.definition: fail: no\n    2 |     fail(\"no\")\n      |         ^\ncall stack, innermost first:\n" +
+			"  fail.star:2:9 in f\n  fail.star:4:2\n  a_test.star:5:17 in test_fail\n",
+	} {
+		if got := text(t, r.of(name)); got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", name, got, want)
+		}
+	}
+}
+
+// TestTimeout holds that a test ends at its time limit, in the interpreter too.
+func TestTimeout(t *testing.T) {
+	c := project(t, map[string]string{"a_test.star": "def test_loop(t):\n    for i in range(1000000):\n        for j in range(1000000): pass\n"})
+	r := run(t, c, spec.Options{Timeout: 50 * time.Millisecond, MaxSteps: 1 << 50})
+	if got := text(t, r.of("test_loop")); !strings.Contains(got, "the test takes longer than 50ms, which is its time limit (--timeout)") {
+		t.Errorf("%s", got)
 	}
 }
 
