@@ -35,6 +35,7 @@ type Config struct {
 type Context struct {
 	Config
 	builder   *plan.Builder
+	table     []Builtin // what the definition can call
 	artifacts []*Artifact
 	tests     []*plan.Node
 	params    []*Param

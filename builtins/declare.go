@@ -34,7 +34,7 @@ func Declare[A any](name, doc, returns string, run func(c *Call, a *A) (starlark
 			}
 		}
 		a := new(A)
-		err := decodeArgs(c, options, reflect.ValueOf(a).Elem(), args, kwargs)
+		err := c.withOwners(decodeArgs(c, options, reflect.ValueOf(a).Elem(), args, kwargs), nil)
 		var v starlark.Value
 		if err == nil {
 			v, err = run(c, a)

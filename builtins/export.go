@@ -68,7 +68,7 @@ func exportLayer(c *Call, a *exportArgs) (starlark.Value, error) {
 		return publishLayer(c, a)
 	}
 	if len(a.Options) > 0 {
-		return nil, c.notOfFiles(string(a.Options[0][0].(starlark.String)))
+		return nil, c.notOfFiles(string(a.Options[0][0].(starlark.String)), a.Layer.platform)
 	}
 	formats, err := checkFormats(a.Formats, c.Formats.Names())
 	if err != nil {

@@ -3,9 +3,11 @@ package builtins
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
@@ -67,8 +69,23 @@ func findOption(options []platforms.Option, name string) *platforms.Option {
 	return nil
 }
 
+// A keywordError says that none of the options of a call is called name.
+type keywordError struct {
+	name    string
+	options []string
+	owners  []string // calls that have such an option
+}
+
+func (e *keywordError) Error() string {
+	hint := spell.Hint(e.name, "keywords", e.options)
+	if len(e.owners) > 0 && spell.Nearest(e.name, e.options) == "" {
+		hint = ": it is an option of " + strings.Join(e.owners, " and ")
+	}
+	return fmt.Sprintf("unknown keyword %q%s", e.name, hint)
+}
+
 func unknownKeyword(name string, options []platforms.Option) error {
-	return fmt.Errorf("unknown keyword %q%s", name, spell.Hint(name, "keywords", optionNames(options)))
+	return &keywordError{name: name, options: optionNames(options)}
 }
 
 // optionNames returns the keywords of options.
@@ -79,6 +96,55 @@ func optionNames(options []platforms.Option) (names []string) {
 		}
 	}
 	return names
+}
+
+// maxOwners is how many calls that have an option are named at most: what many have
+// says little.
+const maxOwners = 3
+
+// withOwners adds to an error about an unknown keyword which calls have such an option.
+// of is the platform that the call is about, whose options come before those of others,
+// or nil.
+func (c *Context) withOwners(err error, of *platforms.Spec) error {
+	var e *keywordError
+	if !errors.As(err, &e) {
+		return err
+	}
+	if of != nil {
+		e.owners = ownersOf(e.name, *of)
+	}
+	for _, b := range c.table {
+		if hasOption(b.Args, e.name) {
+			e.owners = append(e.owners, b.Name+"(…)")
+		}
+	}
+	if len(e.owners) == 0 {
+		for _, s := range c.Platforms {
+			e.owners = append(e.owners, ownersOf(e.name, s)...)
+		}
+	}
+	if len(e.owners) > maxOwners {
+		e.owners = nil
+	}
+	return err
+}
+
+// ownersOf returns the calls that have the platform's option called name.
+func ownersOf(name string, s platforms.Spec) (calls []string) {
+	if hasOption(s.Options, name) {
+		calls = append(calls, s.Name+"(…)")
+	}
+	if hasOption(s.Origin, name) {
+		calls = append(calls, fmt.Sprintf("source(%s(), …)", s.Name))
+	}
+	if hasOption(s.Publication, name) {
+		calls = append(calls, fmt.Sprintf("export(…, to = [%s()])", s.Name))
+	}
+	return calls
+}
+
+func hasOption(options []platforms.Option, name string) bool {
+	return slices.ContainsFunc(options, func(o platforms.Option) bool { return o.Name == name })
 }
 
 // decodeOptions checks keywords against the options that a platform declares

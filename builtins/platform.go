@@ -36,7 +36,7 @@ func (c *Context) constructor(spec platforms.Spec) *starlark.Builtin {
 			return s.name, c.useSecret(s, call.Pos())
 		})
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", spec.Name, err)
+			return nil, fmt.Errorf("%s: %w", spec.Name, c.withOwners(err, &spec))
 		}
 		if err := checkWith(spec.CheckOptions, options); err != nil {
 			return nil, fmt.Errorf("%s: %w", spec.Name, err)

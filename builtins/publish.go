@@ -61,7 +61,7 @@ func publishOn(c *Call, a *exportArgs, p *Platform, boot string) (*Artifact, err
 	}
 	given := slices.Clone(a.Options)
 	if c.Given(hardwareOption) { // which exports to files have as well
-		if !slices.ContainsFunc(spec.Publication, func(o platforms.Option) bool { return o.Name == hardwareOption }) {
+		if !hasOption(spec.Publication, hardwareOption) {
 			return nil, fmt.Errorf("%s: images of %s have none of their own", hardwareOption, spec.Name)
 		}
 		given = append(given, starlark.Tuple{starlark.String(hardwareOption), a.Hardware})
@@ -73,7 +73,7 @@ func publishOn(c *Call, a *exportArgs, p *Platform, boot string) (*Artifact, err
 		err = checkWith(spec.CheckPublication, options)
 	}
 	if err != nil {
-		return nil, err
+		return nil, c.withOwners(err, &spec)
 	}
 	artifact := &Artifact{layer: a.Layer, on: p, name: a.Name, target: a.Name}
 	if err := c.checkArtifact(artifact); err != nil {
@@ -120,12 +120,16 @@ func (c *Call) ownImage(layer, p *Platform) error {
 	return nil
 }
 
-// notOfFiles refuses a keyword of an export to files.
-func (c *Call) notOfFiles(name string) error {
+// notOfFiles refuses a keyword of an export to files, of a layer of the platform p.
+func (c *Call) notOfFiles(name string, p *Platform) error {
 	for _, spec := range c.Platforms {
-		if slices.ContainsFunc(spec.Publication, func(o platforms.Option) bool { return o.Name == name }) {
+		if hasOption(spec.Publication, name) {
 			return fmt.Errorf("%s: belongs to an image that is registered: say where with to = [%s()]", name, spec.Name)
 		}
 	}
-	return unknownKeyword(name, platforms.Fields(reflect.TypeFor[exportArgs]()))
+	spec, err := c.spec(p.plan.Name)
+	if err != nil {
+		return err
+	}
+	return c.withOwners(unknownKeyword(name, platforms.Fields(reflect.TypeFor[exportArgs]())), &spec)
 }

@@ -42,7 +42,7 @@ func source(c *Call, a *sourceArgs) (starlark.Value, error) {
 	}
 	origin, err := originOf(spec, a.Options)
 	if err != nil {
-		return nil, err
+		return nil, c.withOwners(err, &spec)
 	}
 	s := &op.Source{Of: origin}
 	n := &plan.Node{Op: s, Platform: a.Platform.plan}
@@ -53,7 +53,7 @@ func source(c *Call, a *sourceArgs) (starlark.Value, error) {
 		err = checkWith(spec.CheckOrigin, s.Options)
 	}
 	if err != nil {
-		return nil, err
+		return nil, c.withOwners(err, &spec)
 	}
 	o := StepOptions{Name: a.Name, Timeout: a.Timeout, Retries: a.Retries}
 	n.Name = o.title(sourceName(s, a.Options))

@@ -40,6 +40,7 @@ type Builtin struct {
 // Predeclared returns the names that a definition sees: the builtins of table,
 // a constructor for each platform, and struct, json and math.
 func (c *Context) Predeclared(table []Builtin) starlark.StringDict {
+	c.table = table
 	names := starlark.StringDict{
 		"struct": starlark.NewBuiltin("struct", starlarkstruct.Make),
 		"json":   jsonModule(),
