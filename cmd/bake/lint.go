@@ -3,10 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -17,14 +14,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bake.build/bake/internal/durable"
-	"bake.build/bake/internal/regular"
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
 	"bake.build/bake/starlark/eval"
 	"bake.build/bake/starlark/files"
-	"bake.build/bake/starlark/format"
 	"bake.build/bake/starlark/lint"
-	"bake.build/bake/stdlib"
 )
 
 // lintFlags are the flags of bake lint.
@@ -43,6 +37,10 @@ func (a *app) lintCommand() *cobra.Command {
 they hold or name. A path is a definition, a shell script, or a directory whose *.star
 files are read at any depth, by default the working directory; hidden directories,
 testdata, vendor and bake.vendor are left out unless they are named. Nothing is evaluated or run.
+
+What the files load is looked into, also of modules of other teams: those that are vendored,
+replaced by a folder or in the store, since nothing is downloaded. What is found in them is for
+their teams, and not shown.
 
 A comment switches a rule off, for the statement whose line it ends or, on a line of its
 own, for the next statement, in definitions and in scripts:
@@ -92,7 +90,7 @@ func (a *app) lint(ctx context.Context, paths []string, f *lintFlags) error {
 	if err != nil {
 		return err
 	}
-	r := a.newLintRun(rules)
+	r := a.newLintRun(ctx, rules)
 	if err := r.read(ctx, all); err != nil {
 		return err
 	}
@@ -145,16 +143,22 @@ func (a *app) listRules(rules []lint.Rule) error {
 // A lintRun lints files.
 type lintRun struct {
 	*app
+	ctx    context.Context
 	linter *lint.Linter
 
 	mu       sync.Mutex
 	texts    map[string][]byte        // by path
 	names    map[string]string        // the paths of names in positions
-	projects map[string]*eval.Project // by directory
+	projects map[string]*eval.Project // by root
+	unseen   map[*eval.Tree]bool      // trees that load modules which cannot be had here
+	places   map[string]eval.Place    // of files of modules
 }
 
-func (a *app) newLintRun(rules []lint.Rule) *lintRun {
-	r := &lintRun{app: a, texts: map[string][]byte{}, names: map[string]string{}, projects: map[string]*eval.Project{}}
+func (a *app) newLintRun(ctx context.Context, rules []lint.Rule) *lintRun {
+	r := &lintRun{
+		app: a, ctx: ctx, texts: map[string][]byte{}, names: map[string]string{},
+		projects: map[string]*eval.Project{}, unseen: map[*eval.Tree]bool{}, places: map[string]eval.Place{},
+	}
 	r.linter = &lint.Linter{Rules: rules, Language: a.language(), Read: r.readNamed, Show: a.rel, IsDir: r.isDir}
 	return r
 }
@@ -211,36 +215,6 @@ func (r *lintRun) read(ctx context.Context, all []string) error {
 		r.linter.Loads(text)
 		return nil
 	})
-}
-
-// text returns the text of the file at path, without a byte order mark.
-func (r *lintRun) text(path string) ([]byte, error) {
-	r.mu.Lock()
-	text, ok := r.texts[path]
-	r.mu.Unlock()
-	if ok {
-		return text, nil
-	}
-	text, err := regular.Read(path, format.MaxSize)
-	if err != nil {
-		return nil, err
-	}
-	text = bytes.TrimPrefix(text, []byte("\ufeff"))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.texts[path], r.names[r.rel(path)] = text, path
-	return text, nil
-}
-
-// source implements diag.Options.Source.
-func (r *lintRun) source(name string) ([]byte, error) {
-	r.mu.Lock()
-	path, ok := r.names[name]
-	r.mu.Unlock()
-	if !ok {
-		return nil, fmt.Errorf("source of %s: %w", name, fs.ErrNotExist)
-	}
-	return r.text(path)
 }
 
 // findings lints all files.
@@ -324,61 +298,4 @@ func (r *lintRun) apply(found []lint.Finding) (fixed int, err error) {
 		fixed += n
 	}
 	return fixed, nil
-}
-
-// project returns the project that the file at path belongs to.
-func (r *lintRun) project(path string) (*eval.Project, error) {
-	dir := filepath.Dir(path)
-	r.mu.Lock()
-	p, ok := r.projects[dir]
-	r.mu.Unlock()
-	if ok {
-		return p, nil
-	}
-	p, err := eval.OpenProject(path, r.dir)
-	if err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.projects[dir] = p
-	return p, nil
-}
-
-// errOtherModule says that a file of another module is not looked at.
-var errOtherModule = errors.New("of another module")
-
-// readNamed implements lint.Linter.Read.
-func (r *lintRun) readNamed(from, name string) ([]byte, string, error) {
-	if file, ok := strings.CutPrefix(name, "@bake//"); ok {
-		text, err := fs.ReadFile(stdlib.FS, file)
-		return text, name, err
-	}
-	if strings.HasPrefix(name, "@") {
-		return nil, "", errOtherModule
-	}
-	p, err := r.project(from)
-	if err != nil {
-		return nil, "", err
-	}
-	path, err := p.Top().In(filepath.Dir(from)).Path(name)
-	if err != nil {
-		return nil, "", err
-	}
-	text, err := r.text(path)
-	return text, path, err
-}
-
-// isDir implements lint.Linter.IsDir.
-func (r *lintRun) isDir(from, name string) bool {
-	p, err := r.project(from)
-	if err != nil {
-		return false
-	}
-	path, err := p.Top().In(filepath.Dir(from)).Path(name)
-	if err != nil {
-		return false
-	}
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
 }

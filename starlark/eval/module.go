@@ -82,67 +82,86 @@ func cycle(modules []*module) string {
 
 // find returns the module that is called name in the module from.
 func (r *run) find(from *module, name string) (*module, error) {
-	if strings.HasPrefix(name, "@") {
-		lib, file, ok := strings.Cut(name[1:], "//")
-		if !ok {
-			lib, file, _ = strings.Cut(name[1:], "/")
-			if file == "" {
-				file = "x.star"
-			}
-			return nil, fmt.Errorf("%q: the name of a library ends with two slashes: \"@%s//%s\"", name, lib, file)
-		}
-		if lib == "bake" && r.cfg.Std != nil {
-			return r.shipped(file)
-		}
-		return r.ofModule(from, lib, file)
-	}
-	if from.tree == nil {
-		file, rooted := strings.CutPrefix(name, "//")
-		if !rooted {
-			file = path.Join(path.Dir(from.path), name)
-		}
+	lib, file, err := splitLoad(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case lib == "bake" && r.cfg.Std != nil:
 		return r.shipped(file)
+	case lib != "" && from.tree == nil:
+		return nil, fmt.Errorf("@%s is not known in the shipped library", lib)
+	case from.tree == nil:
+		if rooted, ok := strings.CutPrefix(name, "//"); ok {
+			return r.shipped(rooted)
+		}
+		return r.shipped(path.Join(path.Dir(from.path), name))
 	}
-	abs, err := Place{from.tree, filepath.Dir(from.path), r.cfg.Project}.Path(name)
+	at, abs, err := Place{from.tree, filepath.Dir(from.path), r.cfg.Project}.Load(name)
 	if err != nil {
-		if r.cfg.Std != nil && fs.ValidPath(name) {
+		if lib == "" && r.cfg.Std != nil && fs.ValidPath(name) {
 			if _, statErr := fs.Stat(r.cfg.Std, name); statErr == nil {
 				err = fmt.Errorf("%w; the shipped library has one: \"@bake//%s\"", err, name)
 			}
 		}
 		return nil, err
 	}
-	return r.file(from.tree, abs), nil
+	return r.file(at.Tree, abs), nil
 }
 
-// ofModule returns a file of the module that from's module knows as lib.
-func (r *run) ofModule(from *module, lib, file string) (*module, error) {
-	if from.tree == nil {
-		return nil, fmt.Errorf("@%s is not known in the shipped library", lib)
+// splitLoad splits what load gives as "@lib//file"; lib is "" for a name in the own tree.
+func splitLoad(name string) (lib, file string, err error) {
+	rest, ok := strings.CutPrefix(name, "@")
+	if !ok {
+		return "", name, nil
 	}
-	t := from.tree.Loads[lib]
-	if t == nil {
-		names := append(slices.Collect(maps.Keys(from.tree.Loads)), "bake")
-		more := ""
-		switch near := spell.Nearest(lib, names); {
-		case near != "":
-			more = fmt.Sprintf(" (did you mean @%s?)", near)
-		case from.tree.Unknown != nil:
-			more = ": " + from.tree.Unknown(lib)
+	if lib, file, ok = strings.Cut(rest, "//"); ok {
+		return lib, file, nil
+	}
+	if lib, file, _ = strings.Cut(rest, "/"); file == "" {
+		file = "x.star"
+	}
+	return "", "", fmt.Errorf("%q: the name of a library ends with two slashes: \"@%s//%s\"", name, lib, file)
+}
+
+// Load returns the absolute path of the Starlark file that one of the place loads as name,
+// and the place of that file. The shipped library has none.
+func (p Place) Load(name string) (at Place, abs string, err error) {
+	lib, file, err := splitLoad(name)
+	if err != nil {
+		return Place{}, "", err
+	}
+	at = p
+	if lib != "" {
+		at, err = p.module(lib)
+		if err == nil && !fs.ValidPath(file) {
+			err = fmt.Errorf("@%s//%s is not the name of a file of a module", lib, file)
 		}
-		return nil, fmt.Errorf("@%s is not known%s", lib, more)
+		if err != nil {
+			return Place{}, "", err
+		}
 	}
-	if !fs.ValidPath(file) {
-		return nil, fmt.Errorf("@%s//%s is not the name of a file of a module", lib, file)
+	abs, err = at.Path(file)
+	if lib != "" && errors.Is(err, fs.ErrNotExist) {
+		dir := filepath.Join(at.Dir, filepath.FromSlash(path.Dir(file)))
+		err = fmt.Errorf("no file %q in @%s%s", file, lib, neighbours(path.Base(file), dir, ".star"))
 	}
-	abs, err := Place{t, t.Root, r.cfg.Project}.Path(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		dir := filepath.Join(t.Root, filepath.FromSlash(path.Dir(file)))
-		return nil, fmt.Errorf("no file %q in @%s%s", file, lib, neighbours(path.Base(file), dir, ".star"))
-	} else if err != nil {
-		return nil, err
+	return at.In(filepath.Dir(abs)), abs, err
+}
+
+// module returns the root of the module that files of the place know as lib.
+func (p Place) module(lib string) (Place, error) {
+	if t := p.Tree.Loads[lib]; t != nil {
+		return Place{t, t.Root, p.project}, nil
 	}
-	return r.file(t, abs), nil
+	names := append(slices.Collect(maps.Keys(p.Tree.Loads)), "bake")
+	more := ""
+	switch near := spell.Nearest(lib, names); {
+	case near != "":
+		more = fmt.Sprintf(" (did you mean @%s?)", near)
+	case p.Tree.Unknown != nil:
+		more = ": " + p.Tree.Unknown(lib)
+	}
+	return Place{}, fmt.Errorf("@%s is not known%s", lib, more)
 }
 
 // file returns the module that is the file abs of a tree.

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"slices"
 	"strings"
 
 	"go.starlark.net/resolve"
@@ -74,34 +75,70 @@ func stringsOf(x syntax.Expr) []string {
 	return all
 }
 
-// moduleOf reads a module that the file at path loads; it is nil when it cannot be read.
-func (l *Linter) moduleOf(path, name string) *module {
+// moduleOf reads a module that the file at path loads.
+func (l *Linter) moduleOf(path, name string) (*module, error) {
 	if l.Read == nil {
-		return nil
+		return nil, ErrUnseen
 	}
 	b, at, err := l.Read(path, name)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m, ok := l.modules[at]; ok {
-		return m
+		return m, nil
 	}
 	if l.modules == nil {
 		l.modules = map[string]*module{}
 	}
 	l.modules[at] = readModule(at, b)
-	return l.modules[at]
+	return l.modules[at], nil
 }
 
-// definition returns what is called name in a file that calls it: a function of the
-// file itself, or of a module that it loads.
-func (f *file) definition(name string) *syntax.DefStmt {
+// definition returns the function that a call calls, one of the file itself or of a
+// module that it loads, or nil.
+func (f *file) definition(call *syntax.CallExpr) *syntax.DefStmt {
+	fn := unparen(call.Fn)
+	for {
+		dot, ok := fn.(*syntax.DotExpr)
+		if !ok {
+			break
+		}
+		fn = unparen(dot.X)
+	}
+	id, ok := fn.(*syntax.Ident)
+	if !ok || !f.isTop(id) {
+		return nil
+	}
 	if f.own == nil {
 		f.own = newModule(f.path, f.tree)
 	}
-	return f.own.function(name, f.linter.moduleOf)
+	name, _ := calleeOf(call)
+	return f.own.function(name, func(from, module string) *module {
+		m, err := f.linter.moduleOf(from, module)
+		if err != nil {
+			return nil
+		}
+		return m
+	})
+}
+
+// isTop reports whether a name is that of a variable of the top level, or is loaded.
+func (f *file) isTop(id *syntax.Ident) bool {
+	b := bindingOf(id)
+	if b == nil || b.First == nil {
+		return false
+	}
+	if b.Scope == resolve.Global {
+		return true
+	}
+	for _, s := range f.tree.Stmts {
+		if load, ok := s.(*syntax.LoadStmt); ok && slices.Contains(load.To, b.First) {
+			return true
+		}
+	}
+	return false
 }
 
 // docOf returns the docstring of a function, or "".
@@ -150,5 +187,5 @@ func (f *file) makesLayer(x syntax.Expr) (name string, ok bool) {
 	if name == "" {
 		return "", false
 	}
-	return name, strings.Contains(section(docOf(f.definition(name)), "Returns:"), "layer")
+	return name, strings.Contains(section(docOf(f.definition(call)), "Returns:"), "layer")
 }

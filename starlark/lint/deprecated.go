@@ -45,7 +45,7 @@ func (p *pass) checkDeprecated(call *syntax.CallExpr) {
 		fn := p.linter.Language.Functions[name]
 		instead, args = fn.Deprecated, fn.Args
 	} else {
-		doc := docOf(p.definition(name))
+		doc := docOf(p.definition(call))
 		instead = section(doc, "Deprecated:")
 		if strings.Contains(doc, "Deprecated:") {
 			args = deprecatedArgs(section(doc, "Args:"))

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"go.starlark.net/resolve"
-	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 
 	"bake.build/bake/starlark/eval"
@@ -25,6 +24,10 @@ type Function struct {
 	Args       map[string]string // of arguments that are deprecated, what to write instead
 }
 
+// ErrUnseen says that a file may be there and cannot be looked into, as one of a module
+// that was not fetched.
+var ErrUnseen = errors.New("it cannot be looked into here")
+
 // A Linter looks for findings in files. Its methods may be called concurrently.
 type Linter struct {
 	Rules    []Rule
@@ -32,7 +35,8 @@ type Linter struct {
 
 	// Read returns what a file loads or names: the text of name, which is as load or
 	// script have it, as seen from the file at path, and the path by which it is
-	// opened. It may be nil.
+	// opened. The error is ErrUnseen where it cannot tell what the name stands for. It
+	// may be nil.
 	Read func(path, name string) (text []byte, at string, err error)
 
 	// Show returns the name that positions have of a path.
@@ -84,7 +88,8 @@ type file struct {
 	linter  *Linter
 	tree    *syntax.File // nil for a script
 	reads   map[*syntax.Ident]int
-	scripts []*script
+	scripts []*script // that steps and tests run
+	kept    []*script // that are copied into the machine, for whoever runs them
 	consts  map[*syntax.Ident]syntax.Expr
 	own     *module // nil before it is asked for
 }
@@ -93,17 +98,14 @@ type file struct {
 // The text has no byte order mark.
 func (l *Linter) Definition(name, path string, text []byte) []Finding {
 	f := &file{source: newSource(name, path, text), linter: l}
-	tree, err := eval.Dialect().Parse(name, text, 0)
-	if err == nil {
-		// Undefined names are for who evaluates.
-		err = resolve.File(tree, func(name string) bool { return !starlark.Universe.Has(name) }, starlark.Universe.Has)
-	}
+	tree, err := parse(name, text)
 	if err != nil {
 		return l.broken(f, err)
 	}
 	f.tree = tree
 	f.reads = readsOf(tree)
 	f.scripts = f.findScripts()
+	f.findCopied()
 	return l.run(f, f.disables())
 }
 
@@ -154,9 +156,13 @@ func (l *Linter) run(f *file, disables []*disable) []Finding {
 	for _, s := range f.scripts {
 		disables = append(disables, s.disables()...)
 	}
+	all := disables
+	for _, s := range f.kept { // whose comments may be about rules that are not for them here
+		all = append(all, s.disables()...)
+	}
 	var found []Finding
 	report := func(one Finding) {
-		for _, d := range disables {
+		for _, d := range all {
 			if d.covers(one) {
 				return
 			}

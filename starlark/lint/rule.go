@@ -14,6 +14,7 @@ type Rule struct {
 // Rules returns all rules, in the order of their names.
 func Rules() []Rule {
 	return []Rule{
+		brokenLoad(),
 		cacheOrder(),
 		deprecated(),
 		downloadRun(),
@@ -31,6 +32,7 @@ func Rules() []Rule {
 		unusedLoad(),
 		unusedParam(),
 		unusedVariable(),
+		wrongArgument(),
 	}
 }
 

@@ -30,6 +30,7 @@ type (
 	sarifRule struct {
 		ID       string      `json:"id"`
 		Short    sarifText   `json:"shortDescription"`
+		Full     sarifText   `json:"fullDescription"` // which GitHub requires
 		Help     sarifText   `json:"help"`
 		Defaults sarifConfig `json:"defaultConfiguration"`
 	}
@@ -68,7 +69,7 @@ func WriteSARIF(w io.Writer, version string, rules []Rule, findings []Finding) e
 	run := sarifRun{ColumnKind: "unicodeCodePoints", Results: []sarifResult{}}
 	run.Tool.Driver = sarifDriver{Name: "bake", Version: version, Rules: []sarifRule{}}
 	for _, r := range rules {
-		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{r.Name, sarifText{firstSentence(r.Doc)}, sarifText{r.Doc}, sarifConfig{r.Severity}})
+		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{r.Name, sarifText{firstSentence(r.Doc)}, sarifText{r.Doc}, sarifText{r.Doc}, sarifConfig{r.Severity}})
 	}
 	for _, f := range findings {
 		text := f.Message

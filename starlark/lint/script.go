@@ -185,9 +185,10 @@ func (s *script) calls(yield func(stmt *sh.Stmt, c command)) {
 
 // A command is a simple command, without what runs it, such as sudo.
 type command struct {
-	call  *sh.CallExpr
-	name  string // base name of the program
-	words []word // its arguments
+	call    *sh.CallExpr
+	program string // as it is called
+	name    string // base name of the program
+	words   []word // its arguments
 }
 
 // A word is one argument. What is expanded is in text as "$NAME", or unknown.
@@ -209,7 +210,8 @@ func newCommand(call *sh.CallExpr) command {
 		c.words = append(c.words, word{wordText(w), w})
 	}
 	for len(c.words) > 0 {
-		c.name = path.Base(c.words[0].text)
+		c.program = c.words[0].text
+		c.name = path.Base(c.program)
 		c.words = c.words[1:]
 		takes, ok := runners[c.name]
 		if !ok {

@@ -13,12 +13,12 @@ import (
 func scriptCRLF() Rule {
 	return Rule{
 		Name: "script-crlf", Severity: Warning,
-		Doc:   "A script has the line ends of Windows. A step takes the CR off when all lines have one; what copies the file, or runs it by hand, does not, and the shell then reads it as a part of each last word.",
+		Doc:   "A script has the line ends of Windows. A step takes the CR off when all lines have one; what copies the file, or runs it by hand, does not, and the shell then reads it as a part of each last word. Scripts that are copied into the machine are looked at as well.",
 		Wrong: "m = source(rootfs(), debian = \"bookworm\")\nm = shell(m, \"set -e\\r\\nmake install\\r\\n\")\nexport(m, \"web\", formats = [\"tar\"])",
 		Right: "m = source(rootfs(), debian = \"bookworm\")\nm = shell(m, \"set -e\\nmake install\\n\")\nexport(m, \"web\", formats = [\"tar\"])",
 		Fix:   "writes a script file with LF",
 		check: func(p *pass) {
-			for _, s := range p.scripts {
+			for _, s := range slices.Concat(p.scripts, p.kept) {
 				at := bytes.Index(s.text.b, []byte("\r\n"))
 				if at < 0 {
 					continue
@@ -40,7 +40,7 @@ func scriptCRLF() Rule {
 func scriptErrexit() Rule {
 	return Rule{
 		Name: "script-errexit", Severity: Warning,
-		Doc: "A script with a \"#!\" line, or an interpreter of its own, goes on after a command that failed: the layer is kept as if all had succeeded. Without one, a step runs with sh -e.",
+		Doc: "A script with a \"#!\" line, or an interpreter of its own, goes on after a command that failed: the layer is kept as if all had succeeded. Without one, a step runs with sh -e. A script that is copied into the machine is looked at where a step runs it there.",
 		Wrong: `m = source(rootfs(), debian = "bookworm")
 m = shell(m, """#!/bin/bash
 make
@@ -56,7 +56,7 @@ make install
 export(m, "web", formats = ["tar"])`,
 		check: func(p *pass) {
 			for _, s := range p.scripts {
-				if len(s.tree.Stmts) < 2 || s.stops() || !s.text.knownHead() {
+				if !s.goesOn() || s.stops() || !s.text.knownHead() {
 					continue
 				}
 				end := bytes.IndexByte(s.text.b, '\n')
@@ -72,6 +72,25 @@ func (t *text) knownHead() bool {
 	return !strings.ContainsRune(string(head), unknown)
 }
 
+// goesOn reports whether something is run after the first command of the script, which
+// may fail. A function alone runs nothing, as in a library that others read.
+func (s *script) goesOn() bool {
+	commands, functions := 0, 0
+	for _, stmt := range s.tree.Stmts {
+		switch cmd := stmt.Cmd.(type) {
+		case *sh.FuncDecl:
+			functions++
+		case *sh.CallExpr:
+			if len(cmd.Args) > 0 {
+				commands++
+			}
+		default:
+			commands++
+		}
+	}
+	return commands > 1 || commands == 1 && functions > 0
+}
+
 // stops reports whether the script ends at the first command that fails.
 func (s *script) stops() bool {
 	if slices.ContainsFunc(s.command(), isErrexit) {
@@ -79,10 +98,11 @@ func (s *script) stops() bool {
 	}
 	found := false
 	sh.Walk(s.tree, func(n sh.Node) bool {
-		if call, ok := n.(*sh.CallExpr); ok && len(call.Args) > 1 && wordText(call.Args[0]) == "set" {
+		if call, ok := n.(*sh.CallExpr); ok && len(call.Args) > 1 {
+			name := wordText(call.Args[0])
 			for i, a := range call.Args[1:] {
 				w := wordText(a)
-				found = found || isErrexit(w) || w == "errexit" && i > 0 || strings.ContainsRune(w, unknown)
+				found = found || name == "set" && (isErrexit(w) || w == "errexit" && i > 0 || strings.ContainsRune(w, unknown)) || name == "trap" && w == "ERR"
 			}
 		}
 		_, fn := n.(*sh.FuncDecl)
@@ -115,7 +135,7 @@ export(m, "web", formats = ["tar"])`,
 m = shell(m, "if true; then echo yes; fi")
 export(m, "web", formats = ["tar"])`,
 		check: func(p *pass) {
-			for _, s := range p.scripts {
+			for _, s := range slices.Concat(p.scripts, p.kept) {
 				if s.err == nil || !s.text.known() || bytes.Contains(s.text.b, []byte("{{")) && s.ownFile {
 					continue // a part of it, or a template
 				}
