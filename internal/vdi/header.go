@@ -61,9 +61,6 @@ type Header struct {
 	data      int64
 }
 
-// Diff reports whether the medium holds what differs from its parent.
-func (h *Header) Diff() bool { return h.kind == kindDiff || h.Parent != [16]byte{} }
-
 // ReadHeader reads the header of a medium, and refuses what makes no sense.
 func ReadHeader(r io.ReaderAt) (*Header, error) {
 	var b [headerSize]byte

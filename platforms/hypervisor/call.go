@@ -82,12 +82,6 @@ func (e *CallError) Error() string {
 // Timeout reports whether the program was ended since it did not answer.
 func (e *CallError) Timeout() bool { return e.timeout }
 
-// HasCode reports whether err is of a program that names the token.
-func HasCode(err error, code string) bool {
-	e := (*CallError)(nil)
-	return errors.As(err, &e) && e.Code == code
-}
-
 // Within returns a Caller like c whose commands may take as long as limit.
 func (c Caller) Within(limit time.Duration) Caller {
 	c.Limit = limit

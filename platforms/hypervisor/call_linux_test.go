@@ -113,7 +113,7 @@ echo "vm: error: VM_LOCKED by a session" >&2; exit 1`, tries))
 	}
 	c = program(t, `echo "vm: error: VM_LOCKED by a session" >&2; exit 1`)
 	c.Patience = 500 * time.Millisecond
-	if _, err := c.Call(t.Context(), "change"); !HasCode(err, "VM_LOCKED") {
+	if _, err := c.Call(t.Context(), "change"); !hasCode(err, "VM_LOCKED") {
 		t.Errorf("locked for ever: %v", err)
 	}
 	c = program(t, "echo 'code VM_ODD' >&2")
@@ -123,7 +123,13 @@ echo "vm: error: VM_LOCKED by a session" >&2; exit 1`, tries))
 		}
 		return nil
 	}
-	if _, err := c.Call(t.Context(), "change"); !HasCode(err, "VM_ODD") {
+	if _, err := c.Call(t.Context(), "change"); !hasCode(err, "VM_ODD") {
 		t.Errorf("a failure with exit code 0: %v", err)
 	}
+}
+
+// hasCode reports whether err is of a program that names the token.
+func hasCode(err error, code string) bool {
+	e := (*CallError)(nil)
+	return errors.As(err, &e) && e.Code == code
 }

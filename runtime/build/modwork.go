@@ -71,9 +71,6 @@ func (w *Modules) Close() error {
 	return w.set.host.Store.Close()
 }
 
-// Root returns the directory of bake.mod.
-func (w *Modules) Root() string { return w.set.root }
-
 // File returns the bake.mod, with what has been changed.
 func (w *Modules) File() *module.File { return w.set.file }
 
