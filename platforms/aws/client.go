@@ -198,3 +198,21 @@ func (c *clients) ssm(ctx context.Context, region string) (*ssm.Client, error) {
 	}
 	return ssm.NewFromConfig(cfg, func(o *ssm.Options) { o.Region = region }), nil
 }
+
+// A pager is one of the SDK's, with pages P.
+type pager[P, O any] interface {
+	HasMorePages() bool
+	NextPage(ctx context.Context, change ...func(*O)) (P, error)
+}
+
+// listed returns all that the pages of a list have.
+func listed[T, P, O any](ctx context.Context, pages pager[P, O], of func(P) []T) (list []T, err error) {
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, of(page)...)
+	}
+	return list, nil
+}

@@ -276,14 +276,9 @@ func (d *driver) findSnapshots(ctx context.Context, region string, filters ...ty
 	if err != nil {
 		return nil, err
 	}
-	var list []types.Snapshot
-	pages := ec2.NewDescribeSnapshotsPaginator(c, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: filters})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("%s: look for snapshots: %w", region, err)
-		}
-		list = append(list, page.Snapshots...)
+	list, err := listed(ctx, ec2.NewDescribeSnapshotsPaginator(c, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: filters}), func(p *ec2.DescribeSnapshotsOutput) []types.Snapshot { return p.Snapshots })
+	if err != nil {
+		return nil, fmt.Errorf("%s: look for snapshots: %w", region, err)
 	}
 	return list, nil
 }
@@ -296,16 +291,14 @@ func (d *driver) findInstances(ctx context.Context, region string, filters ...ty
 		return nil, err
 	}
 	filters = append(filters, filter("instance-state-name", "pending", "running", "stopping", "stopped"))
-	var list []types.Instance
-	pages := ec2.NewDescribeInstancesPaginator(c, &ec2.DescribeInstancesInput{Filters: filters})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("%s: look for instances: %w", region, err)
-		}
-		for _, r := range page.Reservations {
+	list, err := listed(ctx, ec2.NewDescribeInstancesPaginator(c, &ec2.DescribeInstancesInput{Filters: filters}), func(p *ec2.DescribeInstancesOutput) (list []types.Instance) {
+		for _, r := range p.Reservations {
 			list = append(list, r.Instances...)
 		}
+		return list
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: look for instances: %w", region, err)
 	}
 	return list, nil
 }
@@ -315,14 +308,9 @@ func (d *driver) findVolumes(ctx context.Context, region string, filters ...type
 	if err != nil {
 		return nil, err
 	}
-	var list []types.Volume
-	pages := ec2.NewDescribeVolumesPaginator(c, &ec2.DescribeVolumesInput{Filters: filters})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("%s: look for volumes: %w", region, err)
-		}
-		list = append(list, page.Volumes...)
+	list, err := listed(ctx, ec2.NewDescribeVolumesPaginator(c, &ec2.DescribeVolumesInput{Filters: filters}), func(p *ec2.DescribeVolumesOutput) []types.Volume { return p.Volumes })
+	if err != nil {
+		return nil, fmt.Errorf("%s: look for volumes: %w", region, err)
 	}
 	return list, nil
 }

@@ -111,14 +111,9 @@ func (d *driver) ownImages(ctx context.Context, region string, filters ...types.
 	if err != nil {
 		return nil, err
 	}
-	var list []types.Image
-	pages := ec2.NewDescribeImagesPaginator(c, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: filters})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("%s: look for images: %w", region, err)
-		}
-		list = append(list, page.Images...)
+	list, err := listed(ctx, ec2.NewDescribeImagesPaginator(c, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: filters}), func(p *ec2.DescribeImagesOutput) []types.Image { return p.Images })
+	if err != nil {
+		return nil, fmt.Errorf("%s: look for images: %w", region, err)
 	}
 	return list, nil
 }

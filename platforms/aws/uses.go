@@ -8,6 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	scaling "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
@@ -49,31 +50,29 @@ func (d *driver) templateUses(ctx context.Context, region string, u uses) error 
 	if err != nil {
 		return err
 	}
-	templates := ec2.NewDescribeLaunchTemplatesPaginator(c, &ec2.DescribeLaunchTemplatesInput{})
-	for templates.HasMorePages() {
-		page, err := templates.NextPage(ctx)
+	list, err := listed(ctx, ec2.NewDescribeLaunchTemplatesPaginator(c, &ec2.DescribeLaunchTemplatesInput{}),
+		func(p *ec2.DescribeLaunchTemplatesOutput) []types.LaunchTemplate { return p.LaunchTemplates })
+	if err != nil {
+		return err
+	}
+	for _, t := range list {
+		id := aws.ToString(t.LaunchTemplateId)
+		versions, err := listed(ctx, ec2.NewDescribeLaunchTemplateVersionsPaginator(c, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &id}),
+			func(p *ec2.DescribeLaunchTemplateVersionsOutput) []types.LaunchTemplateVersion {
+				return p.LaunchTemplateVersions
+			})
 		if err != nil {
 			return err
 		}
-		for _, t := range page.LaunchTemplates {
-			id := aws.ToString(t.LaunchTemplateId)
-			versions := ec2.NewDescribeLaunchTemplateVersionsPaginator(c, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &id})
-			for versions.HasMorePages() {
-				page, err := versions.NextPage(ctx)
-				if err != nil {
-					return err
-				}
-				for _, v := range page.LaunchTemplateVersions {
-					if v.LaunchTemplateData == nil {
-						continue
-					}
-					image, err := d.templateImage(ctx, region, aws.ToString(v.LaunchTemplateData.ImageId))
-					if err != nil {
-						return fmt.Errorf("%s: %w", id, err)
-					}
-					u.add(&image, id)
-				}
+		for _, v := range versions {
+			if v.LaunchTemplateData == nil {
+				continue
 			}
+			image, err := d.templateImage(ctx, region, aws.ToString(v.LaunchTemplateData.ImageId))
+			if err != nil {
+				return fmt.Errorf("%s: %w", id, err)
+			}
+			u.add(&image, id)
 		}
 	}
 	return nil
@@ -98,17 +97,14 @@ func (d *driver) configurationUses(ctx context.Context, region string, u uses) e
 	if err != nil {
 		return err
 	}
-	pages := autoscaling.NewDescribeLaunchConfigurationsPaginator(c, &autoscaling.DescribeLaunchConfigurationsInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		for _, l := range page.LaunchConfigurations {
-			u.add(l.ImageId, "the launch configuration "+aws.ToString(l.LaunchConfigurationName))
-		}
+	list, err := listed(ctx, autoscaling.NewDescribeLaunchConfigurationsPaginator(c, &autoscaling.DescribeLaunchConfigurationsInput{}),
+		func(p *autoscaling.DescribeLaunchConfigurationsOutput) []scaling.LaunchConfiguration {
+			return p.LaunchConfigurations
+		})
+	for _, l := range list {
+		u.add(l.ImageId, "the launch configuration "+aws.ToString(l.LaunchConfigurationName))
 	}
-	return nil
+	return err
 }
 
 func (d *driver) fleetUses(ctx context.Context, region string, u uses) error {
@@ -116,24 +112,18 @@ func (d *driver) fleetUses(ctx context.Context, region string, u uses) error {
 	if err != nil {
 		return err
 	}
-	pages := ec2.NewDescribeFleetsPaginator(c, &ec2.DescribeFleetsInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return err
+	list, err := listed(ctx, ec2.NewDescribeFleetsPaginator(c, &ec2.DescribeFleetsInput{}), func(p *ec2.DescribeFleetsOutput) []types.FleetData { return p.Fleets })
+	for _, f := range list {
+		if f.FleetState == types.FleetStateCodeDeleted {
+			continue
 		}
-		for _, f := range page.Fleets {
-			if f.FleetState == types.FleetStateCodeDeleted {
-				continue
-			}
-			for _, t := range f.LaunchTemplateConfigs {
-				for _, o := range t.Overrides {
-					u.add(o.ImageId, aws.ToString(f.FleetId))
-				}
+		for _, t := range f.LaunchTemplateConfigs {
+			for _, o := range t.Overrides {
+				u.add(o.ImageId, aws.ToString(f.FleetId))
 			}
 		}
 	}
-	return nil
+	return err
 }
 
 func (d *driver) spotFleetUses(ctx context.Context, region string, u uses) error {
@@ -141,22 +131,19 @@ func (d *driver) spotFleetUses(ctx context.Context, region string, u uses) error
 	if err != nil {
 		return err
 	}
-	pages := ec2.NewDescribeSpotFleetRequestsPaginator(c, &ec2.DescribeSpotFleetRequestsInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return err
+	list, err := listed(ctx, ec2.NewDescribeSpotFleetRequestsPaginator(c, &ec2.DescribeSpotFleetRequestsInput{}),
+		func(p *ec2.DescribeSpotFleetRequestsOutput) []types.SpotFleetRequestConfig {
+			return p.SpotFleetRequestConfigs
+		})
+	for _, r := range list {
+		if r.SpotFleetRequestConfig == nil || r.SpotFleetRequestState == types.BatchStateCancelled {
+			continue
 		}
-		for _, r := range page.SpotFleetRequestConfigs {
-			if r.SpotFleetRequestConfig == nil || r.SpotFleetRequestState == types.BatchStateCancelled {
-				continue
-			}
-			for _, l := range r.SpotFleetRequestConfig.LaunchSpecifications {
-				u.add(l.ImageId, aws.ToString(r.SpotFleetRequestId))
-			}
+		for _, l := range r.SpotFleetRequestConfig.LaunchSpecifications {
+			u.add(l.ImageId, aws.ToString(r.SpotFleetRequestId))
 		}
 	}
-	return nil
+	return err
 }
 
 // sharedUse returns with whom an image of this account, or its snapshots, are shared:
