@@ -107,11 +107,12 @@ func (a *app) testCommand() *cobra.Command {
 	f, specs := &buildFlags{}, &specFlags{}
 	cmd := &cobra.Command{
 		Use:   "test [DEFINITION] [TEST…] | PATH…",
-		Short: "run tests, and build only what they need; or test definitions",
-		Long: `Given a definition, runs the tests that it has by test(), and builds what they need.
+		Short: "run the tests of images, or test definitions without building",
+		Long: `Given a definition, runs its tests, those made by test(), and builds only what they
+need.
 
 Given directories or files *_test.star, tests definitions: runs each function
-test_…(t) that is in them, without building and without a network. bake doc t says
+test_…(t) in them, without building and without a network. bake doc t says
 what t can do. Below directories the examples in docstrings are evaluated, too.
 Without arguments that is done where there is no images.star, or where a flag is for
 it.

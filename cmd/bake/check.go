@@ -30,17 +30,17 @@ func (a *app) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [PATH…]",
 		Short: "evaluate definitions, and show all errors",
-		Long: `Evaluates definitions, runs nothing, and shows all errors and what is never built. A path
-is a definition, or a directory whose *.star files are evaluated at any depth, each by
-itself, by default the working directory; hidden directories, testdata, vendor and bake.vendor are left
-out unless they are named.
+		Long: `Evaluates definitions without running anything, and shows all errors and the steps
+that are never built. A path is a definition, or a directory whose *.star files are
+evaluated at any depth, each by itself; the default is the working directory. Hidden
+directories, testdata, vendor and bake.vendor are left out unless they are named.
 
-A definition is evaluated with every combination of the choices of its parameters, true
-and false of those that are a bool; where there are more than 64, with each value once. A
-parameter that is given with -p has that value only, in all definitions that have it.
+A definition is evaluated with every combination of the choices of its parameters,
+true and false for a bool; where there are more than 64, with each value once. A
+parameter that is given with -p has only that value, in all definitions that have it.
 
-No origin is resolved and nothing is downloaded: modules of other teams are taken from the
-store or from the vendor directory. The exit code is 3 when there are errors.`,
+No origin is resolved and nothing is downloaded: modules of other teams are taken
+from the store or from the vendor directory. The exit code is 3 when there are errors.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.check(cmd.Context(), args, f)
 		},

@@ -16,7 +16,7 @@ func (a *app) diffCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff [DEFINITION] A B",
 		Short: "list the files added, changed and removed between two layers or artifacts",
-		Long: `Lists what B has over A, one file a line: A for added, M for changed, R for
+		Long: `Lists how B differs from A, one file on a line: A for added, M for changed, R for
 removed. Layers are named as for bake shell, and built first when they are
 missing.`,
 		Args: cobra.RangeArgs(2, 3),

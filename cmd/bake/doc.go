@@ -32,16 +32,16 @@ func (a *app) docCommand() *cobra.Command {
 		Short: "show documentation",
 		Long: `Shows the documentation of a function, a struct of them (apt, and t of tests), a
 platform, a format, a command, one of their options (export.formats), a page
-(platforms, json) or what stands below one of its headings, or of Starlark files: a file of the library (@bake//debian.star), of a module
-(@acme//golden.star), of this project (lib/users.star), or a folder of them. A
-second argument names one function of a file. Without arguments it lists what
-there is.
+(platforms, json) or one of its headings, or of Starlark files: a file of the library
+(@bake//debian.star), of a module (@acme//golden.star), of this project
+(lib/users.star), or a folder of them. A second argument names one function of a
+file. Without arguments it lists what there is.
 
 With --site it writes a site of static pages, which works without a server: bake's
 own documentation, or that of the files and folders that are named, with README.md and
 docs/*.md beside them.
 
-With --check it tells docstrings that do not match their functions, and evaluates
+With --check it reports docstrings that do not match their functions, and evaluates
 the examples in them to a plan; nothing is built. An example sees the names of its
 file, and the layers layer and base.`,
 		RunE: func(cmd *cobra.Command, args []string) error {

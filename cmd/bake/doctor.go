@@ -88,7 +88,7 @@ func packagesOf(problems []platforms.Problem) (packages []string, others []strin
 type writer interface{ Write([]byte) (int, error) }
 
 // writeProblems lists problems, each once with all that needs it, and after
-// them the commands that mend them.
+// them the commands that install or repair it.
 func writeProblems(w writer, problems []platforms.Problem) {
 	var order []string
 	needs := make(map[string][]string)
@@ -113,6 +113,6 @@ func writeProblems(w writer, problems []platforms.Problem) {
 		fmt.Fprintf(w, "to install: apt-get install --no-install-recommends %s\n", strings.Join(packages, " "))
 	}
 	for _, fix := range others {
-		fmt.Fprintf(w, "to mend: %s\n", fix)
+		fmt.Fprintf(w, "to fix: %s\n", fix)
 	}
 }

@@ -31,10 +31,10 @@ func (a *app) fmtCommand() *cobra.Command {
 		Use:   "fmt [PATH…]",
 		Short: "format Starlark files",
 		Long: `Formats Starlark files as Buildifier does, and lists those that changed. A path is
-a file, or a directory whose *.star and bake.mod files are formatted at any depth, by
-default the working directory; hidden directories, testdata, vendor and bake.vendor are left out
-unless they are named. The path "-" is the standard input, which is formatted to the
-standard output.
+a file, or a directory whose *.star and bake.mod files are formatted at any depth;
+the default is the working directory. Hidden directories, testdata, vendor and
+bake.vendor are left out unless they are named. The path "-" is the standard input,
+which is formatted to the standard output.
 
 Only the layout changes: a file is parsed before and after, and one that could not be
 formatted without another change stays as it is, with an error at its line.`,

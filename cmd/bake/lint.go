@@ -32,11 +32,12 @@ func (a *app) lintCommand() *cobra.Command {
 	f := &lintFlags{}
 	cmd := &cobra.Command{
 		Use:   "lint [PATH…]",
-		Short: "find what is allowed and hardly meant, in definitions and their scripts",
-		Long: `Looks for what is allowed and hardly meant: in definitions, and in the shell scripts that
-they hold or name. A path is a definition, a shell script, or a directory whose *.star
-files are read at any depth, by default the working directory; hidden directories,
-testdata, vendor and bake.vendor are left out unless they are named. Nothing is evaluated or run.
+		Short: "find likely mistakes in definitions and their scripts",
+		Long: `Finds likely mistakes in definitions, and in the shell scripts that they contain or
+name. A path is a definition, a shell script, or a directory whose *.star files are
+read at any depth; the default is the working directory. Hidden directories,
+testdata, vendor and bake.vendor are left out unless they are named. Nothing is
+evaluated or run.
 
 What the files load is looked into, also of modules of other teams: those that are vendored,
 replaced by a folder or in the store, since nothing is downloaded. What is found in them is for

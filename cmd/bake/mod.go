@@ -18,9 +18,9 @@ func (a *app) modCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mod",
 		Short: "manage the modules that a project loads",
-		Long: `Manages bake.mod, which says what a module is called and which modules of other
-teams its files load, as load("@acme//golden.star", "golden"), and the versions and
-digests of them in bake.lock. The version of a module is the highest that bake.mod
+		Long: `Manages bake.mod, which names a module and the modules of other teams that its files
+load, as in load("@acme//golden.star", "golden"), and their versions and digests in
+bake.lock. The version of a module is the highest that bake.mod
 or one of the modules asks for: a new release changes nothing until somebody asks
 for it.
 
@@ -145,8 +145,8 @@ func (a *app) modTidyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tidy",
 		Short: "drop modules that no file loads, and renew the lock",
-		Long: `Makes bake.mod and bake.lock say what the project's Starlark files load: drops
-requirements that no file loads, and writes the versions and digests of what is left.
+		Long: `Makes bake.mod and bake.lock match what the project's Starlark files load: drops
+requirements that no file loads, and writes the versions and digests of the others.
 A load of a module that is not required is an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

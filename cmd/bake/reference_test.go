@@ -5,7 +5,11 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 
 	"bake.build/bake/builtins"
 	"bake.build/bake/platforms/all"
@@ -13,6 +17,29 @@ import (
 )
 
 var update = flag.Bool("update", false, "rewrite docs/reference.md")
+
+// TestHelpWidth holds that the help of commands fits on a terminal.
+func TestHelpWidth(t *testing.T) {
+	const widest = 88
+	a := &app{specs: all.Table(), builtins: builtins.Table(), formats: export.Formats()}
+	lines := 0
+	var look func(*cobra.Command)
+	look = func(cmd *cobra.Command) {
+		for line := range strings.Lines(cmd.Long) {
+			lines++
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > widest {
+				t.Errorf("%s: %d columns: %s", cmd.CommandPath(), n, line)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			look(sub)
+		}
+	}
+	look(a.command())
+	if lines < 100 {
+		t.Errorf("only %d lines were found", lines)
+	}
+}
 
 // TestReferenceIsCurrent holds docs/reference.md to the code.
 func TestReferenceIsCurrent(t *testing.T) {
