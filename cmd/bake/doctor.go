@@ -17,7 +17,10 @@ func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
 		Short: "check this host for missing tools, and print how to install them",
-		Args:  cobra.NoArgs,
+		Long: `Lists the tools and rights that this host lacks, for all platforms of this host, and
+how to install them. bake plan lists what it lacks for one definition. The exit code
+is 4 when something is missing.`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return a.doctor()
 		},
@@ -42,7 +45,8 @@ func (a *app) doctor() (err error) {
 		return nil
 	}
 	writeProblems(a.stdout, problems)
-	return coded(exitHost, errors.New("this host lacks something; see above"))
+	return coded(exitHost, build.WithHint(errors.New("this host lacks something; see above"),
+		"only what a definition uses is needed: bake plan DEFINITION shows what is missing for it"))
 }
 
 // writeArchs tells which architectures the driver d runs no programs of on this
