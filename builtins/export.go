@@ -257,11 +257,19 @@ func (c *Call) checkDisk(a *exportArgs, formats []string) error {
 	return nil
 }
 
+// imagesOf are names of images that are registered on a platform, and have no files.
+var imagesOf = map[string]string{
+	"ami": "aws", "aws": "aws", "glance": "openstack", "openstack": "openstack", "template": "vsphere", "vsphere": "vsphere",
+}
+
 func checkFormats(formats, known []string) ([]string, error) {
 	if len(formats) == 0 {
 		return []string{"qcow2"}, nil
 	}
 	for i, f := range formats {
+		if platform := imagesOf[f]; platform != "" {
+			return nil, fmt.Errorf("%q is not a format of files: to = [%s()] registers an image", f, platform)
+		}
 		if !slices.Contains(known, f) {
 			return nil, fmt.Errorf("unknown format %q%s", f, spell.Hint(f, "formats", known))
 		}

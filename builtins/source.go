@@ -106,7 +106,7 @@ func originOf(spec platforms.Spec, kwargs []starlark.Tuple) (string, error) {
 		if _, err := bind(spec.Origin, nil, kwargs); err != nil {
 			return "", err
 		}
-		return "", fmt.Errorf("no origin: one of %s says what to start from", spell.List(all))
+		return "", fmt.Errorf("no origin: give one of %s", spell.List(all))
 	}
 	return "", fmt.Errorf("%s are %d origins, want exactly one", strings.Join(given, " and "), len(given))
 }
