@@ -21,6 +21,8 @@ type evaluated struct {
 	modules    *modules          // what it loads of other modules
 	context    *builtins.Context // says which pins the definition has read; nil when it was not run
 	definition *builtins.Definition
+
+	adjust func(*eval.Config) // changes how it is evaluated; may be nil
 }
 
 // Evaluate reads a definition and runs nothing: it resolves no origin, so that no
@@ -111,7 +113,11 @@ func (e *evaluated) run(ctx context.Context, c *Config, pins builtins.Pins, prin
 		return of(KindDefinition, err)
 	}
 	e.context = builtins.New(builtins.Config{Project: e.project, Platforms: c.Platforms, Formats: c.Formats, Params: params, Pins: pins})
-	_, err = eval.Run(ctx, c.evaluation(e.project, e.context, printed))
+	cfg := c.evaluation(e.project, e.context, printed)
+	if e.adjust != nil {
+		e.adjust(&cfg)
+	}
+	_, err = eval.Run(ctx, cfg)
 	if failures := e.context.Failures(); err != nil && failures != nil && !eval.IsLimit(err) && ctx.Err() == nil {
 		err = failures // which the last error follows from
 	}

@@ -25,6 +25,9 @@ type Example struct {
 	// are what that file offers. They may be empty.
 	Load  string
 	Names []string
+
+	// Adjust changes how the example is evaluated; it may be nil.
+	Adjust func(*eval.Config)
 }
 
 // exampleLayers are names that an example may use without saying what they are.
@@ -54,7 +57,7 @@ func EvaluateExample(ctx context.Context, c Config, x Example) error {
 	if err != nil {
 		return of(KindDefinition, err)
 	}
-	e := evaluated{project: project}
+	e := evaluated{project: project, adjust: x.Adjust}
 	err = withModules(c, func(h *Host) error {
 		if err := e.load(ctx, h, nil); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"bake.build/bake/runtime/plan"
 	"bake.build/bake/starlark/eval"
 	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
 )
 
 // run runs one test.
@@ -51,7 +52,9 @@ func (r *runner) run(ctx context.Context, test Test) Result {
 func (r *runner) evaluateExample(ctx context.Context, test Test) Result {
 	result := Result{Test: test, Status: Passed, Source: (&T{}).source}
 	begin := time.Now()
-	err := build.EvaluateExample(ctx, r.trials.Config, *test.example)
+	example := *test.example
+	example.Adjust = r.exampleLimits
+	err := build.EvaluateExample(ctx, r.trials.Config, example)
 	result.Elapsed = time.Since(begin)
 	if err == nil {
 		return result
@@ -115,6 +118,21 @@ func (r *runner) limits(c *eval.Config) {
 	if r.options.Cover != nil {
 		c.MaxSteps *= coverSteps
 		r.options.Cover.addTo(c)
+	}
+}
+
+// exampleLimits sets the limits of an evaluation of an example, whose own lines do not
+// count.
+func (r *runner) exampleLimits(c *eval.Config) {
+	r.limits(c)
+	c.MaxTime = r.timeout()
+	if count := c.Rewrite; count != nil {
+		itself := c.Project.Show(c.Project.Definition)
+		c.Rewrite = func(name string, f *syntax.File) {
+			if name != itself {
+				count(name, f)
+			}
+		}
 	}
 }
 

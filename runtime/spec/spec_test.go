@@ -554,9 +554,13 @@ def full(name, last = "Doe"):
 `,
 		"lib/broken.star": "def (",
 	})
-	got := run(t, c, spec.Options{Paths: []string{"."}})
+	cover := spec.NewCoverage()
+	got := run(t, c, spec.Options{Paths: []string{"."}, Cover: cover})
 	if got.sum.Passed != 1 || got.sum.Failed != 1 {
 		t.Fatalf("%+v", got.sum)
+	}
+	if files := cover.Files(); len(files) != 1 || files[0].Name != "lib/names.star" || files[0].Missed() != "" {
+		t.Errorf("covered %+v", files)
 	}
 	failed := got.of("example:14")
 	if said := text(t, failed); !strings.Contains(said, "names.star:14:") || !strings.Contains(said, "lst") {
