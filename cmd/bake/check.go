@@ -5,13 +5,16 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"bake.build/bake/internal/printable"
+	"bake.build/bake/internal/spell"
 	"bake.build/bake/runtime/build"
 	"bake.build/bake/starlark/diag"
 	"bake.build/bake/starlark/files"
@@ -82,6 +85,7 @@ func (a *app) check(ctx context.Context, paths []string, f *checkFlags) error {
 	for i, one := range results {
 		r.add(a.rel(all[i]), one)
 	}
+	r.addUnknown(f.params)
 	return r.write(f.format, len(all))
 }
 
@@ -121,6 +125,24 @@ func (r *checkReport) add(name string, c *build.Checked) {
 	}
 	if c.Partial {
 		r.notes = append(r.notes, name+": not every combination of values was tried")
+	}
+}
+
+// addUnknown notes parameters that were given and that no definition has.
+func (r *checkReport) addUnknown(given []string) {
+	known := map[string]bool{}
+	for _, c := range r.sources {
+		for _, name := range c.Params {
+			known[name] = true
+		}
+	}
+	names := slices.Sorted(maps.Keys(known))
+	for _, p := range given {
+		name, _, _ := strings.Cut(p, "=")
+		name, _, _ = strings.Cut(name, ".") // one field of it
+		if !known[name] {
+			r.notes = append(r.notes, fmt.Sprintf("no definition has a parameter %q%s", name, spell.Hint(name, "parameters", names)))
+		}
 	}
 }
 

@@ -266,6 +266,9 @@ func (m *modules) getTree(ctx context.Context, ref module.Ref) (rmodule.Tree, er
 		version = locked.Commit // a branch moves
 	}
 	t, err := f.Fetch(ctx, ref.Source, version, locked.Digest)
+	if errors.Is(err, rmodule.ErrOffline) {
+		err = WithHint(err, "bake mod tidy downloads it")
+	}
 	if known && t.Commit == "" {
 		t.Commit = locked.Commit
 	}

@@ -20,6 +20,7 @@ type Checked struct {
 	Problems []Problem     // each once, in the order of their finding
 	Unused   []*plan.Error // layers that nothing uses, without a value chosen
 	Missing  []string      // parameters that have to be given, without which nothing was checked
+	Params   []string      // parameters that were declared
 	Runs     int           // how often the definition was evaluated
 	Partial  bool          // not every combination was
 }
@@ -110,7 +111,13 @@ func (k *checker) evaluate(ctx context.Context, values map[string]string) ([]*bu
 	if e.context == nil {
 		return nil, nil
 	}
-	return k.chosenFrom(e.context.Declared()), nil
+	declared := e.context.Declared()
+	for _, p := range declared {
+		if !slices.Contains(k.Params, p.Name) {
+			k.Params = append(k.Params, p.Name)
+		}
+	}
+	return k.chosenFrom(declared), nil
 }
 
 // chosenFrom returns the parameters whose values can be chosen, and takes those that
