@@ -16,6 +16,7 @@ type toyOptions struct {
 	Tags   map[string]string `bake:"tags" json:"tags,omitempty" help:"Tags."`
 	Turbo  bool              `bake:"turbo" json:"turbo,omitempty" help:"Faster."`
 	Config string            `bake:"config,path" json:"config,omitempty" help:"A file."`
+	Levels string            `bake:"levels" json:"levels,omitempty" help:"How many."`
 }
 
 type toyOrigin struct {

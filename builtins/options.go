@@ -74,11 +74,12 @@ type keywordError struct {
 	name    string
 	options []string
 	owners  []string // calls that have such an option
+	own     bool     // one of them is of the same platform, which is nearer than any misspelling
 }
 
 func (e *keywordError) Error() string {
 	hint := spell.Hint(e.name, "keywords", e.options)
-	if len(e.owners) > 0 && spell.Nearest(e.name, e.options) == "" {
+	if len(e.owners) > 0 && (e.own || spell.Nearest(e.name, e.options) == "") {
 		hint = ": it is an option of " + strings.Join(e.owners, " and ")
 	}
 	return fmt.Sprintf("unknown keyword %q%s", e.name, hint)
@@ -112,6 +113,7 @@ func (c *Context) withOwners(err error, of *platforms.Spec) error {
 	}
 	if of != nil {
 		e.owners = ownersOf(e.name, *of)
+		e.own = len(e.owners) > 0
 	}
 	for _, b := range c.table {
 		if hasOption(b.Args, e.name) {
