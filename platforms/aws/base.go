@@ -100,7 +100,7 @@ func (d *driver) base(ctx context.Context, region, ref string, out platforms.Log
 		return d.imageBase(ctx, region, ref)
 	}
 	out.Progress("wait for the snapshot "+ref, 0, 0)
-	err := d.layers.Await(ctx, ref, unseenMost, func(ctx context.Context, unseen int) error {
+	err := d.Cache.Await(ctx, ref, unseenMost, func(ctx context.Context, unseen int) error {
 		return d.waitSnapshot(ctx, region, ref, unseen)
 	}, func(ctx context.Context) error { return d.deleteSnapshot(ctx, region, ref) })
 	if err != nil {
@@ -170,41 +170,13 @@ func (b *base) id() string { return cmp.Or(b.ami, b.snapshot) }
 
 // used notes that a layer is used, for who removes those that are not.
 func (d *driver) used(ctx context.Context, b *base) error {
-	return d.layers.Use(ctx, layerOf(b.region, b.id(), b.tags, time.Time{}, b.gib))
+	return d.Cache.Use(ctx, layerOf(b.region, b.id(), b.tags, time.Time{}, b.gib))
 }
 
 func now() string { return time.Now().UTC().Format(time.RFC3339) }
 
 // keysAtOnce is how many values a filter may have.
 const keysAtOnce = 200
-
-// FindLayers implements platforms.RemoteLayers: layers are found by their tags, whoever
-// of the account has made them.
-func (d *driver) FindLayers(ctx context.Context, keys []string) (map[string]platforms.Layer, error) {
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	region, err := d.clients.region(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return d.layers.Find(ctx, region, keys)
-}
-
-// PruneLayers implements platforms.Pruner, in all regions.
-func (d *driver) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]platforms.RemoteLayer, error) {
-	return d.layers.PruneAll(ctx, d.places(), p)
-}
-
-// expireLayers removes the project's layers in the platform's region that were not used
-// for as long as layers_keep says.
-func (d *driver) expireLayers(ctx context.Context) error {
-	region, err := d.clients.region(ctx)
-	if err != nil {
-		return err
-	}
-	return d.options.Expire(ctx, d.layers, region, d.host.Ledger())
-}
 
 // layers are the layers of an account, by region.
 type layers struct{ d *driver }

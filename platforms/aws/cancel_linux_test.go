@@ -58,7 +58,7 @@ func TestGoneLayer(t *testing.T) {
 	if n := w.cloud.Count("DescribeSnapshots"); n != 1 {
 		t.Errorf("asked %d times", n)
 	}
-	w.driver.layers.Began("snap-0123456789abcdef1")
+	w.driver.Cache.Began("snap-0123456789abcdef1")
 	if _, _, err = w.booting(w.driver, "snap-0123456789abcdef1"); !errors.Is(err, wait.ErrGone) {
 		t.Errorf("got %v", err)
 	}

@@ -31,6 +31,7 @@ func Spec() platforms.Spec {
 // A driver works with one account in one region.
 type driver struct {
 	*resource.Manager
+	*remote.Cache
 
 	host    platforms.Host
 	options Options
@@ -38,8 +39,6 @@ type driver struct {
 	logins  *logins
 	key     func() (*ssh.Key, error)
 	pause   time.Duration // before AWS is asked for a second time how something goes
-
-	layers *remote.Cache
 
 	site instance.Site[place]
 
@@ -84,7 +83,7 @@ func open(o Options, h platforms.Host, l *logins) (*driver, error) {
 		pause: firstPause, copies: map[string]chan struct{}{}, others: map[string]*driver{},
 	}
 	d.Manager = d.manager(text)
-	d.layers = &remote.Cache{Layers: layers{d}, KeysAtOnce: keysAtOnce, FirstCost: firstCost}
+	d.Cache = &remote.Cache{Layers: layers{d}, Places: d.places(), Home: d.clients.region, KeysAtOnce: keysAtOnce, FirstCost: firstCost}
 	return d, nil
 }
 
@@ -130,7 +129,9 @@ const firstCost = 30 * time.Second
 func (d *driver) Close() error {
 	return d.site.Close(Name, func(ctx context.Context, p *place, id string) error { return d.waitGone(ctx, p.region, id) },
 		func(ctx context.Context, p *place) error { return p.cleanup.Close(ctx) },
-		func(ctx context.Context, _ *place) error { return d.expireLayers(ctx) })
+		func(ctx context.Context, p *place) error {
+			return d.options.Expire(ctx, d.Cache, p.region, d.host.Ledger())
+		})
 }
 
 // ask records something and sends the request that makes it. Where that fails, what it

@@ -304,7 +304,7 @@ func (d *driver) instanceRequest(b *base, p *place, ami, token, kind, subnet str
 		if err != nil {
 			return nil, err
 		}
-		data = "#cloud-config\nssh_authorized_keys:\n  - " + key.Authorized() + "\n"
+		data = key.CloudConfig()
 	}
 	if data != "" {
 		in.UserData = aws.String(base64.StdEncoding.EncodeToString([]byte(data)))

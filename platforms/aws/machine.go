@@ -34,14 +34,7 @@ type machine struct {
 	record  *resource.Record
 }
 
-var (
-	_ platforms.Machine    = (*machine)(nil)
-	_ platforms.Rebooter   = (*machine)(nil)
-	_ platforms.Sheller    = (*machine)(nil)
-	_ platforms.PortWaiter = (*machine)(nil)
-
-	_ instance.Cloud = (*machine)(nil)
-)
+var _ instance.Cloud = (*machine)(nil)
 
 func (m *machine) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(m.logger, format+"\n", args...) // the log keeps its own error
@@ -71,7 +64,7 @@ func (m *machine) enter(ctx context.Context, out platforms.Logger) error {
 	}
 	m.Machine, err = instance.Open(ctx, instance.Config{
 		Name: fmt.Sprintf("%s: instance %s", m.region, m.id), Cloud: m, SSH: c, Key: key, Traits: m.traits(),
-		Layers: m.d.layers, Policy: m.d.options.Policy(), Every: 20 * m.d.pause,
+		Layers: m.d.Cache, Policy: m.d.options.Policy(), Every: 20 * m.d.pause,
 	}, out)
 	return err
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"bake.build/bake/platforms/instance"
 	"bake.build/bake/platforms/resource"
 )
 
@@ -193,12 +193,7 @@ func (d *driver) ownAddress(ctx context.Context, cidr string) (netip.Addr, error
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	conn, err := net.Dial("udp", net.JoinHostPort(prefix.Addr().Next().String(), fmt.Sprint(sshPort))) // sends nothing
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+	return instance.OwnAddress(ctx, prefix.Addr().Next().String())
 }
 
 // addressService answers with the address that a request came from.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -71,4 +73,15 @@ func (s *Site[P]) Close(platform string, gone func(ctx context.Context, p *P, id
 		return fmt.Errorf("%s: clean up (bake gc does it later): %w", platform, err)
 	}
 	return nil
+}
+
+// OwnAddress returns the address that packets to a host go out from. It sends none.
+func OwnAddress(ctx context.Context, host string) (netip.Addr, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "udp", net.JoinHostPort(host, "22"))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }

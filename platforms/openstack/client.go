@@ -18,6 +18,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack"
 	"github.com/gophercloud/gophercloud/v2/openstack/config/clouds"
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
+	"github.com/gophercloud/gophercloud/v2/pagination"
 
 	"bake.build/bake/platforms"
 )
@@ -194,9 +195,7 @@ func availability(name string) gophercloud.Availability {
 // overlay puts what the options say over what is known.
 func (c *clients) overlay(auth *gophercloud.AuthOptions, endpoint *gophercloud.EndpointOpts) error {
 	o := c.options
-	set := func(field *string, value string) { *field = cmp.Or(value, *field) }
-	set(&auth.IdentityEndpoint, o.AuthURL)
-	set(&endpoint.Region, o.Region)
+	auth.IdentityEndpoint, endpoint.Region = cmp.Or(o.AuthURL, auth.IdentityEndpoint), cmp.Or(o.Region, endpoint.Region)
 	if o.Interface != "" {
 		endpoint.Availability = availability(o.Interface)
 	}
@@ -224,7 +223,7 @@ func (c *clients) overlay(auth *gophercloud.AuthOptions, endpoint *gophercloud.E
 	if auth.Scope != nil {
 		scope = *auth.Scope
 	}
-	if uuid.MatchString(o.Project) {
+	if isID.MatchString(o.Project) {
 		scope = gophercloud.AuthScope{ProjectID: o.Project}
 	} else if o.Project != "" {
 		scope = gophercloud.AuthScope{ProjectName: o.Project, DomainID: scope.DomainID, DomainName: scope.DomainName}
@@ -240,26 +239,24 @@ func (c *clients) overlay(auth *gophercloud.AuthOptions, endpoint *gophercloud.E
 // A token stays as it is: with its scope it can be used and not renewed.
 func complete(auth *gophercloud.AuthOptions, scope *gophercloud.AuthScope) {
 	auth.TenantID, auth.TenantName, auth.Scope = "", "", nil
-	byCredential := auth.ApplicationCredentialID != "" || auth.ApplicationCredentialName != ""
-	if auth.TokenID != "" {
+	switch {
+	case auth.TokenID != "":
 		auth.AllowReauth = false
 		auth.DomainID, auth.DomainName = "", ""
-	} else if auth.UserID != "" || auth.ApplicationCredentialID != "" {
+	case auth.UserID != "" || auth.ApplicationCredentialID != "":
 		auth.DomainID, auth.DomainName = "", ""
-	} else if auth.DomainID == "" && auth.DomainName == "" {
+	case auth.DomainID == "" && auth.DomainName == "":
 		auth.DomainName = "Default"
 	}
-	if byCredential {
+	switch {
+	case auth.ApplicationCredentialID != "":
+		auth.Username, auth.UserID, auth.Password = "", "", ""
+	case auth.ApplicationCredentialName != "":
 		auth.Password = ""
-		if auth.ApplicationCredentialID != "" {
-			auth.Username, auth.UserID = "", ""
+	case scope.ProjectID != "" || scope.ProjectName != "":
+		if scope.ProjectName != "" && scope.DomainID == "" && scope.DomainName == "" {
+			scope.DomainName = "Default"
 		}
-		return
-	}
-	if scope.ProjectName != "" && scope.DomainID == "" && scope.DomainName == "" {
-		scope.DomainName = "Default"
-	}
-	if scope.ProjectName != "" || scope.ProjectID != "" {
 		auth.Scope = scope
 	}
 }
@@ -333,6 +330,35 @@ func (c *clients) network(ctx context.Context, region string) (*gophercloud.Serv
 
 func (c *clients) volumes(ctx context.Context, region string) (*gophercloud.ServiceClient, error) {
 	return c.client(ctx, "volume", region, openstack.NewBlockStorageV3)
+}
+
+// listed returns all that a service lists in a region. doing begins the error.
+func listed[T any](ctx context.Context, client func(ctx context.Context, region string) (*gophercloud.ServiceClient, error), region, doing string,
+	list func(*gophercloud.ServiceClient) pagination.Pager, extract func(pagination.Page) ([]T, error)) ([]T, error) {
+	c, err := client(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := list(c).AllPages(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, explain(err))
+	}
+	return extract(pages)
+}
+
+// optional has nothing be listed where the catalog of a region does not have the service.
+func optional[T any](list []T, err error) ([]T, error) {
+	if missingService(err) {
+		return nil, nil
+	}
+	return list, err
+}
+
+// missingService reports whether the catalog of a region does not have a service.
+func missingService(err error) bool {
+	var none gophercloud.ErrEndpointNotFound
+	var other *gophercloud.ErrEndpointNotFound
+	return errors.As(err, &none) || errors.As(err, &other)
 }
 
 // home returns the platform's own region.

@@ -33,12 +33,12 @@ func Spec() platforms.Spec {
 // A driver works with one project of one cloud.
 type driver struct {
 	*resource.Manager
+	*remote.Cache
 
 	host    platforms.Host
 	options Options
 	clients *clients
 	key     func() (*ssh.Key, error)
-	layers  *remote.Cache
 	pause   time.Duration // before the cloud is asked for a second time how something goes
 
 	site instance.Site[place]
@@ -89,7 +89,7 @@ func open(o Options, h platforms.Host) (*driver, error) {
 			{Name: kindGroup, Remove: d.collectGroup},
 		},
 	}
-	d.layers = &remote.Cache{Layers: layers{d}, KeysAtOnce: keysAtOnce, FirstCost: firstCost}
+	d.Cache = &remote.Cache{Layers: layers{d}, Places: d.places(), Home: d.clients.home, KeysAtOnce: keysAtOnce, FirstCost: firstCost}
 	return d, nil
 }
 
@@ -151,7 +151,7 @@ func (d *driver) Close() error {
 	return d.site.Close(Name, func(ctx context.Context, p *place, id string) error { return d.waitGone(ctx, p.region, id) },
 		func(ctx context.Context, p *place) error { return p.cleanup.Close(ctx) },
 		func(ctx context.Context, p *place) error {
-			return d.options.Expire(ctx, d.layers, p.region, d.host.Ledger())
+			return d.options.Expire(ctx, d.Cache, p.region, d.host.Ledger())
 		})
 }
 

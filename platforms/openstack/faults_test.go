@@ -20,6 +20,7 @@ import (
 
 	"bake.build/bake/internal/need"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // A stand is a stand-in for an identity service and Glance, for what real services do now
@@ -209,6 +210,15 @@ func TestFaults(t *testing.T) {
 		"over the quota": {fault: func(*stand) func(http.ResponseWriter, *http.Request) bool {
 			return times(-1, http.MethodPut, "/file", status(http.StatusRequestEntityTooLarge, "<html><body>Denying attempt to upload image because it exceeds the quota</body></html>"))
 		}, want: "larger than the project's quota, or than the cloud takes: 413 Request Entity Too Large: Denying attempt"},
+		"direct uploads are forbidden": {fault: func(*stand) func(http.ResponseWriter, *http.Request) bool {
+			forbid := times(-1, http.MethodPut, "/file", status(http.StatusForbidden, `{"message": "not by you"}`))
+			return func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPost {
+					w.Header().Set("OpenStack-image-import-methods", "web-download")
+				}
+				return forbid(w, r)
+			}
+		}, want: "403 Forbidden: not by you\nhint: upload = \"web-download\" lets the cloud fetch it"},
 		"other bytes arrive": {fault: func(s *stand) func(http.ResponseWriter, *http.Request) bool {
 			return times(1, http.MethodPut, "/file", func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
@@ -256,7 +266,7 @@ func TestFaults(t *testing.T) {
 			s.mu.Lock()
 			s.fault = c.fault(s)
 			s.mu.Unlock()
-			out := &logger{}
+			out := &platformtest.Log{}
 			_, err := d.Publish(t.Context(), publication("abc", Publication{ImageFormat: "raw"}), platforms.ImageSource{Disk: disk}, out)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("%v, want %q", err, c.want)
@@ -269,7 +279,7 @@ func TestFaults(t *testing.T) {
 			if n := map[bool]int{true: 1}[c.want == ""]; len(s.images) != n {
 				t.Errorf("%d images are there, want %d: %v", len(s.images), n, s.images)
 			}
-			if left := h.left(); len(left) > 0 {
+			if left := h.Left(); len(left) > 0 {
 				t.Errorf("left in the ledger: %v", left)
 			}
 		})
@@ -298,7 +308,7 @@ func TestStagedQuota(t *testing.T) {
 		}
 		return false
 	}
-	_, err := d.Publish(t.Context(), publication("abc", Publication{ImageFormat: "raw"}), platforms.ImageSource{Disk: disk}, &logger{})
+	_, err := d.Publish(t.Context(), publication("abc", Publication{ImageFormat: "raw"}), platforms.ImageSource{Disk: disk}, &platformtest.Log{})
 	if err == nil || !strings.Contains(err.Error(), "the project's quota image_size_total is 10 MiB, 8 are used, and the disk has 3") || sent > 0 {
 		t.Errorf("%v; %d were sent", err, sent)
 	}
@@ -323,13 +333,13 @@ func TestInterrupted(t *testing.T) {
 		cancel()
 		status(http.StatusBadGateway, "")(w, r)
 	})
-	if _, err := d.Publish(ctx, publication("abc", Publication{ImageFormat: "raw"}), platforms.ImageSource{Disk: disk}, &logger{}); err == nil {
+	if _, err := d.Publish(ctx, publication("abc", Publication{ImageFormat: "raw"}), platforms.ImageSource{Disk: disk}, &platformtest.Log{}); err == nil {
 		t.Error("it goes well")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.images) > 0 || len(h.left()) > 0 {
-		t.Errorf("left: %v, %v", s.images, h.left())
+	if len(s.images) > 0 || len(h.Left()) > 0 {
+		t.Errorf("left: %v, %v", s.images, h.Left())
 	}
 }
 
@@ -358,8 +368,8 @@ func TestVolumeNeverDetaches(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	err = record.Remove(ctx, func(ctx context.Context) error { return d.deleteVolume(ctx, "RegionOne", "v1") })
-	if err == nil || !strings.Contains(err.Error(), "the end of the volume v1") || !strings.Contains(err.Error(), "its status is detaching") || len(h.left()) != 1 {
-		t.Errorf("%v, and left in the ledger: %v", err, h.left())
+	if err == nil || !strings.Contains(err.Error(), "the end of the volume v1") || !strings.Contains(err.Error(), "its status is detaching") || len(h.Left()) != 1 {
+		t.Errorf("%v, and left in the ledger: %v", err, h.Left())
 	}
 }
 
@@ -421,7 +431,7 @@ func TestStreams(t *testing.T) {
 			if got, err := d.TakesFormat(json.RawMessage(`{"image_format":"` + format + `"}`)); err != nil || got != "raw" {
 				t.Errorf("the disk is taken as %s, %v", got, err)
 			}
-			out := &logger{}
+			out := &platformtest.Log{}
 			found, err := d.Publish(t.Context(), publication("abc", Publication{ImageFormat: format}), platforms.ImageSource{Disk: disk}, out)
 			if err != nil {
 				t.Fatal(err)

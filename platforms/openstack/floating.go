@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
+	"github.com/gophercloud/gophercloud/v2/pagination"
 
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/resource"
 )
 
 // float gives the server a floating address, where the options ask for one.
@@ -25,36 +28,26 @@ func (m *machine) float(ctx context.Context) error {
 	if o.FloatingAddress != "" {
 		return m.take(ctx, o.FloatingAddress, port)
 	}
-	c, err := m.d.clients.network(ctx, m.p.region)
+	m.address, m.floating, err = resource.Make(ctx, m.d.Manager, kindAddress, m.p.region, m.name, func(ctx context.Context) (string, error) {
+		ip, err := floatingips.Create(ctx, m.p.network, floatingips.CreateOpts{Description: m.name, FloatingNetworkID: m.p.pool, PortID: port, FixedIP: m.address}).Extract()
+		if err != nil {
+			return "", fmt.Errorf("%s: get a floating address: %w", m.p.region, judge(err))
+		}
+		return ip.FloatingIP, nil
+	})
 	if err != nil {
 		return err
 	}
-	m.floating, err = m.d.Begin(ctx, kindAddress, m.p.region, m.name)
-	if err != nil {
-		return err
-	}
-	ip, err := floatingips.Create(ctx, c, floatingips.CreateOpts{Description: m.name, FloatingNetworkID: m.p.pool, PortID: port, FixedIP: m.address}).Extract()
-	if err != nil {
-		record := m.floating
-		m.floating = nil
-		return record.Failed(ctx, fmt.Errorf("%s: get a floating address: %w", m.p.region, judge(err)))
-	}
-	m.address = ip.FloatingIP
 	m.say("%s: the server %s has the floating address %s", m.p.region, m.name, m.address)
 	return nil
 }
 
 // port returns the id of the server's port that has its address.
 func (m *machine) port(ctx context.Context) (string, error) {
-	c, err := m.d.clients.network(ctx, m.p.region)
-	if err != nil {
-		return "", err
-	}
-	pages, err := ports.List(c, ports.ListOpts{DeviceID: m.id}).AllPages(ctx)
-	if err != nil {
-		return "", fmt.Errorf("%s: look for the ports of %s: %w", m.p.region, m.id, explain(err))
-	}
-	list, err := ports.ExtractPorts(pages)
+	list, err := listed(ctx, m.d.clients.network, m.p.region, m.p.region+": look for the ports of "+m.id,
+		func(c *gophercloud.ServiceClient) pagination.Pager {
+			return ports.List(c, ports.ListOpts{DeviceID: m.id})
+		}, ports.ExtractPorts)
 	if err != nil {
 		return "", err
 	}
@@ -80,11 +73,7 @@ func (m *machine) take(ctx context.Context, address, port string) error {
 	case list[0].PortID != "":
 		return &platforms.OptionError{Err: fmt.Errorf("floating_address: %s is in use by the port %s", address, list[0].PortID)}
 	}
-	c, err := m.d.clients.network(ctx, m.p.region)
-	if err != nil {
-		return err
-	}
-	if _, err := floatingips.Update(ctx, c, list[0].ID, floatingips.UpdateOpts{PortID: &port, FixedIP: m.address}).Extract(); err != nil {
+	if _, err := floatingips.Update(ctx, m.p.network, list[0].ID, floatingips.UpdateOpts{PortID: &port, FixedIP: m.address}).Extract(); err != nil {
 		return fmt.Errorf("%s: give the server %s the floating address %s: %w", m.p.region, m.name, address, explain(err))
 	}
 	m.taken, m.address = list[0].ID, address
@@ -94,7 +83,11 @@ func (m *machine) take(ctx context.Context, address, port string) error {
 // sink takes the floating address from the server.
 func (m *machine) sink(ctx context.Context) error {
 	if m.floating != nil {
-		if err := m.floating.Remove(ctx, func(ctx context.Context) error { return m.d.deleteAddresses(ctx, m.p.region, m.name) }); err != nil {
+		err := m.floating.Remove(ctx, func(ctx context.Context) error {
+			_, err := m.d.deleteAddresses(ctx, m.p.region, m.name)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		m.floating = nil
@@ -102,11 +95,7 @@ func (m *machine) sink(ctx context.Context) error {
 	if m.taken == "" {
 		return nil
 	}
-	c, err := m.d.clients.network(ctx, m.p.region)
-	if err != nil {
-		return err
-	}
-	if _, err := floatingips.Update(ctx, c, m.taken, floatingips.UpdateOpts{PortID: new(string)}).Extract(); err != nil && !missing(err) {
+	if _, err := floatingips.Update(ctx, m.p.network, m.taken, floatingips.UpdateOpts{PortID: new(string)}).Extract(); err != nil && !missing(err) {
 		return errors.Join(fmt.Errorf("%s: take the floating address from the server %s", m.p.region, m.name), explain(err))
 	}
 	m.taken = ""

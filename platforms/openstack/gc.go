@@ -8,11 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/groups"
+	"github.com/gophercloud/gophercloud/v2/pagination"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/publish"
@@ -34,30 +36,34 @@ const (
 
 // collectServer ends the server of a name.
 func (d *driver) collectServer(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
-	list, err := d.listServers(ctx, r.Place, servers.ListOpts{Name: "^" + r.ID + "$"})
-	for _, s := range list {
-		if err == nil && s.Name == r.ID {
-			got.Removed = true
-			if err = d.deleteServer(ctx, r.Place, s.ID); err == nil {
-				err = d.waitGone(ctx, r.Place, s.ID)
-			}
-		}
+	list, err := d.listServers(ctx, r.Place, lookForServers, servers.ListOpts{Name: "^" + r.ID + "$"})
+	if err != nil {
+		return got, err
 	}
-	return got, err
+	list = slices.DeleteFunc(list, func(s servers.Server) bool { return s.Name != r.ID })
+	return platforms.Collected{Removed: len(list) > 0}, d.endServers(ctx, r.Place, list)
 }
 
-func (d *driver) listServers(ctx context.Context, region string, o servers.ListOpts) ([]servers.Server, error) {
-	c, err := d.clients.compute(ctx, region)
-	if missingService(err) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
+// endServers ends servers and waits for that.
+func (d *driver) endServers(ctx context.Context, region string, list []servers.Server) error {
+	for _, s := range list {
+		if err := d.deleteServer(ctx, region, s.ID); err != nil {
+			return err
+		}
 	}
-	pages, err := servers.List(c, o).AllPages(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%s: look for servers: %w", region, explain(err))
+	for _, s := range list {
+		if err := d.waitGone(ctx, region, s.ID); err != nil {
+			return err
+		}
 	}
-	return servers.ExtractServers(pages)
+	return nil
+}
+
+const lookForServers = "look for servers"
+
+func (d *driver) listServers(ctx context.Context, region, doing string, o servers.ListOpts) ([]servers.Server, error) {
+	return optional(listed(ctx, d.clients.compute, region, region+": "+doing,
+		func(c *gophercloud.ServiceClient) pagination.Pager { return servers.List(c, o) }, servers.ExtractServers))
 }
 
 // collectImage removes an image that no build has finished or taken over. One that is a
@@ -122,21 +128,15 @@ func (d *driver) collectGroup(ctx context.Context, r platforms.Resource) (got pl
 	if err != nil || len(list) == 0 {
 		return got, err
 	}
-	all, err := d.listServers(ctx, r.Place, servers.ListOpts{Name: "^bake-"})
+	in, err := d.listServers(ctx, r.Place, lookForServers, servers.ListOpts{Name: "^bake-"})
 	if err != nil {
 		return got, err
 	}
-	for _, s := range all {
-		in := slices.ContainsFunc(s.SecurityGroups, func(g map[string]any) bool { return g["name"] == r.ID })
-		if !in || s.Metadata[publish.Build] == "" {
-			continue
-		}
-		if err := d.deleteServer(ctx, r.Place, s.ID); err != nil {
-			return got, err
-		}
-		if err := d.waitGone(ctx, r.Place, s.ID); err != nil {
-			return got, err
-		}
+	in = slices.DeleteFunc(in, func(s servers.Server) bool {
+		return s.Metadata[publish.Build] == "" || !slices.ContainsFunc(s.SecurityGroups, func(g map[string]any) bool { return g["name"] == r.ID })
+	})
+	if err := d.endServers(ctx, r.Place, in); err != nil {
+		return got, err
 	}
 	for _, g := range list {
 		if err == nil {
@@ -148,49 +148,38 @@ func (d *driver) collectGroup(ctx context.Context, r platforms.Resource) (got pl
 
 // collectAddress gives back the floating address of a server.
 func (d *driver) collectAddress(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
-	list, err := d.addresses(ctx, r.Place, floatingips.ListOpts{Description: r.ID})
-	if err != nil || len(list) == 0 {
-		return got, err
-	}
-	return platforms.Collected{Removed: true}, d.deleteAddresses(ctx, r.Place, r.ID)
+	got.Removed, err = d.deleteAddresses(ctx, r.Place, r.ID)
+	return got, err
 }
 
-func (d *driver) addresses(ctx context.Context, region string, o floatingips.ListOpts) ([]floatingips.FloatingIP, error) {
-	c, err := d.clients.network(ctx, region)
-	if missingService(err) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
+func (d *driver) addresses(ctx context.Context, region string, o floatingips.ListOpts) (_ []floatingips.FloatingIP, err error) {
 	if o.ProjectID, err = d.clients.project(ctx); err != nil {
 		return nil, err
 	}
-	pages, err := floatingips.List(c, o).AllPages(ctx)
+	list, err := optional(listed(ctx, d.clients.network, region, region+": look for floating addresses",
+		func(c *gophercloud.ServiceClient) pagination.Pager { return floatingips.List(c, o) }, floatingips.ExtractFloatingIPs))
 	if missing(err) {
 		return nil, nil // a cloud without routers
-	} else if err != nil {
-		return nil, fmt.Errorf("%s: look for floating addresses: %w", region, explain(err))
 	}
-	return floatingips.ExtractFloatingIPs(pages)
+	return list, err
 }
 
-// deleteAddresses gives back the floating addresses of a server by its name.
-func (d *driver) deleteAddresses(ctx context.Context, region, name string) error {
+// deleteAddresses gives back the floating addresses of a server by its name, and reports
+// whether there are any.
+func (d *driver) deleteAddresses(ctx context.Context, region, name string) (found bool, err error) {
 	list, err := d.addresses(ctx, region, floatingips.ListOpts{Description: name})
-	if err != nil {
-		return err
+	if err != nil || len(list) == 0 {
+		return false, err
 	}
 	c, err := d.clients.network(ctx, region)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var errs []error
 	for _, a := range list {
-		if a.Description == name {
-			errs = append(errs, unless(floatingips.Delete(ctx, c, a.ID).ExtractErr()))
-		}
+		errs = append(errs, unless(floatingips.Delete(ctx, c, a.ID).ExtractErr()))
 	}
-	return errors.Join(errs...)
+	return true, errors.Join(errs...)
 }
 
 // tagged returns what builds have begun in a region and neither finished nor removed.
@@ -206,7 +195,7 @@ func (d *driver) tagged(ctx context.Context, region string) (found []resource.Fo
 }
 
 func (d *driver) taggedServers(ctx context.Context, region string) (found []resource.Found, err error) {
-	list, err := d.listServers(ctx, region, servers.ListOpts{Name: "^bake-"})
+	list, err := d.listServers(ctx, region, lookForServers, servers.ListOpts{Name: "^bake-"})
 	for _, s := range list {
 		if build := s.Metadata[publish.Build]; build != "" {
 			found = append(found, resource.Found{Kind: kindServer, ID: s.Name, Build: build, Made: s.Created})
@@ -246,17 +235,12 @@ func keyName(build, token string) string { return "bake-" + token + " build " + 
 
 // taggedKeyPairs returns the key pairs of the user.
 func (d *driver) taggedKeyPairs(ctx context.Context, region string) (found []resource.Found, err error) {
-	c, err := d.clients.compute(ctx, region)
-	if missingService(err) {
-		return nil, nil
-	} else if err != nil {
+	list, err := optional(listed(ctx, d.clients.compute, region, region+": look for key pairs",
+		func(c *gophercloud.ServiceClient) pagination.Pager { return keypairs.List(c, nil) }, keypairs.ExtractKeyPairs))
+	if err != nil || len(list) == 0 {
 		return nil, err
 	}
-	pages, err := keypairs.List(c, nil).AllPages(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%s: look for key pairs: %w", region, explain(err))
-	}
-	list, err := keypairs.ExtractKeyPairs(pages)
+	c, err := d.clients.compute(ctx, region)
 	if err != nil {
 		return nil, err
 	}

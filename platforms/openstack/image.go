@@ -3,7 +3,6 @@ package openstack
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -14,11 +13,13 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/members"
+	"github.com/gophercloud/gophercloud/v2/pagination"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/resource"
+	"bake.build/bake/platforms/wait"
 )
 
 // An image is one of Glance.
@@ -68,26 +69,20 @@ func (i image) Facts() publish.Facts {
 // find returns the images of the cloud that o chooses and that have the properties, hidden
 // ones included, the oldest first.
 func (d *driver) find(ctx context.Context, region string, o images.ListOpts, properties map[string]string) (list []image, err error) {
-	c, err := d.clients.images(ctx, region)
-	if err != nil {
-		return nil, err
-	}
 	// A list has the one kind or the other.
 	var found [2][]images.Image
 	g, ctx := errgroup.WithContext(ctx)
 	for n, hidden := range []bool{false, true} {
 		o := o
 		o.Hidden = hidden
-		g.Go(func() error {
-			pages, err := images.List(c, query{o, properties}).AllPages(ctx)
-			if err == nil {
-				found[n], err = images.ExtractImages(pages)
-			}
+		g.Go(func() (err error) {
+			found[n], err = listed(ctx, d.clients.images, region, region+": look for images",
+				func(c *gophercloud.ServiceClient) pagination.Pager { return images.List(c, query{o, properties}) }, images.ExtractImages)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, fmt.Errorf("%s: look for images: %w", region, explain(err))
+		return nil, err
 	}
 	for _, i := range slices.Concat(found[0], found[1]) {
 		list = append(list, image{Image: i, region: region})
@@ -148,6 +143,21 @@ func (d *driver) image(ctx context.Context, region, id string) (*image, error) {
 	return &image{Image: *i, region: region}, nil
 }
 
+// watch looks at an image until look says that it is as it should be, and returns what was
+// seen last. One that is not there was not found.
+func (d *driver) watch(ctx context.Context, region, id string, unseen int, look func(ctx context.Context, i image) (bool, error)) (i *image, err error) {
+	err = d.loop(fmt.Sprintf("%s: image %s", region, id), imageTimeout, unseen).Until(ctx, func(ctx context.Context) (_ bool, err error) {
+		if i, err = d.image(ctx, region, id); err == nil && i == nil {
+			err = wait.ErrNotFound
+		}
+		if err != nil {
+			return false, err
+		}
+		return look(ctx, *i)
+	})
+	return i, err
+}
+
 // A change is a JSON patch of an image: see RFC 6902.
 type change []images.Patch
 
@@ -184,6 +194,9 @@ func pointer(name string) string {
 	return "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }
 
+// failedImport names the stores that an import has failed in, or is "".
+func (i image) failedImport() string { return i.property("os_glance_failed_import") }
+
 // importing reports whether an import still works on the image, which may be active by
 // then: Glance saves the image as the import knows it, and so undoes what others change.
 // It drops the task's lock last.
@@ -206,9 +219,6 @@ func (d *driver) change(ctx context.Context, i image, what change) error {
 	return nil
 }
 
-// errProtected is part of the error of removing an image that is protected.
-var errProtected = errors.New("it is protected")
-
 // remove deletes an image with the snapshots of volumes that it names.
 func (d *driver) remove(ctx context.Context, i image) error {
 	c, err := d.clients.images(ctx, i.region)
@@ -216,7 +226,7 @@ func (d *driver) remove(ctx context.Context, i image) error {
 		return err
 	}
 	if i.Protected {
-		return fmt.Errorf("%s: delete the image %s: %w", i.region, i.ID, errProtected)
+		return fmt.Errorf("%s: delete the image %s: it is protected", i.region, i.ID)
 	}
 	if err := images.Delete(ctx, c, i.ID).ExtractErr(); unless(err) != nil {
 		if conflict(err) {

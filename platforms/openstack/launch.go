@@ -14,9 +14,11 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/pagination"
 
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/resource"
 	"bake.build/bake/platforms/wait"
 )
 
@@ -56,15 +58,8 @@ func (d *driver) Boot(ctx context.Context, chain []platforms.Layer, out platform
 // flavor returns the flavor of servers of an image: that of the option, or the smallest
 // that fits.
 func (d *driver) flavor(ctx context.Context, i image) (*flavors.Flavor, error) {
-	c, err := d.clients.compute(ctx, i.region)
-	if err != nil {
-		return nil, err
-	}
-	pages, err := flavors.ListDetail(c, flavors.ListOpts{}).AllPages(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("look for flavors: %w", explain(err))
-	}
-	list, err := flavors.ExtractFlavors(pages)
+	list, err := listed(ctx, d.clients.compute, i.region, "look for flavors",
+		func(c *gophercloud.ServiceClient) pagination.Pager { return flavors.ListDetail(c, flavors.ListOpts{}) }, flavors.ExtractFlavors)
 	if err != nil {
 		return nil, err
 	}
@@ -79,44 +74,48 @@ func (d *driver) flavor(ctx context.Context, i image) (*flavors.Flavor, error) {
 	}
 	mib := max(int(least>>20), i.MinRAMMegabytes)
 	if o.Flavor == "" {
-		list = slices.DeleteFunc(list, func(f flavors.Flavor) bool {
-			return f.RAM < mib || f.VCPUs < o.CPUs || f.Disk < gib && f.Disk != 0
-		})
-		if len(list) == 0 {
-			return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: none has %d MiB of memory, %d CPUs and %d GiB of disk", mib, max(1, o.CPUs), gib)}
-		}
-		f := slices.MinFunc(list, func(a, b flavors.Flavor) int {
-			return cmp.Or(cmp.Compare(a.RAM, b.RAM), cmp.Compare(a.VCPUs, b.VCPUs), cmp.Compare(a.Disk, b.Disk), cmp.Compare(a.Name, b.Name))
-		})
-		return &f, nil
+		return smallest(list, mib, o.CPUs, gib)
 	}
-	var names []string
-	for _, f := range list {
-		if f.ID != o.Flavor && f.Name != o.Flavor {
+	n := slices.IndexFunc(list, func(f flavors.Flavor) bool { return f.ID == o.Flavor || f.Name == o.Flavor })
+	if n < 0 {
+		var names []string
+		for _, f := range list {
 			names = append(names, f.Name)
-			continue
 		}
-		switch {
-		case f.Disk < gib && f.Disk != 0:
-			return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: %s has a disk of %d GiB, and the image %s needs %d", f.Name, f.Disk, i.Name, gib)}
-		case f.RAM < i.MinRAMMegabytes:
-			return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: %s has %d MiB of memory, and the image %s needs %d", f.Name, f.RAM, i.Name, i.MinRAMMegabytes)}
-		}
-		return &f, nil
+		return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: there is no %q%s", o.Flavor, spell.Hint(o.Flavor, "there are", names))}
 	}
-	return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: there is no %q%s", o.Flavor, spell.Hint(o.Flavor, "there are", names))}
+	switch f := &list[n]; {
+	case f.Disk < gib && f.Disk != 0:
+		return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: %s has a disk of %d GiB, and the image %s needs %d", f.Name, f.Disk, i.Name, gib)}
+	case f.RAM < i.MinRAMMegabytes:
+		return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: %s has %d MiB of memory, and the image %s needs %d", f.Name, f.RAM, i.Name, i.MinRAMMegabytes)}
+	default:
+		return f, nil
+	}
+}
+
+// smallest returns the smallest flavor that has so much of all. A disk of zero is one that
+// grows with the image.
+func smallest(list []flavors.Flavor, mib, cpus, gib int) (*flavors.Flavor, error) {
+	list = slices.DeleteFunc(list, func(f flavors.Flavor) bool {
+		return f.RAM < mib || f.VCPUs < cpus || f.Disk < gib && f.Disk != 0
+	})
+	if len(list) == 0 {
+		return nil, &platforms.OptionError{Err: fmt.Errorf("flavor: none has %d MiB of memory, %d CPUs and %d GiB of disk", mib, max(1, cpus), gib)}
+	}
+	f := slices.MinFunc(list, func(a, b flavors.Flavor) int {
+		return cmp.Or(cmp.Compare(a.RAM, b.RAM), cmp.Compare(a.VCPUs, b.VCPUs), cmp.Compare(a.Disk, b.Disk), cmp.Compare(a.Name, b.Name))
+	})
+	return &f, nil
 }
 
 // launch starts a server of an image.
 func (d *driver) launch(ctx context.Context, i image, f *flavors.Flavor, p *place, out platforms.Logger) (*machine, error) {
-	c, err := d.clients.compute(ctx, p.region)
-	if err != nil {
-		return nil, err
-	}
 	volume, err := d.bootVolume(ctx, i, p)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.region, err)
 	}
+	c := p.compute
 	if d.options.VolumeType != "" && volume == "" {
 		if c, err = withVersion(ctx, c, volumeTypeVersion); err != nil {
 			return nil, fmt.Errorf("%s: volume_type: %w", p.region, err)
@@ -127,14 +126,16 @@ func (d *driver) launch(ctx context.Context, i image, f *flavors.Flavor, p *plac
 	if err != nil {
 		return nil, err
 	}
-	if m.record, err = d.Begin(ctx, kindServer, p.region, m.name); err != nil {
+	m.id, m.record, err = resource.Make(ctx, d.Manager, kindServer, p.region, m.name, func(ctx context.Context) (string, error) {
+		s, err := servers.Create(ctx, c, in, servers.SchedulerHintOpts{Group: d.options.ServerGroup}).Extract()
+		if err != nil {
+			return "", fmt.Errorf("%s: start a server of the flavor %s: %w", p.region, f.Name, judge(err))
+		}
+		return s.ID, nil
+	})
+	if err != nil {
 		return nil, err
 	}
-	s, err := servers.Create(ctx, c, in, servers.SchedulerHintOpts{Group: d.options.ServerGroup}).Extract()
-	if err != nil {
-		return nil, m.record.Failed(ctx, fmt.Errorf("%s: start a server of the flavor %s: %w", p.region, f.Name, judge(err)))
-	}
-	m.id = s.ID
 	m.say("%s: started the server %s (%s), a %s, from %s", p.region, m.name, m.id, f.Name, i.ID)
 	return m, nil
 }
@@ -177,7 +178,7 @@ func (d *driver) request(m *machine, f *flavors.Flavor, volume string) (servers.
 		if err != nil {
 			return nil, err
 		}
-		in.UserData = []byte("#cloud-config\nssh_authorized_keys:\n  - " + key.Authorized() + "\n")
+		in.UserData = []byte(key.CloudConfig())
 	}
 	if len(in.UserData) == 0 {
 		in.UserData = nil

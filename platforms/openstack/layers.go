@@ -7,36 +7,19 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/members"
+	"github.com/gophercloud/gophercloud/v2/pagination"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/remote"
-	"bake.build/bake/platforms/wait"
 )
 
 // keysAtOnce is how many layers a request asks for: Glance compares a property with one
 // value.
 const keysAtOnce = 1 << 20
-
-// FindLayers implements platforms.RemoteLayers: layers are found by their properties,
-// whoever of the project has made them.
-func (d *driver) FindLayers(ctx context.Context, keys []string) (map[string]platforms.Layer, error) {
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	region, err := d.clients.home(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return d.layers.Find(ctx, region, keys)
-}
-
-// PruneLayers implements platforms.Pruner, in all regions.
-func (d *driver) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]platforms.RemoteLayer, error) {
-	return d.layers.PruneAll(ctx, d.places(), p)
-}
 
 // layers are the layers of a project, by region.
 type layers struct{ d *driver }
@@ -147,7 +130,7 @@ func (d *driver) layer(ctx context.Context, ref string, out platforms.Logger) (*
 		out.Progress("wait for the image "+ref, 0, 0)
 	}
 	var i *image
-	err = d.layers.Await(ctx, ref, unseenMost, func(ctx context.Context, unseen int) (err error) {
+	err = d.Cache.Await(ctx, ref, unseenMost, func(ctx context.Context, unseen int) (err error) {
 		i, err = d.waitLayer(ctx, region, ref, unseen)
 		return err
 	}, func(ctx context.Context) error { return d.removeID(ctx, region, ref) })
@@ -157,27 +140,20 @@ func (d *driver) layer(ctx context.Context, ref string, out platforms.Logger) (*
 	if i.property(remote.Key) == "" {
 		return i, nil
 	}
-	return i, d.layers.Use(ctx, layerOf(*i))
+	return i, d.Cache.Use(ctx, layerOf(*i))
 }
 
 // waitLayer waits until an image is there with all of its data.
-func (d *driver) waitLayer(ctx context.Context, region, id string, unseen int) (i *image, err error) {
-	err = d.loop(fmt.Sprintf("%s: image %s", region, id), imageTimeout, unseen).Until(ctx, func(ctx context.Context) (_ bool, err error) {
-		if i, err = d.image(ctx, region, id); err == nil && i == nil {
-			err = wait.ErrNotFound
-		}
-		if err != nil {
-			return false, err
-		}
+func (d *driver) waitLayer(ctx context.Context, region, id string, unseen int) (*image, error) {
+	return d.watch(ctx, region, id, unseen, func(ctx context.Context, i image) (bool, error) {
 		switch f := i.Facts(); f.State {
 		case publish.Failed:
 			return false, fmt.Errorf("%w: %s", remote.ErrFailed, f.Why)
 		case publish.Pending:
 			return false, nil
 		}
-		return d.snapshotsReady(ctx, *i)
+		return d.snapshotsReady(ctx, i)
 	})
-	return i, err
 }
 
 // removeID removes an image by its id. One that is not there is no error.
@@ -198,15 +174,8 @@ func (d *driver) sharedWith(ctx context.Context, i image) (string, error) {
 	default:
 		return "", nil
 	}
-	c, err := d.clients.images(ctx, i.region)
-	if err != nil {
-		return "", err
-	}
-	pages, err := members.List(c, i.ID).AllPages(ctx)
-	if err != nil {
-		return "", fmt.Errorf("%s: find out who may use the image %s: %w", i.region, i.ID, explain(err))
-	}
-	list, err := members.ExtractMembers(pages)
+	list, err := listed(ctx, d.clients.images, i.region, i.region+": find out who may use the image "+i.ID,
+		func(c *gophercloud.ServiceClient) pagination.Pager { return members.List(c, i.ID) }, members.ExtractMembers)
 	if err != nil || len(list) == 0 {
 		return "", err
 	}

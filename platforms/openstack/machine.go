@@ -34,14 +34,7 @@ type machine struct {
 	taken    string           // the id of a floating address that is the project's
 }
 
-var (
-	_ platforms.Machine    = (*machine)(nil)
-	_ platforms.Rebooter   = (*machine)(nil)
-	_ platforms.Sheller    = (*machine)(nil)
-	_ platforms.PortWaiter = (*machine)(nil)
-
-	_ instance.Cloud = (*machine)(nil)
-)
+var _ instance.Cloud = (*machine)(nil)
 
 func (m *machine) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(m.logger, format+"\n", args...) // the log keeps its own error
@@ -66,7 +59,7 @@ func (m *machine) enter(ctx context.Context, out platforms.Logger) error {
 	}
 	m.Machine, err = instance.Open(ctx, instance.Config{
 		Name: fmt.Sprintf("%s: server %s", m.p.region, m.id), Cloud: m, SSH: c, Key: key, Traits: m.base.traits(),
-		Layers: m.d.layers, Policy: m.d.options.Policy(), Every: 20 * m.d.pause,
+		Layers: m.d.Cache, Policy: m.d.options.Policy(), Every: 20 * m.d.pause,
 	}, out)
 	return err
 }
@@ -90,11 +83,7 @@ const consoleLines = 20
 func (m *machine) console() []string {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	c, err := m.d.clients.compute(ctx, m.p.region)
-	if err != nil {
-		return []string{err.Error()}
-	}
-	text, err := servers.ShowConsoleOutput(ctx, c, m.id, servers.ShowConsoleOutputOpts{Length: consoleLines}).Extract()
+	text, err := servers.ShowConsoleOutput(ctx, m.p.compute, m.id, servers.ShowConsoleOutputOpts{Length: consoleLines}).Extract()
 	if err != nil {
 		return []string{fmt.Sprintf("(the console cannot be read: %v)", explain(err))}
 	}
@@ -106,10 +95,6 @@ func (m *machine) console() []string {
 // in use has what is on it when the copy ends, and not when it begins: so the server is not
 // given back before that is over. It then goes on while the image is uploaded.
 func (m *machine) Snapshot(ctx context.Context, s platforms.State) (string, error) {
-	c, err := m.d.clients.compute(ctx, m.p.region)
-	if err != nil {
-		return "", err
-	}
 	name := "bake-" + newToken()
 	record, err := m.d.Begin(ctx, kindLayer, m.p.region, name)
 	if err != nil {
@@ -118,22 +103,22 @@ func (m *machine) Snapshot(ctx context.Context, s platforms.State) (string, erro
 	in := servers.CreateImageOpts{Name: name, Metadata: m.layerMarks(s, name)}
 	id, busy := "", false
 	err = m.d.loop(fmt.Sprintf("%s: make an image of the server %s", m.p.region, m.id), imageTimeout, 0).Until(ctx, func(ctx context.Context) (bool, error) {
-		id, err = servers.CreateImage(ctx, c, m.id, in).ExtractImageID()
+		id, err = servers.CreateImage(ctx, m.p.compute, m.id, in).ExtractImageID()
 		if busy = conflict(err); busy { // it is making another one
 			return !s.Needed, nil
 		}
 		return true, judge(err)
 	})
-	if err != nil || busy {
-		if busy && err == nil {
-			return "", record.Forget()
-		}
+	switch {
+	case err != nil:
 		return "", record.Failed(ctx, err)
+	case busy:
+		return "", record.Forget()
 	}
-	if err := m.copied(ctx, id); err != nil {
-		if errors.Is(err, remote.ErrFailed) {
-			return "", errors.Join(err, record.Remove(ctx, func(ctx context.Context) error { return m.d.removeID(ctx, m.p.region, id) }))
-		}
+	switch err := m.copied(ctx, id); {
+	case errors.Is(err, remote.ErrFailed):
+		return "", errors.Join(err, record.Remove(ctx, func(ctx context.Context) error { return m.d.removeID(ctx, m.p.region, id) }))
+	case err != nil:
 		return "", errors.Join(err, record.Look(ctx))
 	}
 	return id, record.Forget()
@@ -148,14 +133,14 @@ func (m *machine) layerMarks(s platforms.State, name string) map[string]string {
 	}
 	maps.Copy(marks, m.d.marks(name))
 	maps.Copy(marks, map[string]string{
-		remote.Key: s.Key, remote.Used: now(), markLayer: "1", markStep: s.Name[:min(len(s.Name), metadataMost)], markUser: cmp.Or(m.d.options.User, m.base.user()),
+		remote.Key: s.Key, remote.Used: now(), markLayer: "1", markStep: s.Name[:min(len(s.Name), nameMost)], markUser: cmp.Or(m.d.options.User, m.base.user()),
 	})
 	return marks
 }
 
 // copied waits until Nova has read the server's disk.
 func (m *machine) copied(ctx context.Context, id string) error {
-	return m.d.loop(fmt.Sprintf("%s: image %s", m.p.region, id), imageTimeout, unseenMost).Until(ctx, func(ctx context.Context) (bool, error) {
+	return m.d.loop(fmt.Sprintf("%s: image %s", m.p.region, id), imageTimeout, 0).Until(ctx, func(ctx context.Context) (bool, error) {
 		i, err := m.d.image(ctx, m.p.region, id)
 		if err != nil {
 			return false, err

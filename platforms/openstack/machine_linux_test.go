@@ -70,35 +70,17 @@ func (w *world) origin() image {
 
 func (w *world) boot(ref string) *machine {
 	w.Helper()
-	out := &logger{}
-	m, err := w.driver.Boot(w.Context(), []platforms.Layer{{Ref: ref}}, out)
-	if err != nil {
-		w.Fatalf("%v\n%s", err, out.String())
-	}
-	w.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			w.Error(err)
-		}
-	})
-	return m.(*machine)
+	return platformtest.Boot[*machine](w, w.driver, ref)
 }
 
 func (w *world) sh(m platforms.Machine, script string) string {
 	w.Helper()
-	var out strings.Builder
-	if err := m.Run(w.Context(), platforms.Cmd{Args: []string{"sh", "-ec", script}, Stdout: &out, Stderr: &out}); err != nil {
-		w.Fatalf("%s: %v\n%s", script, err, out.String())
-	}
-	return out.String()
+	return platformtest.Sh(w, m, script)
 }
 
 func (w *world) save(m *machine, key string, needed bool) string {
 	w.Helper()
-	made, err := m.Commit(w.Context(), platforms.State{Key: key, Name: "step " + key, Needed: needed})
-	if err != nil {
-		w.Fatal(err)
-	}
-	return made.Ref
+	return platformtest.Save(w, m, platforms.State{Key: key, Name: "step " + key, Needed: needed})
 }
 
 // noServers wants no server, key pair, group or address of bake's to be left. Servers go
@@ -130,7 +112,7 @@ func TestServer(t *testing.T) {
 	if err != nil || pinned.Pin.ID != from.ID || !strings.HasPrefix(pinned.Pin.Detail[pinHash], "sha512:") {
 		t.Fatalf("pinned %+v, %v", pinned.Pin, err)
 	}
-	made, err := w.driver.Import(t.Context(), pinned, "", &logger{})
+	made, err := w.driver.Import(t.Context(), pinned, "", &platformtest.Log{})
 	if err != nil || made.Ref != from.ID || made.Traits != (platforms.Traits{Arch: "amd64", Boot: "bios"}) {
 		t.Fatalf("made %+v, %v", made, err)
 	}
@@ -143,7 +125,7 @@ echo 0123456789abcdef0123456789abcdef >/etc/machine-id; mkdir -p /var/lib/system
 		t.Errorf("the server is %+v, %v", s, err)
 	}
 	w.group()
-	if left := w.host.left(); len(left) != 3 {
+	if left := w.host.Left(); len(left) != 3 {
 		t.Errorf("in the ledger: %v", left)
 	}
 
@@ -174,7 +156,7 @@ test -s /etc/machine-id; test -s /var/lib/systemd/random-seed; test -s /etc/ssh/
 	if err := m2.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if left := w.host.left(); len(left) != 2 {
+	if left := w.host.Left(); len(left) != 2 {
 		t.Errorf("in the ledger: %v", left)
 	}
 	pruned, err := w.driver.PruneLayers(t.Context(), platforms.LayerPruning{MadeBefore: time.Now().Add(time.Hour)})
@@ -200,7 +182,7 @@ func (w *world) exports(ref string) {
 		p := publication("layer", Publication{Visibility: "private", Retention: publish.Retention{Keep: 1}})
 		p.Name, p.Arch, p.Boot = name, "", ""
 		p.Content += name
-		found, err := w.driver.Publish(w.Context(), p, platforms.ImageSource{Layer: ref}, &logger{})
+		found, err := w.driver.Publish(w.Context(), p, platforms.ImageSource{Layer: ref}, &platformtest.Log{})
 		if err != nil {
 			w.Fatal(err)
 		}
@@ -216,7 +198,7 @@ func (w *world) exports(ref string) {
 			p.Content, p.Key = "next", "next"
 			disk, _ := w.disk(9, "raw")
 			p.Arch = "amd64"
-			out := &logger{}
+			out := &platformtest.Log{}
 			if _, err := w.driver.Publish(w.Context(), p, platforms.ImageSource{Disk: disk}, out); err != nil {
 				w.Fatal(err)
 			}
@@ -229,7 +211,7 @@ func (w *world) exports(ref string) {
 
 // images are those of the test's project.
 func (w *world) images() (ids []string) {
-	list, err := w.driver.own(w.Context(), testopenstack.Region, images.ListOpts{}, map[string]string{publish.Project: w.host.project})
+	list, err := w.driver.own(w.Context(), testopenstack.Region, images.ListOpts{}, map[string]string{publish.Project: w.host.Project()})
 	if err != nil {
 		w.Error(err)
 	}
@@ -380,7 +362,7 @@ func TestServerFails(t *testing.T) {
 		testopenstack.Silent:  "Kernel panic - not syncing",
 	} {
 		back := w.cloud.Mode(mode)
-		_, err := w.driver.Boot(t.Context(), []platforms.Layer{{Ref: ref}}, &logger{})
+		_, err := w.driver.Boot(t.Context(), []platforms.Layer{{Ref: ref}}, &platformtest.Log{})
 		back()
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", mode, err)
@@ -395,7 +377,7 @@ func TestServerFails(t *testing.T) {
 		`there is no security group "defoult"`:    func(o *Options) { o.SecurityGroups = []string{"defoult"} },
 	} {
 		d := openAt(t, w.host, w.cloud.URL, func(o *Options) { o.Flavor, o.Networks = "tiny", []string{"build"} }, change)
-		if _, err := d.Boot(t.Context(), []platforms.Layer{{Ref: ref}}, &logger{}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := d.Boot(t.Context(), []platforms.Layer{{Ref: ref}}, &platformtest.Log{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-
 	"strings"
 
 	"bake.build/bake/internal/lazyregexp"
@@ -176,7 +175,10 @@ func splitNetwork(text string) (name, address string) {
 }
 
 // wholeGiB returns the size that an option says in GiB; 0 for none.
-func wholeGiB(option, text string) (int, error) {
+func wholeGiB(option, text string) (int, error) { return whole(option, text, 1<<30, "GiB") }
+
+// whole returns the size that an option says in units of a name; 0 for none.
+func whole(option, text string, unit int64, name string) (int, error) {
 	if text == "" {
 		return 0, nil
 	}
@@ -184,28 +186,36 @@ func wholeGiB(option, text string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", option, err)
 	}
-	if n%(1<<30) != 0 {
-		return 0, fmt.Errorf("%s: %s: want whole GiB", option, text)
+	if n%unit != 0 {
+		return 0, fmt.Errorf("%s: %s: want whole %s", option, text, name)
 	}
-	return int(n >> 30), nil
+	return int(n / unit), nil
 }
 
-// metadataMost is how long names and values of Nova's metadata may be.
-const metadataMost = 255
+// nameMost is how long names and values of Nova's metadata and of Glance's properties may be.
+const nameMost = 255
 
-// checkMetadata says which names and values the cloud does not take.
-func checkMetadata(option string, m map[string]string) error {
+// checkNames says which names and values neither Nova nor Glance takes.
+func checkNames(option string, m map[string]string) error {
 	for name, value := range m {
 		switch {
-		case name == "" || len(name) > metadataMost || len(value) > metadataMost:
-			return fmt.Errorf("%s: %q: names have 1 to %d characters, and values at most as many", option, name, metadataMost)
+		case name == "" || len(name) > nameMost || len(value) > nameMost:
+			return fmt.Errorf("%s: %q: names have 1 to %d characters, and values at most as many", option, name, nameMost)
 		case strings.HasPrefix(name, "bake:"):
 			return fmt.Errorf("%s: %q: names that begin with bake: are bake's own, by which it finds what it made", option, name)
-		case strings.Trim(name, metadataCharacters) != "":
-			return fmt.Errorf("%s: %q: a name has letters, digits, and any of - _ : . and spaces", option, name)
 		}
 	}
 	return nil
+}
+
+// checkMetadata says which names and values Nova does not take.
+func checkMetadata(option string, m map[string]string) error {
+	for name := range m {
+		if strings.Trim(name, metadataCharacters) != "" {
+			return fmt.Errorf("%s: %q: a name has letters, digits, and any of - _ : . and spaces", option, name)
+		}
+	}
+	return checkNames(option, m)
 }
 
 const metadataCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_:. "
@@ -226,10 +236,11 @@ func (o *Origin) Check() error {
 	if o.ofCinder() && (o.ImageOwner != "" || o.Visibility != "") {
 		return fmt.Errorf("%s: image_owner and visibility are for images", o.option())
 	}
-	if uuid.MatchString(o.Image) && (o.ImageOwner != "" || o.Visibility != "") {
+	if isID.MatchString(o.Image) && (o.ImageOwner != "" || o.Visibility != "") {
 		return errors.New("image: an id says which one it is: leave image_owner and visibility out")
 	}
 	return nil
 }
 
-var uuid = lazyregexp.New(`^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$`)
+// isID is an id of OpenStack.
+var isID = lazyregexp.New(`^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$`)

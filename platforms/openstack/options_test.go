@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
+
 	"bake.build/bake/internal/hardware"
 )
 
@@ -75,6 +77,19 @@ func TestProperties(t *testing.T) {
 		text, _ := json.Marshal(got)
 		if err != nil || string(text) != c.want {
 			t.Errorf("%s, %v; want %s", text, err, c.want)
+		}
+	}
+}
+
+// TestNamed finds things by their names and ids, and takes none of two that have one name.
+func TestNamed(t *testing.T) {
+	list := []network{}
+	for _, n := range [][2]string{{"1", "build"}, {"2", "twice"}, {"3", "twice"}, {"4", "1"}} {
+		list = append(list, network{Network: networks.Network{ID: n[0], Name: n[1]}})
+	}
+	for name, want := range map[string]string{"build": "1", "1": "1", "3": "3", "bild": `there is no network "bild" (did you mean "build"?)`, "twice": `2 networks have the name "twice": give the id`} {
+		if n, err := networkNamed(list, name); err == nil && n.ID != want || err != nil && err.Error() != want {
+			t.Errorf("%s: %s, %v; want %s", name, n.ID, err, want)
 		}
 	}
 }

@@ -63,7 +63,7 @@ func hashText(i image) string {
 
 // named returns the newest image that the options choose: of the project where it has one.
 func (d *driver) named(ctx context.Context, region string, o Origin) (*image, error) {
-	if uuid.MatchString(o.Image) {
+	if isID.MatchString(o.Image) {
 		i, err := d.image(ctx, region, o.Image)
 		if err != nil {
 			return nil, err

@@ -4,24 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/keypairs"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/groups"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/rules"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
+	"github.com/gophercloud/gophercloud/v2/pagination"
 
 	"bake.build/bake/internal/spell"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/instance"
 	"bake.build/bake/platforms/resource"
 )
 
 // A place is where servers of a build run, and what they share.
 type place struct {
-	region   string
+	region           string
+	compute, network *gophercloud.ServiceClient
+
 	networks []servers.Network
 	first    string   // the name of the network that SSH goes to; "" for any
 	groups   []string // ids of security groups
@@ -42,6 +46,12 @@ func (d *driver) place(ctx context.Context) (*place, error) {
 			return nil, err
 		}
 		p := &place{region: region}
+		if p.compute, err = d.clients.compute(ctx, region); err != nil {
+			return nil, err
+		}
+		if p.network, err = d.clients.network(ctx, region); err != nil {
+			return nil, err
+		}
 		if err := d.setUp(ctx, p); err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", region, err), p.cleanup.Close(context.WithoutCancel(ctx)))
 		}
@@ -54,12 +64,18 @@ func (d *driver) setUp(ctx context.Context, p *place) error {
 		return err
 	}
 	o := &d.options
-	for _, name := range o.SecurityGroups {
-		id, err := d.groupNamed(ctx, p.region, name)
+	if len(o.SecurityGroups) > 0 {
+		list, err := d.listGroups(ctx, p.region, groups.ListOpts{})
 		if err != nil {
 			return fmt.Errorf("security_groups: %w", err)
 		}
-		p.groups = append(p.groups, id)
+		for _, name := range o.SecurityGroups {
+			g, err := named(list, "security group", name, func(g groups.SecGroup) (string, string) { return g.ID, g.Name })
+			if err != nil {
+				return fmt.Errorf("security_groups: %w", err)
+			}
+			p.groups = append(p.groups, g.ID)
+		}
 	}
 	if len(o.SecurityGroups)+len(o.Ports) == 0 && !p.open {
 		if err := d.makeGroup(ctx, p); err != nil {
@@ -131,79 +147,50 @@ type PortSecurity struct {
 // open reports whether Neutron filters nothing in the network.
 func (n network) open() bool { return n.Enabled != nil && !*n.Enabled }
 
-func (d *driver) listNetworks(ctx context.Context, region string) (list []network, err error) {
-	c, err := d.clients.network(ctx, region)
-	if err != nil {
-		return nil, err
-	}
-	pages, err := networks.List(c, networks.ListOpts{}).AllPages(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("look for networks: %w", explain(err))
-	}
-	return list, networks.ExtractNetworksInto(pages, &list)
+func (d *driver) listNetworks(ctx context.Context, region string) ([]network, error) {
+	return listed(ctx, d.clients.network, region, "look for networks",
+		func(c *gophercloud.ServiceClient) pagination.Pager { return networks.List(c, networks.ListOpts{}) },
+		func(page pagination.Page) (list []network, err error) {
+			err = networks.ExtractNetworksInto(page, &list)
+			return list, err
+		})
 }
 
 // networkNamed returns the network of a name or an id.
-func networkNamed(list []network, name string) (found network, err error) {
-	n := 0
+func networkNamed(list []network, name string) (network, error) {
+	return named(list, "network", name, func(n network) (string, string) { return n.ID, n.Name })
+}
+
+// named returns what has a name or an id, of a kind such as "network".
+func named[T any](list []T, kind, name string, of func(T) (id, name string)) (found T, err error) {
 	var names []string
-	for _, net := range list {
-		if net.ID == name {
-			return net, nil
+	n := 0
+	for _, one := range list {
+		id, its := of(one)
+		if id == name {
+			return one, nil
 		}
-		if net.Name == name {
-			found = net
+		if its == name {
+			found = one
 			n++
 		}
-		names = append(names, net.Name)
+		names = append(names, its)
 	}
 	switch n {
 	case 0:
-		return found, &platforms.OptionError{Err: fmt.Errorf("there is no network %q%s", name, spell.Hint(name, "there are", names))}
+		return found, &platforms.OptionError{Err: fmt.Errorf("there is no %s %q%s", kind, name, spell.Hint(name, "there are", names))}
 	case 1:
 		return found, nil
 	}
-	return found, &platforms.OptionError{Err: fmt.Errorf("%d networks have the name %q: give the id", n, name)}
+	return found, &platforms.OptionError{Err: fmt.Errorf("%d %ss have the name %q: give the id", n, kind, name)}
 }
 
-// groupNamed returns the id of the security group of a name or an id.
-func (d *driver) groupNamed(ctx context.Context, region, name string) (string, error) {
-	list, err := d.listGroups(ctx, region, groups.ListOpts{})
-	if err != nil {
-		return "", err
-	}
-	var names []string
-	id := ""
-	for _, g := range list {
-		if g.ID == name {
-			return g.ID, nil
-		}
-		if g.Name == name {
-			id = g.ID
-		}
-		names = append(names, g.Name)
-	}
-	if id == "" {
-		return "", &platforms.OptionError{Err: fmt.Errorf("there is no security group %q%s", name, spell.Hint(name, "there are", names))}
-	}
-	return id, nil
-}
-
-func (d *driver) listGroups(ctx context.Context, region string, o groups.ListOpts) ([]groups.SecGroup, error) {
-	c, err := d.clients.network(ctx, region)
-	if missingService(err) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
+func (d *driver) listGroups(ctx context.Context, region string, o groups.ListOpts) (_ []groups.SecGroup, err error) {
 	if o.ProjectID, err = d.clients.project(ctx); err != nil {
 		return nil, err
 	}
-	pages, err := groups.List(c, o).AllPages(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%s: look for security groups: %w", region, explain(err))
-	}
-	return groups.ExtractGroups(pages)
+	return optional(listed(ctx, d.clients.network, region, region+": look for security groups",
+		func(c *gophercloud.ServiceClient) pagination.Pager { return groups.List(c, o) }, groups.ExtractGroups))
 }
 
 // groupNote is what a group's description says before the build's id: Neutron has no marks
@@ -218,13 +205,9 @@ func (d *driver) makeGroup(ctx context.Context, p *place) error {
 	if err != nil {
 		return err
 	}
-	c, err := d.clients.network(ctx, p.region)
-	if err != nil {
-		return err
-	}
 	name := "bake-" + newToken()
 	id, record, err := resource.Make(ctx, d.Manager, kindGroup, p.region, name, func(ctx context.Context) (string, error) {
-		g, err := groups.Create(ctx, c, groups.CreateOpts{Name: name, Description: groupNote + d.host.Ledger().Build()}).Extract()
+		g, err := groups.Create(ctx, p.network, groups.CreateOpts{Name: name, Description: groupNote + d.host.Ledger().Build()}).Extract()
 		if err != nil {
 			return "", judge(err)
 		}
@@ -240,7 +223,7 @@ func (d *driver) makeGroup(ctx context.Context, p *place) error {
 		if !prefix.Addr().Is4() {
 			kind = rules.EtherType6
 		}
-		_, err := rules.Create(ctx, c, rules.CreateOpts{
+		_, err := rules.Create(ctx, p.network, rules.CreateOpts{
 			Direction: rules.DirIngress, EtherType: kind, SecGroupID: id, Protocol: rules.ProtocolTCP, PortRangeMin: sshPort, PortRangeMax: sshPort, RemoteIPPrefix: prefix.String(),
 		}).Extract()
 		if err != nil && !conflict(err) { // by a request whose answer was lost
@@ -274,34 +257,24 @@ func (d *driver) sshFrom(ctx context.Context) (list []netip.Prefix, err error) {
 	return []netip.Prefix{netip.PrefixFrom(own, own.BitLen())}, nil
 }
 
-// ownAddress returns the address that packets to a service go out from. It sends none.
+// ownAddress returns the address that packets to a service go out from.
 func ownAddress(ctx context.Context, service string) (netip.Addr, error) {
 	u, err := url.Parse(service)
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "udp", net.JoinHostPort(u.Hostname(), "22"))
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	defer conn.Close()
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+	return instance.OwnAddress(ctx, u.Hostname())
 }
 
 // importKey makes the build's key a key pair of Nova. The private half stays here.
 func (d *driver) importKey(ctx context.Context, p *place) error {
-	c, err := d.clients.compute(ctx, p.region)
-	if err != nil {
-		return err
-	}
 	key, err := d.key()
 	if err != nil {
 		return err
 	}
 	name := keyName(d.host.Ledger().Build(), newToken())
 	_, record, err := resource.Make(ctx, d.Manager, kindKeyPair, p.region, name, func(ctx context.Context) (string, error) {
-		_, err := keypairs.Create(ctx, c, keypairs.CreateOpts{Name: name, PublicKey: key.Authorized()}).Extract()
+		_, err := keypairs.Create(ctx, p.compute, keypairs.CreateOpts{Name: name, PublicKey: key.Authorized()}).Extract()
 		return name, judge(err)
 	})
 	if err != nil {
@@ -309,7 +282,7 @@ func (d *driver) importKey(ctx context.Context, p *place) error {
 	}
 	p.key = name
 	p.cleanup.Push(record, func(ctx context.Context) error {
-		return unless(keypairs.Delete(ctx, c, name, nil).ExtractErr())
+		return unless(keypairs.Delete(ctx, p.compute, name, nil).ExtractErr())
 	})
 	return nil
 }

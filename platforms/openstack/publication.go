@@ -40,9 +40,6 @@ type Publication struct {
 	RetireShared bool `bake:"retire_shared" json:"retire_shared,omitempty" help:"keep also removes images that others than the project may use, whose servers cannot be seen."`
 }
 
-// nameMost is how long names and property values of Glance may be.
-const nameMost = 255
-
 // Values of upload.
 const (
 	uploadImport = "import"
@@ -54,13 +51,11 @@ const settingVisibility = "visibility"
 
 // Check implements platforms.OptionChecker.
 func (p *Publication) Check() error {
-	for name, value := range p.Properties {
-		switch {
-		case name == "" || len(name) > nameMost || len(value) > nameMost:
-			return fmt.Errorf("image_properties: %q: names have 1 to %d characters, and values at most as many", name, nameMost)
-		case strings.HasPrefix(name, "bake:"):
-			return fmt.Errorf("image_properties: %q: names that begin with bake: are bake's own, by which it finds what it made", name)
-		case slices.Contains(fields, name):
+	if err := checkNames("image_properties", p.Properties); err != nil {
+		return err
+	}
+	for name := range p.Properties {
+		if slices.Contains(fields, name) {
 			return fmt.Errorf("image_properties: %q: is a field of the image's own, and not a property", name)
 		}
 	}
@@ -115,17 +110,7 @@ func (p *Publication) minRAM() (int, error) {
 	if text == "" && p.Hardware != nil {
 		text = p.Hardware.Memory
 	}
-	if text == "" {
-		return 0, nil
-	}
-	n, err := platforms.ParseSize(text)
-	if err != nil {
-		return 0, fmt.Errorf("min_ram: %w", err)
-	}
-	if n%(1<<20) != 0 {
-		return 0, fmt.Errorf("min_ram: %s: want whole MiB", text)
-	}
-	return int(n >> 20), nil
+	return whole("min_ram", text, 1<<20, "MiB")
 }
 
 // Formats of images that a raw disk is put into while it is uploaded.

@@ -1,6 +1,7 @@
 package openstack
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,9 +57,7 @@ func (d *driver) job(ctx context.Context, p platforms.Publication, out platforms
 	if j.identity, err = j.o.identity(p, d.host.Ledger().Project()); err != nil {
 		return nil, err
 	}
-	if j.name = j.o.ImageName; j.name == "" {
-		j.name = publish.Name(p.Name, j.identity)
-	}
+	j.name = cmp.Or(j.o.ImageName, publish.Name(p.Name, j.identity))
 	s, err := d.clients.login(ctx)
 	if err != nil {
 		return nil, err
@@ -121,26 +120,26 @@ func (j *job) accepted(ctx context.Context, region string) error {
 	if err != nil {
 		return err
 	}
+	type enum struct{ Enum []string }
 	var schema struct {
-		Properties map[string]struct{ Enum []any }
+		Properties struct {
+			Format     enum `json:"disk_format"`
+			Visibility enum
+		}
 	}
 	resp, err := c.Get(ctx, c.ServiceURL("schemas", "image"), &schema, nil)
 	if _, _, err = gophercloud.ParseResponse(resp, err); err != nil {
 		return fmt.Errorf("%s: ask which images it takes: %w", region, explain(err))
 	}
-	texts := func(list []any) (all []string) {
-		for _, v := range list {
-			if s, ok := v.(string); ok {
-				all = append(all, s)
-			}
-		}
-		return all
+	lacks := func(e *enum, value string) bool {
+		e.Enum = slices.DeleteFunc(e.Enum, func(s string) bool { return s == "" }) // null
+		return len(e.Enum) > 0 && !slices.Contains(e.Enum, value)
 	}
-	if list := texts(schema.Properties["disk_format"].Enum); j.p.Arch != "" && len(list) > 0 && !slices.Contains(list, j.o.format()) {
-		return &platforms.OptionError{Err: fmt.Errorf("image_format: %s does not take %s images: it takes %s", region, j.o.format(), strings.Join(list, ", "))}
+	if e := &schema.Properties.Format; j.p.Arch != "" && lacks(e, j.o.format()) {
+		return &platforms.OptionError{Err: fmt.Errorf("image_format: %s does not take %s images: it takes %s", region, j.o.format(), strings.Join(e.Enum, ", "))}
 	}
-	if list := texts(schema.Properties["visibility"].Enum); j.o.Visibility != "" && len(list) > 0 && !slices.Contains(list, j.o.Visibility) {
-		return &platforms.OptionError{Err: fmt.Errorf("visibility: %s has no %s images: it has %s", region, j.o.Visibility, strings.Join(list, ", "))}
+	if e := &schema.Properties.Visibility; j.o.Visibility != "" && lacks(e, j.o.Visibility) {
+		return &platforms.OptionError{Err: fmt.Errorf("visibility: %s has no %s images: it has %s", region, j.o.Visibility, strings.Join(e.Enum, ", "))}
 	}
 	return fits(ctx, c, region, 0, false)
 }
@@ -195,19 +194,13 @@ func (d *driver) Publish(ctx context.Context, p platforms.Publication, from plat
 	life := j.life()
 	var images map[string]image
 	var found []platforms.Registered
-	if from.Layer == "" {
-		if err := j.takes(ctx, from.Disk); err != nil {
-			return nil, err
-		}
-		images, found, err = life.Receive(ctx, nil)
-		if err != nil {
-			return nil, err
-		}
-	} else {
+	if from.Layer != "" {
 		images, found, err = life.Publish(ctx, func(ctx context.Context) (*publish.Held[image], error) { return j.ofLayer(ctx, from.Layer) })
-		if err != nil {
-			return nil, err
-		}
+	} else if err = j.takes(ctx, from.Disk); err == nil {
+		images, found, err = life.Receive(ctx, nil)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return found, life.Retain(ctx, images)
 }
@@ -312,26 +305,9 @@ func (j *job) Retire(ctx context.Context, region string, old []image, why string
 
 // user returns a server of the project that was started from an image, or "".
 func (d *driver) user(ctx context.Context, i image) (string, error) {
-	c, err := d.clients.compute(ctx, i.region)
-	if missingService(err) {
-		return "", nil // there are no servers
-	} else if err != nil {
-		return "", err
-	}
-	pages, err := servers.List(c, servers.ListOpts{Image: i.ID}).AllPages(ctx)
-	if err != nil {
-		return "", fmt.Errorf("%s: look for servers of the image %s: %w", i.region, i.ID, explain(err))
-	}
-	list, err := servers.ExtractServers(pages)
+	list, err := d.listServers(ctx, i.region, "look for servers of the image "+i.ID, servers.ListOpts{Image: i.ID})
 	if err != nil || len(list) == 0 {
 		return "", err
 	}
 	return fmt.Sprintf("the server %s (%s)", list[0].Name, list[0].ID), nil
-}
-
-// missingService reports whether the catalog of a region does not have a service.
-func missingService(err error) bool {
-	var none gophercloud.ErrEndpointNotFound
-	var other *gophercloud.ErrEndpointNotFound
-	return errors.As(err, &none) || errors.As(err, &other)
 }

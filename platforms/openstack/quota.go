@@ -74,8 +74,9 @@ func (d *driver) mayHaveVolume(ctx context.Context, region string, gib int) erro
 }
 
 // fits asks whether the project may have an image of some bytes more, where the cloud tells.
-// They are negative where nobody knows, and 0 where none is sent yet. Glance counts whole MiB. One that is not staged may be larger than what is left: Glance
-// refuses the next one then.
+// They are negative where nobody knows, and 0 where none is sent yet. Glance counts whole
+// MiB. One that is not staged may be larger than what is left: Glance refuses the next one
+// then.
 func fits(ctx context.Context, c *gophercloud.ServiceClient, region string, size int64, staged bool) error {
 	var answer struct {
 		Usage map[string]struct{ Limit, Usage int64 }

@@ -78,6 +78,9 @@ func missing(err error) bool { return gophercloud.ResponseCodeIs(err, http.Statu
 // denied reports whether a service says that these credentials may not do something.
 func denied(err error) bool { return gophercloud.ResponseCodeIs(err, http.StatusForbidden) }
 
+// conflict reports whether a service says that something is there already, or in use.
+func conflict(err error) bool { return gophercloud.ResponseCodeIs(err, http.StatusConflict) }
+
 // unless returns err, but nil where it says that something is not there.
 func unless(err error) error {
 	if missing(err) {
@@ -171,9 +174,3 @@ func (b *body) Seek(int64, int) (int64, error) {
 
 // Close implements io.Closer: the file is its owner's.
 func (b *body) Close() error { return nil }
-
-// responds reports whether an error is an answer of the status.
-func responds(err error, status int) bool { return gophercloud.ResponseCodeIs(err, status) }
-
-// conflict reports whether a service says that something is there already, or in use.
-func conflict(err error) bool { return gophercloud.ResponseCodeIs(err, http.StatusConflict) }

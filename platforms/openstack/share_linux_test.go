@@ -26,6 +26,7 @@ import (
 
 	"bake.build/bake/internal/testopenstack"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 )
 
 // asOther has a driver be that of a member of another project.
@@ -36,7 +37,7 @@ func asOther(o *Options) { o.CloudUser, o.Project = testopenstack.Other, testope
 func TestOtherProject(t *testing.T) {
 	w := newWorld(t)
 	other := newHost(t)
-	other.project = w.host.project
+	other.ProjectID = w.host.Project()
 	d := openAt(t, other, w.cloud.URL, asOther)
 	project, err := d.clients.project(t.Context())
 	if err != nil {
@@ -63,7 +64,7 @@ func TestOtherProject(t *testing.T) {
 		t.Errorf("pinned %+v, %v", pinned.Pin, err)
 	}
 	dst := filepath.Join(t.TempDir(), "pulled.raw")
-	if err := d.Pull(t.Context(), found[0].Name, dst, &logger{}); err != nil {
+	if err := d.Pull(t.Context(), found[0].Name, dst, &platformtest.Log{}); err != nil {
 		t.Error(err)
 	} else if got, err := os.ReadFile(dst); err != nil || !bytes.Equal(got, raw) {
 		t.Errorf("pulled %d bytes, %v", len(got), err)
@@ -79,22 +80,22 @@ func TestOtherProject(t *testing.T) {
 	// Another project's image cannot be accepted, nor made public, by who is no administrator.
 	d = openAt(t, other, w.cloud.URL, asOther, func(o *Options) { o.Region = testopenstack.Second })
 	mine := publication("mine", Publication{Members: []string{w.project()}, Accept: true})
-	if _, err := d.Publish(t.Context(), mine, platforms.ImageSource{Disk: disk}, &logger{}); err == nil || !strings.Contains(err.Error(), "accept_members: ") {
+	if _, err := d.Publish(t.Context(), mine, platforms.ImageSource{Disk: disk}, &platformtest.Log{}); err == nil || !strings.Contains(err.Error(), "accept_members: ") {
 		t.Errorf("accepted for others: %v", err)
 	}
 	public := publication("public", Publication{Visibility: "public"})
-	if _, err := d.Publish(t.Context(), public, platforms.ImageSource{Disk: disk}, &logger{}); err == nil || !strings.Contains(err.Error(), "visibility: the project may not make public images") {
+	if _, err := d.Publish(t.Context(), public, platforms.ImageSource{Disk: disk}, &platformtest.Log{}); err == nil || !strings.Contains(err.Error(), "visibility: the project may not make public images") {
 		t.Errorf("public: %v", err)
 	}
 	// Glance takes an image that begins within the quota, and none after it.
 	next := publication("next", Publication{})
-	if _, err := d.Publish(t.Context(), next, platforms.ImageSource{Disk: disk}, &logger{}); err != nil {
+	if _, err := d.Publish(t.Context(), next, platforms.ImageSource{Disk: disk}, &platformtest.Log{}); err != nil {
 		t.Errorf("beyond the quota, as Glance takes one: %v", err)
 	}
 	if err := d.CheckPublish(t.Context(), publication("last", Publication{})); err == nil || !strings.Contains(err.Error(), "image_size_total is used up") {
 		t.Errorf("the quota that is used up: %v", err)
 	}
-	if left := other.left(); len(left) > 1 { // what could not be accepted stays for the next build
+	if left := other.Left(); len(left) > 1 { // what could not be accepted stays for the next build
 		t.Errorf("left in the ledger: %v", left)
 	}
 	list, err := d.own(t.Context(), testopenstack.Second, images.ListOpts{}, nil)
@@ -127,7 +128,7 @@ func TestWebDownload(t *testing.T) {
 		t.Error(log)
 	}
 	dst := filepath.Join(t.TempDir(), "pulled.raw")
-	if err := w.driver.Pull(t.Context(), found[0].ID, dst, &logger{}); err != nil {
+	if err := w.driver.Pull(t.Context(), found[0].ID, dst, &platformtest.Log{}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(dst); err != nil || !bytes.Equal(got, raw) {
@@ -143,7 +144,7 @@ func TestWebDownload(t *testing.T) {
 		p := publication("refused", o)
 		err := w.driver.CheckPublish(t.Context(), p)
 		if err == nil {
-			_, err = w.driver.Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &logger{})
+			_, err = w.driver.Publish(t.Context(), p, platforms.ImageSource{Disk: disk}, &platformtest.Log{})
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
@@ -151,7 +152,7 @@ func TestWebDownload(t *testing.T) {
 	}
 	// Where this host cannot be reached, nothing is left.
 	lost := publication("lost", Publication{ViaImport: uploadWeb, Serve: "127.0.0.2:0"})
-	if _, err := w.driver.Publish(t.Context(), lost, platforms.ImageSource{Disk: disk}, &logger{}); err == nil || !strings.Contains(err.Error(), "the cloud refuses to fetch from http://127.0.0.2:0") {
+	if _, err := w.driver.Publish(t.Context(), lost, platforms.ImageSource{Disk: disk}, &platformtest.Log{}); err == nil || !strings.Contains(err.Error(), "the cloud refuses to fetch from http://127.0.0.2:0") {
 		t.Errorf("not reached: %v", err)
 	}
 }

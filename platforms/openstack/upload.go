@@ -2,7 +2,6 @@ package openstack
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imageimport"
@@ -82,7 +82,7 @@ func (j *job) christen(ctx context.Context, i image, record *resource.Record) (s
 
 // try makes one image, and removes it where that fails.
 func (j *job) try(ctx context.Context, region string, from image, direct bool) (made *image, record *resource.Record, err error) {
-	id := newUUID()
+	id := uuid.NewString()
 	_, record, err = resource.Make(ctx, j.d.Manager, kindImage, region, id, func(ctx context.Context) (_ string, err error) {
 		made, err = j.upload(ctx, region, id, from, direct)
 		if err != nil && !resource.IsUnclear(err) { // what is unclear is looked for
@@ -139,20 +139,12 @@ func (j *job) upload(ctx context.Context, region, id string, from image, direct 
 	}
 	if j.o.ViaImport == uploadWeb {
 		err = j.fetched(ctx, c, region, id, format, s)
-	} else {
-		if err = s.begin(ctx); err != nil {
-			return nil, err
-		}
-		if b := (&body{Reader: s, size: s.size}); staged {
-			err = j.stage(ctx, c, id, b)
-		} else {
-			err = imagedata.Upload(ctx, c, id, b).ExtractErr()
-		}
+	} else if err = s.begin(ctx); err != nil {
+		return nil, err
+	} else if err = j.send(ctx, c, id, &body{Reader: s, size: s.size}, staged); err != nil {
+		err = transfer(err)
 		if denied(err) && offered(imageimport.WebDownloadMethod) {
-			err = errors.Join(err, fmt.Errorf("hint: upload = %q lets the cloud fetch it", uploadWeb))
-		}
-		if err != nil {
-			err = transfer(err)
+			err = fmt.Errorf("%w\nhint: upload = %q lets the cloud fetch it", err, uploadWeb)
 		}
 	}
 	if err = errors.Join(s.failure(), err); err != nil {
@@ -182,20 +174,21 @@ func (j *job) create(ctx context.Context, c *gophercloud.ServiceClient, region s
 	return made, j.d.change(ctx, image{Image: *made, region: region}, hide)
 }
 
-// stage sends the data to where Glance's interoperable import takes it from.
-func (j *job) stage(ctx context.Context, c *gophercloud.ServiceClient, id string, b *body) error {
-	refused := func(err error) error {
-		for _, code := range []int{http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented} {
-			if gophercloud.ResponseCodeIs(err, code) {
-				return fmt.Errorf("%w: %w", errImport, explain(err))
-			}
+// send sends the data, staged to where Glance's interoperable import takes it from.
+func (j *job) send(ctx context.Context, c *gophercloud.ServiceClient, id string, b *body, staged bool) error {
+	if !staged {
+		return imagedata.Upload(ctx, c, id, b).ExtractErr()
+	}
+	err := imagedata.Stage(ctx, c, id, b).ExtractErr()
+	if err == nil {
+		err = imageimport.Create(ctx, c, id, imageimport.CreateOpts{Name: imageimport.GlanceDirectMethod}).ExtractErr()
+	}
+	for _, code := range []int{http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented} {
+		if gophercloud.ResponseCodeIs(err, code) {
+			return fmt.Errorf("%w: %w", errImport, explain(err))
 		}
-		return err
 	}
-	if err := imagedata.Stage(ctx, c, id, b).ExtractErr(); err != nil {
-		return refused(err)
-	}
-	return refused(imageimport.Create(ctx, c, id, imageimport.CreateOpts{Name: imageimport.GlanceDirectMethod}).ExtractErr())
+	return err
 }
 
 // transfer says of a failure that the data was on its way.
@@ -222,14 +215,9 @@ func broken(err error) bool {
 
 // verify waits until the image is active, compares its hash with that of what was sent, and
 // returns it.
-func (j *job) verify(ctx context.Context, region, id, format string, s *source) (i *image, err error) {
-	err = j.d.loop(fmt.Sprintf("%s: image %s", region, id), imageTimeout, 0).Until(ctx, func(ctx context.Context) (_ bool, err error) {
-		if i, err = j.d.image(ctx, region, id); err != nil {
-			return false, err
-		} else if i == nil {
-			return false, wait.ErrNotFound
-		}
-		if why := i.property("os_glance_failed_import"); why != "" {
+func (j *job) verify(ctx context.Context, region, id, format string, s *source) (*image, error) {
+	i, err := j.d.watch(ctx, region, id, 0, func(_ context.Context, i image) (bool, error) {
+		if why := i.failedImport(); why != "" {
 			return false, &brokenError{fmt.Errorf("the import into the stores %s has failed", why)}
 		}
 		f := i.Facts()
@@ -261,12 +249,4 @@ func (j *job) verify(ctx context.Context, region, id, format string, s *source) 
 	}
 	j.say("%s: uploaded %s (%s), %d bytes, %s %.16s…", region, j.name, id, s.sent.Len(), algorithm, has)
 	return i, nil
-}
-
-// newUUID returns a random id, as RFC 9562 writes it.
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/snapshots"
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/gophercloud/gophercloud/v2/pagination"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/publish"
@@ -72,7 +75,9 @@ func (d *driver) removeSnapshots(ctx context.Context, i image) error {
 
 // badState reports whether Cinder says that something is busy, such as one that it deletes
 // already.
-func badState(err error) bool { return responds(err, 400) || conflict(err) }
+func badState(err error) bool {
+	return gophercloud.ResponseCodeIs(err, http.StatusBadRequest) || conflict(err)
+}
 
 // volumeOf makes a volume of what the image keeps in Cinder, which a Stack removes.
 func (d *driver) volumeOf(ctx context.Context, i image, cleanup *resource.Stack) (string, error) {
@@ -209,19 +214,14 @@ func (d *driver) downloadVolume(ctx context.Context, i image, dst string, out pl
 	return d.download(ctx, *data, dst, out)
 }
 
+func (d *driver) listVolumes(ctx context.Context, region string, o volumes.ListOpts) ([]volumes.Volume, error) {
+	return listed(ctx, d.clients.volumes, region, region+": look for volumes",
+		func(c *gophercloud.ServiceClient) pagination.Pager { return volumes.List(c, o) }, volumes.ExtractVolumes)
+}
+
 // collectVolume removes a volume by its name.
 func (d *driver) collectVolume(ctx context.Context, r platforms.Resource) (got platforms.Collected, err error) {
-	c, err := d.clients.volumes(ctx, r.Place)
-	if missingService(err) {
-		return got, nil
-	} else if err != nil {
-		return got, err
-	}
-	pages, err := volumes.List(c, volumes.ListOpts{Name: r.ID}).AllPages(ctx)
-	if err != nil {
-		return got, fmt.Errorf("%s: look for volumes: %w", r.Place, explain(err))
-	}
-	list, err := volumes.ExtractVolumes(pages)
+	list, err := optional(d.listVolumes(ctx, r.Place, volumes.ListOpts{Name: r.ID}))
 	for _, v := range list {
 		if err == nil && v.Name == r.ID {
 			got.Removed, err = true, d.deleteVolume(ctx, r.Place, v.ID)
@@ -232,17 +232,7 @@ func (d *driver) collectVolume(ctx context.Context, r platforms.Resource) (got p
 
 // taggedVolumes returns the volumes that builds have left.
 func (d *driver) taggedVolumes(ctx context.Context, region string) (found []resource.Found, err error) {
-	c, err := d.clients.volumes(ctx, region)
-	if missingService(err) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	pages, err := volumes.List(c, volumes.ListOpts{}).AllPages(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%s: look for volumes: %w", region, explain(err))
-	}
-	list, err := volumes.ExtractVolumes(pages)
+	list, err := optional(d.listVolumes(ctx, region, volumes.ListOpts{}))
 	for _, v := range list {
 		if build := v.Metadata[publish.Build]; build != "" {
 			found = append(found, resource.Found{Kind: kindVolume, ID: v.Name, Build: build, Made: v.CreatedAt})

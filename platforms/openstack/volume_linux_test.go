@@ -9,12 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/snapshots"
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 
 	"bake.build/bake/internal/testopenstack"
 	"bake.build/bake/platforms"
+	"bake.build/bake/platforms/platformtest"
 	"bake.build/bake/platforms/publish"
 	"bake.build/bake/platforms/remote"
 	"bake.build/bake/platforms/resource"
@@ -40,7 +42,7 @@ func TestVolume(t *testing.T) {
 	w.volumeOrigins(from)
 	i := w.exportVolume(ref)
 	dst := filepath.Join(t.TempDir(), "disk.raw")
-	if err := w.driver.Disk(t.Context(), []platforms.Layer{{Ref: i.ID}}, dst, &logger{}); err != nil {
+	if err := w.driver.Disk(t.Context(), []platforms.Layer{{Ref: i.ID}}, dst, &platformtest.Log{}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(dst); err != nil || len(got) != 1<<30 || !strings.HasPrefix(string(got[:100]), testopenstack.Disk) {
@@ -61,7 +63,7 @@ func (w *world) exportVolume(ref string) image {
 	w.Helper()
 	p := publication("volume", Publication{ImageFormat: "qcow2"})
 	p.Arch, p.Boot = "", ""
-	found, err := w.driver.Publish(w.Context(), p, platforms.ImageSource{Layer: ref}, &logger{})
+	found, err := w.driver.Publish(w.Context(), p, platforms.ImageSource{Layer: ref}, &platformtest.Log{})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -118,11 +120,11 @@ func (w *world) volumeOrigins(from image) {
 		if again, err := d.Pin(ctx, pinned); err != nil || again.Pin.ID != pinned.Pin.ID {
 			w.Errorf("pinned again %+v, %v", again.Pin, err)
 		}
-		made, err := d.Import(ctx, pinned, "", &logger{})
+		made, err := d.Import(ctx, pinned, "", &platformtest.Log{})
 		if err != nil || made.Traits != (platforms.Traits{Arch: "amd64", Boot: "bios"}) {
 			w.Fatalf("made %+v, %v", made, err)
 		}
-		out := &logger{}
+		out := &platformtest.Log{}
 		m, err := d.Boot(ctx, []platforms.Layer{{Ref: made.Ref}}, out)
 		if err != nil {
 			w.Fatalf("%v\n%s", err, out.String())
@@ -142,7 +144,7 @@ func (w *world) volumeOrigins(from image) {
 	// What cannot be is told by the option.
 	for want, o := range map[string]Origin{
 		`volume: RegionOne has no "nothing"`: {Volume: "nothing"},
-		"volume_snapshot: RegionOne has no":  {VolumeSnapshot: newUUID()},
+		"volume_snapshot: RegionOne has no":  {VolumeSnapshot: uuid.NewString()},
 	} {
 		if _, err := d.namedDrive(ctx, testopenstack.Region, o); err == nil || !strings.Contains(err.Error(), want) {
 			w.Errorf("%v, want %q", err, want)

@@ -10,9 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/snapshots"
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/gophercloud/gophercloud/v2/pagination"
 
 	"bake.build/bake/platforms"
 )
@@ -52,23 +54,17 @@ func (o Origin) ref(id string) string {
 }
 
 // namedDrive returns the newest volume or snapshot of a name, or that of an id.
-func (d *driver) namedDrive(ctx context.Context, region string, o Origin) (*image, error) {
+func (d *driver) namedDrive(ctx context.Context, region string, o Origin) (i *image, err error) {
 	name := cmp.Or(o.Volume, o.VolumeSnapshot)
-	id, err := "", error(nil)
-	switch {
-	case uuid.MatchString(name):
-		id = name
-	case o.Volume != "":
-		id, err = d.newestVolume(ctx, region, name)
-	default:
-		id, err = d.newestSnapshot(ctx, region, name)
+	id := name
+	if !isID.MatchString(name) {
+		id, err = d.newestDrive(ctx, region, o)
 	}
 	if missingService(err) {
 		return nil, &platforms.OptionError{Err: fmt.Errorf("%s: %s has no block storage service", o.option(), region)}
 	} else if err != nil {
-		return nil, fmt.Errorf("%s: %w", region, err)
+		return nil, err
 	}
-	var i *image
 	if id != "" {
 		if i, err = d.drive(ctx, region, o.ref(id)); err != nil {
 			return nil, err
@@ -80,32 +76,18 @@ func (d *driver) namedDrive(ctx context.Context, region string, o Origin) (*imag
 	return i, nil
 }
 
-func (d *driver) newestVolume(ctx context.Context, region, name string) (string, error) {
-	c, err := d.clients.volumes(ctx, region)
-	if err != nil {
-		return "", err
+// newestDrive returns the id of the newest volume or snapshot of a name, or "".
+func (d *driver) newestDrive(ctx context.Context, region string, o Origin) (id string, err error) {
+	if o.Volume != "" {
+		list, err := d.listVolumes(ctx, region, volumes.ListOpts{Name: o.Volume})
+		if err != nil || len(list) == 0 {
+			return "", err
+		}
+		return slices.MaxFunc(list, func(a, b volumes.Volume) int { return a.CreatedAt.Compare(b.CreatedAt) }).ID, nil
 	}
-	pages, err := volumes.List(c, volumes.ListOpts{Name: name}).AllPages(ctx)
-	if err != nil {
-		return "", fmt.Errorf("look for volumes: %w", explain(err))
-	}
-	list, err := volumes.ExtractVolumes(pages)
-	if err != nil || len(list) == 0 {
-		return "", err
-	}
-	return slices.MaxFunc(list, func(a, b volumes.Volume) int { return a.CreatedAt.Compare(b.CreatedAt) }).ID, nil
-}
-
-func (d *driver) newestSnapshot(ctx context.Context, region, name string) (string, error) {
-	c, err := d.clients.volumes(ctx, region)
-	if err != nil {
-		return "", err
-	}
-	pages, err := snapshots.List(c, snapshots.ListOpts{Name: name, Status: "available"}).AllPages(ctx)
-	if err != nil {
-		return "", fmt.Errorf("look for volume snapshots: %w", explain(err))
-	}
-	list, err := snapshots.ExtractSnapshots(pages)
+	list, err := listed(ctx, d.clients.volumes, region, region+": look for volume snapshots", func(c *gophercloud.ServiceClient) pagination.Pager {
+		return snapshots.List(c, snapshots.ListOpts{Name: o.VolumeSnapshot, Status: "available"})
+	}, snapshots.ExtractSnapshots)
 	if err != nil || len(list) == 0 {
 		return "", err
 	}

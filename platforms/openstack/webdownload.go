@@ -98,7 +98,7 @@ func (j *job) fetched(ctx context.Context, c *gophercloud.ServiceClient, region,
 		if err == nil && i == nil {
 			err = wait.ErrNotFound
 		}
-		if err == nil && i.property("os_glance_failed_import") != "" {
+		if err == nil && i.failedImport() != "" {
 			err = errors.New("the cloud cannot fetch it: serve says by which address it reaches this host")
 		}
 		return false, err
@@ -106,28 +106,20 @@ func (j *job) fetched(ctx context.Context, c *gophercloud.ServiceClient, region,
 	if err != nil {
 		return err
 	}
-	return j.landed(ctx, region, id, o)
+	_, err = j.d.watch(ctx, region, id, 0, o.landed)
+	return err
 }
 
-// landed waits until Glance has what it fetches.
-func (j *job) landed(ctx context.Context, region, id string, o *offer) error {
-	return j.d.loop(fmt.Sprintf("%s: image %s", region, id), imageTimeout, 0).Until(ctx, func(ctx context.Context) (bool, error) {
-		i, err := j.d.image(ctx, region, id)
-		if err == nil && i == nil {
-			err = wait.ErrNotFound
-		}
-		if err != nil {
-			return false, err
-		}
-		if i.Status == images.ImageStatusActive || i.property("os_glance_failed_import") != "" || i.Status != images.ImageStatusQueued && i.Status != images.ImageStatusImporting {
-			return true, nil // verify judges it
-		}
-		if i.Status != images.ImageStatusQueued || i.property("os_glance_import_task") != "" || !o.mu.TryLock() {
-			return false, nil
-		}
-		o.mu.Unlock()
-		return false, &brokenError{errors.New("the cloud has given up the import")}
-	})
+// landed reports whether Glance has what it fetches, or has failed, which verify judges.
+func (o *offer) landed(_ context.Context, i image) (bool, error) {
+	if i.failedImport() != "" || i.Status != images.ImageStatusQueued && i.Status != images.ImageStatusImporting {
+		return true, nil
+	}
+	if i.Status != images.ImageStatusQueued || i.property("os_glance_import_task") != "" || !o.mu.TryLock() {
+		return false, nil
+	}
+	o.mu.Unlock()
+	return false, &brokenError{errors.New("the cloud has given up the import")}
 }
 
 // listen returns a listener for Glance, and the address and port that it is told.

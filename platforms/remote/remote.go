@@ -68,20 +68,39 @@ const (
 	WhereUsed  Policy = "last"       // none but those that something else needs
 )
 
-// A Cache is what a driver knows of its layers. It is safe for concurrent use.
+// A Cache is what a driver knows of its layers, and is the driver's
+// platforms.RemoteLayers and platforms.Pruner. It is safe for concurrent use.
 type Cache struct {
 	Layers     Layers
-	KeysAtOnce int           // how many keys a request may name
-	FirstCost  time.Duration // what making a layer is held to take before one was made
+	Places     resource.Places
+	Home       func(ctx context.Context) (place string, err error) // where machines run; nil where there is one place
+	KeysAtOnce int                                                 // how many keys a request may name
+	FirstCost  time.Duration                                       // what making a layer is held to take before one was made
 
 	mu   sync.Mutex
 	cost time.Duration
 	made map[string]bool
 }
 
-// Find returns those of the layers that the platform has, by their keys. Where two builds
-// have made one at once, the first counts, so that all builds go on from the same.
-func (c *Cache) Find(ctx context.Context, place string, keys []string) (map[string]platforms.Layer, error) {
+var (
+	_ platforms.RemoteLayers = (*Cache)(nil)
+	_ platforms.Pruner       = (*Cache)(nil)
+)
+
+// FindLayers implements platforms.RemoteLayers: layers are found by their marks, whoever of
+// the account has made them. Where two builds have made one at once, the first counts, so
+// that all builds go on from the same.
+func (c *Cache) FindLayers(ctx context.Context, keys []string) (map[string]platforms.Layer, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	place := ""
+	if c.Home != nil {
+		var err error
+		if place, err = c.Home(ctx); err != nil {
+			return nil, err
+		}
+	}
 	first := map[string]Layer{}
 	for chunk := range slices.Chunk(keys, max(1, c.KeysAtOnce)) {
 		list, err := c.Layers.Find(ctx, place, chunk)
@@ -204,9 +223,9 @@ func (c *Cache) Prune(ctx context.Context, place, project string, p platforms.La
 	return pruned, errors.Join(errs...)
 }
 
-// PruneAll is Prune for the layers of all projects in all places.
-func (c *Cache) PruneAll(ctx context.Context, places resource.Places, p platforms.LayerPruning) ([]platforms.RemoteLayer, error) {
-	pruned, err := resource.Everywhere(ctx, places, func(ctx context.Context, place string) ([]platforms.RemoteLayer, error) {
+// PruneLayers implements platforms.Pruner: it is Prune for all projects in all places.
+func (c *Cache) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]platforms.RemoteLayer, error) {
+	pruned, err := resource.Everywhere(ctx, c.Places, func(ctx context.Context, place string) ([]platforms.RemoteLayer, error) {
 		return c.Prune(ctx, place, "", p)
 	})
 	slices.SortFunc(pruned, Compare)

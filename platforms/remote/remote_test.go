@@ -66,13 +66,27 @@ func day(n int) time.Time { return time.Date(2026, 1, n, 0, 0, 0, 0, time.UTC) }
 // than a request may name.
 func TestFind(t *testing.T) {
 	p := &toy{layers: []remote.Layer{layer("a", "late", day(2), day(2)), layer("a", "first", day(1), day(1)), layer("b", "b", day(1), day(1))}}
-	c := &remote.Cache{Layers: p, KeysAtOnce: 2}
-	found, err := c.Find(t.Context(), "here", []string{"a", "b", "c", "d", "e"})
+	home := "here"
+	c := &remote.Cache{Layers: p, KeysAtOnce: 2, Home: func(context.Context) (string, error) {
+		if home == "" {
+			return "", errors.New("nowhere")
+		}
+		return home, nil
+	}}
+	found, err := c.FindLayers(t.Context(), []string{"a", "b", "c", "d", "e"})
 	if err != nil || len(found) != 2 || found["a"].Ref != "first" || found["b"].Ref != "b" || p.requests != 3 {
 		t.Errorf("found %v with %d requests: %v", found, p.requests, err)
 	}
-	if found, err := c.Find(t.Context(), "there", []string{"a"}); err != nil || len(found) != 0 {
+	home = "there"
+	if found, err := c.FindLayers(t.Context(), []string{"a"}); err != nil || len(found) != 0 {
 		t.Errorf("in another place: %v, %v", found, err)
+	}
+	home = ""
+	if _, err := c.FindLayers(t.Context(), []string{"a"}); err == nil || err.Error() != "nowhere" {
+		t.Errorf("where nobody knows the place: %v", err)
+	}
+	if found, err := c.FindLayers(t.Context(), nil); err != nil || len(found) != 0 {
+		t.Errorf("no keys: %v, %v", found, err)
 	}
 }
 

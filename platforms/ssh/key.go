@@ -35,3 +35,8 @@ func (k *Key) Signer() xssh.Signer { return k.signer }
 // Authorized returns the public half as a line of authorized_keys, without the
 // end of line. Its comment is "bake".
 func (k *Key) Authorized() string { return k.authorized }
+
+// CloudConfig is the user data by which cloud-init lets the key in.
+func (k *Key) CloudConfig() string {
+	return "#cloud-config\nssh_authorized_keys:\n  - " + k.Authorized() + "\n"
+}

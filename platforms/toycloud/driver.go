@@ -50,12 +50,12 @@ const home = "here"
 
 type driver struct {
 	*resource.Manager
+	*remote.Cache
 
 	api     api
 	options Options
 	host    platforms.Host
 	key     *ssh.Key
-	layers  *remote.Cache
 }
 
 var (
@@ -78,7 +78,9 @@ func open(o Options, h platforms.Host) (platforms.Driver, error) {
 		return nil, err
 	}
 	d := &driver{api: api{o.Endpoint}, options: o, host: h, key: key}
-	d.layers = &remote.Cache{Layers: layers{d}, KeysAtOnce: 100, FirstCost: time.Second}
+	d.Cache = &remote.Cache{Layers: layers{d}, Places: places(), KeysAtOnce: 100, FirstCost: time.Second,
+		Home: func(context.Context) (string, error) { return home, nil },
+	}
 	d.Manager = &resource.Manager{
 		Platform: "toycloud", Options: text, Ledger: h.Ledger(), Places: places(), Tagged: d.tagged,
 		Kinds: []resource.Kind{{Name: server.Instance, Remove: d.collect}, {Name: server.Image, Remove: d.collect}},
@@ -121,7 +123,7 @@ var traits = platforms.Traits{Arch: "amd64", Boot: "bios"}
 
 // Close implements platforms.Closer.
 func (d *driver) Close() error {
-	return d.options.Expire(context.Background(), d.layers, home, d.Ledger)
+	return d.options.Expire(context.Background(), d.Cache, home, d.Ledger)
 }
 
 // tags are those of what is made for a build.
@@ -149,16 +151,6 @@ func (d *driver) collect(ctx context.Context, r platforms.Resource) (got platfor
 		}
 	}
 	return got, err
-}
-
-// FindLayers implements platforms.RemoteLayers.
-func (d *driver) FindLayers(ctx context.Context, keys []string) (map[string]platforms.Layer, error) {
-	return d.layers.Find(ctx, home, keys)
-}
-
-// PruneLayers implements platforms.Pruner.
-func (d *driver) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]platforms.RemoteLayer, error) {
-	return d.layers.PruneAll(ctx, places(), p)
 }
 
 // layers implements remote.Layers: images with a key.
@@ -242,7 +234,7 @@ func (d *driver) use(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	return d.layers.Use(ctx, list[0])
+	return d.Cache.Use(ctx, list[0])
 }
 
 func (m *machine) enter(ctx context.Context, out platforms.Logger) (*instance.Machine, error) {
@@ -262,7 +254,7 @@ func (m *machine) enter(ctx context.Context, out platforms.Logger) (*instance.Ma
 		return nil, err
 	}
 	return instance.Open(ctx, instance.Config{
-		Name: "instance " + m.id, Cloud: m, SSH: c, Key: m.d.key, Traits: traits, Layers: m.d.layers, Policy: m.d.options.Policy(), Every: time.Second,
+		Name: "instance " + m.id, Cloud: m, SSH: c, Key: m.d.key, Traits: traits, Layers: m.d.Cache, Policy: m.d.options.Policy(), Every: time.Second,
 	}, out)
 }
 

@@ -33,12 +33,12 @@ func Spec() platforms.Spec {
 // A driver works with one datacenter of one server.
 type driver struct {
 	*resource.Manager
+	*remote.Cache
 
 	host       platforms.Host
 	options    Options
 	connection *connection
 	key        func() (*ssh.Key, error)
-	layers     *remote.Cache
 	pause      time.Duration // before the server is asked for a second time how something goes
 
 	placeMu sync.Mutex
@@ -87,7 +87,7 @@ func open(o Options, h platforms.Host) (*driver, error) {
 		Identify: d.server, Tagged: d.tagged,
 		Kinds: []resource.Kind{{Name: kindItem, Remove: d.collectItem}, {Name: kindMachine, Remove: d.collectMachine}, {Name: kindFile, Remove: d.collectFile}, {Name: kindUpload, Remove: d.collectImage}, {Name: kindImage, Remove: d.collectImage}},
 	}
-	d.layers = &remote.Cache{Layers: layers{d}, KeysAtOnce: keysAtOnce, FirstCost: firstCost}
+	d.Cache = &remote.Cache{Layers: layers{d}, KeysAtOnce: keysAtOnce, FirstCost: firstCost}
 	return d, nil
 }
 
@@ -136,7 +136,7 @@ func (d *driver) Close() error {
 	if launched {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		err = d.options.Expire(ctx, d.layers, "", d.host.Ledger())
+		err = d.options.Expire(ctx, d.Cache, "", d.host.Ledger())
 	}
 	return errors.Join(err, d.connection.Close())
 }

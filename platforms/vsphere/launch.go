@@ -52,7 +52,7 @@ func (d *driver) base(ctx context.Context, ref string) (*base, error) {
 	}
 	b.snapshot = &s
 	if isLayer(&v, s) {
-		return b, d.layers.Use(ctx, layerOf(&v, s))
+		return b, d.Cache.Use(ctx, layerOf(&v, s))
 	}
 	return b, nil
 }

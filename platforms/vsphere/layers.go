@@ -50,20 +50,6 @@ func usedMark(key string) string { return markUsed + key[:min(len(key), 16)] }
 // isLayer reports whether a snapshot is a layer, and not one that a user has made.
 func isLayer(v *vm, s snapshot) bool { return v.marks[markToken] != "" && aboutOf(s).Depth > 0 }
 
-// FindLayers implements platforms.RemoteLayers: layers are found by the names of
-// snapshots in bake's own folder, whoever has made them.
-func (d *driver) FindLayers(ctx context.Context, keys []string) (map[string]platforms.Layer, error) {
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	return d.layers.Find(ctx, "", keys)
-}
-
-// PruneLayers implements platforms.Pruner.
-func (d *driver) PruneLayers(ctx context.Context, p platforms.LayerPruning) ([]platforms.RemoteLayer, error) {
-	return d.layers.PruneAll(ctx, d.Places, p)
-}
-
 // layers are those in bake's own folder.
 type layers struct{ d *driver }
 

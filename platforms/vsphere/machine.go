@@ -60,7 +60,7 @@ func (m *machine) start(ctx context.Context) error {
 	}
 	m.Machine, err = instance.Open(ctx, instance.Config{
 		Name: m.name, Cloud: m, SSH: login, Key: key, Traits: m.traits,
-		Layers: m.d.layers, Policy: m.d.options.Policy(), Every: lookEvery * m.d.pause,
+		Layers: m.d.Cache, Policy: m.d.options.Policy(), Every: lookEvery * m.d.pause,
 	}, m.logger)
 	return err
 }
