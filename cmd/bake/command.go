@@ -87,7 +87,7 @@ func (f *definitionFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.paramsFile, "params-file", "", "read parameters from a `file`: JSON, YAML or TOML by the end of its name, or lines of name=value")
 	flags.StringArrayVar(&f.secrets, "secret", nil, "source of a secret, as `name=env:VARIABLE` or name=file:PATH")
 	flags.BoolVar(&f.locked, "locked", false, "refuse to change bake.lock")
-	flags.BoolVar(&f.offline, "offline", false, offlineHelp)
+	flags.BoolVar(&f.offline, "offline", false, offlineHelp+"; the same for pins and downloads of origins. Steps have their network")
 }
 
 // splitArgs takes the definition's path off the arguments: the first one, if

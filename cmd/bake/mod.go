@@ -67,7 +67,7 @@ func (f *modFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.offline, "offline", false, offlineHelp)
 }
 
-const offlineHelp = "take modules from the store or from bake.vendor, and ask no server for them"
+const offlineHelp = "ask no server for modules: take them from the store or from bake.vendor"
 
 // withModules runs use with the bake.mod of the working directory.
 func (a *app) withModules(f *modFlags, use func(*build.Modules) error) error {

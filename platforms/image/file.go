@@ -89,6 +89,8 @@ func (f File) Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (*p
 	}
 	var found string
 	switch {
+	case (f.list != "" || f.Path == "") && platforms.Offline(h):
+		err = platforms.ErrOffline
 	case f.list != "":
 		found, err = f.listed(ctx)
 	case f.Path != "":
@@ -122,6 +124,9 @@ func (f File) Local(ctx context.Context, h platforms.Host, out platforms.Logger)
 	if found, err := fetch.HashFile(ctx, path, f.Digest); err == nil && found == f.Digest {
 		now := time.Now()
 		return path, os.Chtimes(path, now, now)
+	}
+	if platforms.Offline(h) {
+		return "", fmt.Errorf("%s %s: %w", f.What, f.Name, platforms.ErrOffline)
 	}
 	if err := fetch.Prune(cache, time.Now().Add(-fetch.KeepUnused)); err != nil {
 		return "", err

@@ -136,7 +136,7 @@ func (b *Build) prepare() (err error) {
 	}
 	// Which secrets there are may change with each evaluation.
 	secrets := func(name string) ([]byte, error) { return b.secrets(name) }
-	b.lent = b.Store.Host(store.Lent{Ledger: b.ledger, Secrets: secrets, Ask: b.Ask})
+	b.lent = b.Store.Host(store.Lent{Offline: b.Offline, Ledger: b.ledger, Secrets: secrets, Ask: b.Ask})
 	return nil
 }
 

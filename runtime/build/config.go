@@ -36,7 +36,7 @@ type Config struct {
 	ParamsFile string   // JSON, YAML or TOML, or lines of "name=value"; "" means none
 	Secrets    []string // "name=env:VARIABLE" or "name=file:PATH"
 	Locked     bool     // refuse to change bake.lock
-	Offline    bool     // take modules from the store or the vendor directory, and ask nobody
+	Offline    bool     // ask no server for modules, pins and origins: take what is there
 
 	// chosen are the values that parameters have in one of the evaluations of Check.
 	// With them, a definition need not have the parameters that are given.

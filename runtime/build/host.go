@@ -37,7 +37,7 @@ func OpenHost(c Config) (*Host, error) {
 	if err != nil {
 		return nil, of(KindUsage, err)
 	}
-	h.lent = h.Store.Host(store.Lent{Secrets: secrets, Ask: c.Ask})
+	h.lent = h.Store.Host(store.Lent{Offline: c.Offline, Secrets: secrets, Ask: c.Ask})
 	return h, nil
 }
 

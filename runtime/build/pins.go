@@ -60,7 +60,46 @@ func (b *Build) pin(ctx context.Context, p *plan.Plan) error {
 
 // resolverOf makes pins and keeps them in file.
 func (b *Build) resolverOf(file *lock.File) *lock.Resolver {
-	return &lock.Resolver{File: file, Drivers: b.Driver, Locked: b.Locked, Changed: b.pinChanged}
+	return &lock.Resolver{File: file, Drivers: b.Driver, Locked: b.Locked, Changed: b.pinChanged, Reach: b.reach}
+}
+
+// reach returns platforms.ErrOffline for a platform that is not on this machine where
+// no server is to be asked. Drivers of others hold it themselves.
+func (b *Build) reach(p *plan.Platform) error {
+	if b.Offline && b.Spec(p.Name).Publishes {
+		return fmt.Errorf("platform %s: %w", p.Name, platforms.ErrOffline)
+	}
+	return nil
+}
+
+// checkOffline returns an error where a platform that cannot be reached is to say what
+// is there of nodes or of what they need.
+func (b *Build) checkOffline(nodes []*plan.Node) error {
+	seen := map[*plan.Node]bool{}
+	var check func(n *plan.Node) error
+	check = func(n *plan.Node) error {
+		if seen[n] {
+			return nil
+		}
+		seen[n] = true
+		if n.Platform != nil {
+			if err := b.reach(n.Platform); err != nil {
+				return of(KindDefinition, &plan.Error{Pos: n.Pos, Err: err})
+			}
+		}
+		for _, d := range n.Deps {
+			if err := check(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, n := range nodes {
+		if err := check(n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *Build) resolve(ctx context.Context, p *plan.Plan) error {
@@ -74,6 +113,9 @@ func (b *Build) resolve(ctx context.Context, p *plan.Plan) error {
 // be a tool that is missing, all that is missing is told at once.
 func (b *Build) notPinned(ctx context.Context, p *plan.Plan, err error) error {
 	var option *platforms.OptionError
+	if errors.Is(err, platforms.ErrOffline) {
+		return of(KindDefinition, WithHint(err, "bake update, with a network, pins it and keeps what that downloads"))
+	}
 	if errors.Is(err, lock.ErrLocked) || errors.As(err, &option) {
 		return of(KindDefinition, err)
 	}
@@ -97,7 +139,7 @@ func (b *Build) seal() error {
 // to be imported, can still be had. moved says that keys have changed.
 func (b *Build) confirm(ctx context.Context, nodes []*plan.Node) (moved bool, err error) {
 	if moved, err = b.resolver.Confirm(ctx, nodes); err != nil {
-		if errors.Is(err, lock.ErrLocked) {
+		if errors.Is(err, lock.ErrLocked) || errors.Is(err, platforms.ErrOffline) {
 			err = of(KindDefinition, err)
 		}
 		return moved, err

@@ -17,6 +17,9 @@ func (b *Build) Plan(ctx context.Context, targets []builtins.Target) (*solve.Sch
 }
 
 func (b *Build) decide(ctx context.Context, nodes []*plan.Node) (*solve.Schedule, error) {
+	if err := b.checkOffline(nodes); err != nil {
+		return nil, err
+	}
 	return solve.Decide(ctx, b.solveConfig(Options{}, event.NewStream()), b.Definition.Plan, nodes)
 }
 
@@ -89,6 +92,9 @@ func (b *Build) why() func(*plan.Node) string {
 // imported can still be had as they are pinned, and that the tools and the rights are
 // there.
 func (b *Build) ready(ctx context.Context, cfg solve.Config, nodes []*plan.Node, o Options) error {
+	if err := b.checkOffline(nodes); err != nil {
+		return err
+	}
 	for {
 		schedule, err := solve.Decide(ctx, cfg, b.Definition.Plan, nodes)
 		if err != nil {

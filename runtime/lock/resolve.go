@@ -26,6 +26,9 @@ type Resolver struct {
 	Locked  bool // refuse with ErrLocked rather than change a pin
 	Known   bool // Pin asks no driver: what the file does not have has no pin
 
+	// Reach says why a platform may not be asked, or nil. It may be nil.
+	Reach func(*plan.Platform) error
+
 	// Changed is told of each pin that was made or changed, with a source that
 	// has it; old is nil for a new one.
 	Changed func(n *plan.Node, old *platforms.Pin, now platforms.Pin)
@@ -67,6 +70,11 @@ func (r *Resolver) Confirm(ctx context.Context, nodes []*plan.Node) (moved bool,
 
 // ask resolves the origin of n through its driver and records a change.
 func (r *Resolver) ask(ctx context.Context, d platforms.Driver, name string, n *plan.Node, o platforms.Origin) (*platforms.Pin, error) {
+	if r.Reach != nil {
+		if err := r.Reach(n.Platform); err != nil {
+			return nil, err
+		}
+	}
 	pinned, err := d.Pin(ctx, o)
 	if err != nil || pinned.Pin == nil {
 		return nil, err

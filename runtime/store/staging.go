@@ -124,6 +124,7 @@ func (s *Store) CacheDir(name string) (string, error) {
 
 // Lent is what drivers are lent beside the store's directories. Each may be nil.
 type Lent struct {
+	Offline bool // no server is to be asked
 	Ledger  platforms.Ledger
 	Secrets func(name string) ([]byte, error)                                     // by their names
 	Ask     func(ctx context.Context, question string) (answer string, err error) // the user
@@ -148,6 +149,9 @@ func (h host) Secret(s platforms.Secret) ([]byte, error) {
 	}
 	return v, nil
 }
+
+// Offline implements platforms.Offliner.
+func (h host) Offline() bool { return h.lent.Offline }
 
 func (h host) Ledger() platforms.Ledger { return h.lent.Ledger }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"bake.build/bake/platforms"
 	"bake.build/bake/platforms/wait"
 )
 
@@ -20,6 +21,7 @@ type Client struct {
 	Retries int           // tries after the first
 	Pause   time.Duration // before the second try; doubled each time
 	Stall   time.Duration // after which a connection that brings nothing is broken off
+	Offline bool          // every request fails with platforms.ErrOffline
 }
 
 // NewClient makes a client. Its fields may be changed before it is used.
@@ -114,13 +116,16 @@ func passing(err error) bool {
 	if s := (*StatusError)(nil); errors.As(err, &s) {
 		return s.Code >= 500 || s.Code == http.StatusTooManyRequests || s.Code == http.StatusRequestTimeout
 	}
-	return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+	return !errors.Is(err, platforms.ErrOffline) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // Get opens url from the byte offset on. from is where the body really begins:
 // offset, or 0 if the server does not know ranges. size is that of the whole
 // file, or -1. There is no second try.
 func (c *Client) Get(ctx context.Context, url string, offset int64) (body io.ReadCloser, from, size int64, err error) {
+	if c.Offline {
+		return nil, 0, 0, fmt.Errorf("get %s: %w", Redacted(url), platforms.ErrOffline)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, 0, 0, err

@@ -63,7 +63,7 @@ func importDebian(ctx context.Context, opts Options, o platforms.Origin, tree st
 		return err
 	}
 	d := installation{opts: opts, distro: dist, suite: suite, pin: o.Pin, keyring: opts.keyringPath(o), custom: o.Paths["keyring"] != "" || opts.Keyring != "",
-		cache: cache, scratch: scratch, out: out}
+		cache: cache, scratch: scratch, out: out, offline: platforms.Offline(h)}
 	err = d.install(ctx)
 	if err == nil {
 		err = d.finish(tree)
@@ -86,6 +86,7 @@ type installation struct {
 	cache   string
 	scratch string
 	out     platforms.Logger
+	offline bool
 }
 
 // install fills scratch/upper.
@@ -98,6 +99,7 @@ func (d installation) install(ctx context.Context) error {
 	}
 	c := fetch.NewClient()
 	defer c.Close()
+	c.Offline = d.offline
 	c.UseProxy(readHostApt(ctx, "/", d.distro, d.opts.Arch).proxy)
 	m, err := openMirror(ctx, c, d.cache, partsOf(d.pin), releases, d.out)
 	if err != nil {
@@ -122,6 +124,7 @@ func (d installation) releases(ctx context.Context) (map[string][]byte, error) {
 	}
 	p := pinner{distro: d.distro, client: fetch.NewClient(), keyring: d.keyring, cache: d.cache}
 	defer p.client.Close()
+	p.client.Offline = d.offline
 	p.client.UseProxy(readHostApt(ctx, "/", d.distro, d.opts.Arch).proxy)
 	now, err := p.pin(ctx, partsOf(d.pin))
 	if err != nil {

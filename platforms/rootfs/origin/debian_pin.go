@@ -46,6 +46,7 @@ func pinDebian(ctx context.Context, opts Options, o platforms.Origin, h platform
 		now:        time.Now(),
 	}
 	defer p.client.Close()
+	p.client.Offline = platforms.Offline(h)
 	p.client.UseProxy(host.proxy)
 	pin, err := p.pin(ctx, parts)
 	if err == nil {

@@ -25,7 +25,7 @@ import (
 // pinOCI pins a reference to the digest of its manifest, or of the index of
 // manifests, so that the pin is the same for every architecture. Local images
 // are inputs of the plan.
-func pinOCI(ctx context.Context, opts Options, o platforms.Origin) (*platforms.Pin, error) {
+func pinOCI(ctx context.Context, opts Options, o platforms.Origin, h platforms.Host) (*platforms.Pin, error) {
 	if path := o.Paths["oci"]; path != "" {
 		return nil, checkLayout(path, opts)
 	}
@@ -35,6 +35,9 @@ func pinOCI(ctx context.Context, opts Options, o platforms.Origin) (*platforms.P
 	}
 	if d, ok := ref.(name.Digest); ok {
 		return &platforms.Pin{ID: d.DigestStr()}, nil
+	}
+	if platforms.Offline(h) {
+		return nil, fmt.Errorf("oci %s: %w", opts.OCI, platforms.ErrOffline) // no manifest is kept
 	}
 	if o.Pin != nil {
 		_, err := remote.Head(ref.Context().Digest(o.Pin.ID), remoteOptions(ctx)...)
@@ -131,6 +134,9 @@ func openImage(ctx context.Context, opts Options, o platforms.Origin, h platform
 	}
 	if o.Pin == nil {
 		return nil, opts.OCI, done, errors.New("the origin was not pinned")
+	}
+	if platforms.Offline(h) {
+		return nil, opts.OCI, done, platforms.ErrOffline
 	}
 	desc, err := remote.Get(ref.Context().Digest(o.Pin.ID), append(remoteOptions(ctx), remote.WithPlatform(platform))...)
 	if err != nil {

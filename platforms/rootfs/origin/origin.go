@@ -28,7 +28,7 @@ func Pin(ctx context.Context, o platforms.Origin, h platforms.Host) (platforms.O
 	case debian.name, ubuntu.name:
 		pin, err = pinDebian(ctx, opts, o, h)
 	case "oci":
-		pin, err = pinOCI(ctx, opts, o)
+		pin, err = pinOCI(ctx, opts, o, h)
 	case "tar", "disk":
 		var f image.File
 		if f, err = opts.file(o); err == nil {
