@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"bake.build/bake/internal/regular"
 	"bake.build/bake/runtime/lock"
 	rmodule "bake.build/bake/runtime/module"
@@ -177,19 +175,27 @@ func (m *modules) record(ctx context.Context, asked string) error {
 	return nil
 }
 
-// prefetch gets all that is locked at once. What fails is told when it is read.
+// prefetch gets what is locked and required, each as soon as somebody is known to require
+// it: a lock may have more, as after a merge. What fails is told when it is read.
 func (m *modules) prefetch(ctx context.Context, l *module.Lock) {
-	var g errgroup.Group
-	g.SetLimit(maxModuleWork)
-	for path := range l.Modules {
-		if ref, ok := l.Ref(path); ok {
-			g.Go(func() error {
-				_, err := m.tree(ctx, ref)
-				return err
+	var all sync.WaitGroup
+	var seen sync.Map
+	var descend func(f *module.File)
+	descend = func(f *module.File) {
+		for _, r := range f.Requires {
+			ref, ok := l.Ref(r.Path)
+			if _, known := seen.LoadOrStore(r.Path, true); known || !ok {
+				continue
+			}
+			all.Go(func() {
+				if required, err := m.ReadModule(ctx, ref); err == nil {
+					descend(required)
+				}
 			})
 		}
 	}
-	_ = g.Wait() // each error is kept with its tree
+	descend(m.file)
+	all.Wait()
 }
 
 // ReadModule implements module.Reader.

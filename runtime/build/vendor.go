@@ -137,6 +137,10 @@ type Verified struct {
 // into which it is downloaded where it is missing.
 func (w *Modules) Verify(ctx context.Context) ([]Verified, error) {
 	if _, err := w.Resolve(ctx); err != nil {
+		mismatch, chain := (*rmodule.MismatchError)(nil), (*module.ChainError)(nil)
+		if errors.As(err, &mismatch) && errors.As(err, &chain) {
+			return []Verified{{chain.Ref, mismatch.Got, chain.Err}}, nil
+		}
 		return nil, err
 	}
 	var all []Verified
