@@ -39,9 +39,9 @@ read at any depth; the default is the working directory. Hidden directories,
 testdata, vendor and bake.vendor are left out unless they are named. Nothing is
 evaluated or run.
 
-What the files load is looked into, also of modules of other teams: those that are vendored,
-replaced by a folder or in the store, since nothing is downloaded. What is found in them is for
-their teams, and not shown.
+Files that they load are read as well, also those of modules of other teams that are
+vendored, replaced by a folder or in the store: nothing is downloaded. Findings in
+modules are for their teams, and are not shown.
 
 A comment switches a rule off, for the statement whose line it ends or, on a line of its
 own, for the next statement, in definitions and in scripts:
