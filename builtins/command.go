@@ -16,23 +16,43 @@ import (
 // maxScript is how many bytes a script may have.
 const maxScript = 1 << 20
 
-// commandArgs are the options of what runs a script: shell and test.
+// commandArgs are the options of what runs a script in a machine: shell and test.
 type commandArgs struct {
+	scriptArgs
+	User    string   `bake:"user,keyword,numbers" help:"Who runs it: \"user\", \"user:group\" or numbers." default:"root"`
+	Workdir string   `bake:"workdir,keyword" help:"Working directory, an absolute path." default:"/"`
+	Caches  []string `bake:"caches,keyword" help:"Directories that are kept between builds and are no part of the layer, such as /var/cache/apt. Steps of this project that begin on the same pin of an origin share them and have to trust each other; one waits for the other, outside of its own timeout."`
+	Network bool     `bake:"network,keyword" help:"Whether the step has network access." default:"True"`
+}
+
+// data returns the op's data and the first line that names it.
+func (a *commandArgs) data(c *Call) (op.Command, string, error) {
+	cmd, title, err := a.scriptArgs.data(c)
+	if err != nil {
+		return cmd, "", err
+	}
+	if a.User != "" {
+		if err := op.CheckOwner(a.User); err != nil {
+			return op.Command{}, "", fmt.Errorf("user: %w", err)
+		}
+	}
+	cmd.User, cmd.Workdir, cmd.Caches, cmd.NoNetwork = a.User, a.Workdir, a.Caches, !a.Network
+	return cmd, title, cmd.Check()
+}
+
+// scriptArgs are the options of whatever runs a script.
+type scriptArgs struct {
 	Command     Lines             `bake:"command" help:"The shell commands: a string, or a list of lines. The common indentation of a multi-line string is removed."`
 	Script      string            `bake:"script,keyword" help:"A script file of the project to run instead of a command. Lines that all end in CR LF are read as ending in LF, here and in a command."`
 	Args        []string          `bake:"args,keyword" help:"Arguments of the script: \"$1\" and so on."`
 	Env         map[string]string `bake:"env,keyword,numbers" help:"Environment variables."`
 	Secrets     SecretBindings    `bake:"secrets,keyword" help:"Secrets by the name of a variable, or by the path of a file in memory, below /run. In a list, secret(\"my-token\") is the variable MY_TOKEN."`
-	User        string            `bake:"user,keyword,numbers" help:"Who runs it: \"user\", \"user:group\" or numbers." default:"root"`
-	Workdir     string            `bake:"workdir,keyword" help:"Working directory, an absolute path." default:"/"`
 	Interpreter Words             `bake:"interpreter,keyword" help:"The interpreter." default:"its \"#!\" line, or /bin/sh -e"`
-	Caches      []string          `bake:"caches,keyword" help:"Directories that are kept between builds and are no part of the layer, such as /var/cache/apt. Steps of this project that begin on the same pin of an origin share them and have to trust each other; one waits for the other, outside of its own timeout."`
-	Network     bool              `bake:"network,keyword" help:"Whether the step has network access." default:"True"`
 	ExitCodes   ExitCodes         `bake:"valid_exit_codes,keyword" help:"Exit codes that count as success." default:"[0]"`
 }
 
 // data returns the op's data and the first line that names it.
-func (a *commandArgs) data(c *Call) (op.Command, string, error) {
+func (a *scriptArgs) data(c *Call) (op.Command, string, error) {
 	text, title := string(a.Command), firstCommand(string(a.Command))
 	switch given := c.Given("command"); {
 	case given && a.Script != "":
@@ -57,22 +77,7 @@ func (a *commandArgs) data(c *Call) (op.Command, string, error) {
 			return op.Command{}, "", fmt.Errorf("env: %q is not the name of a variable", name)
 		}
 	}
-	if a.User != "" {
-		if err := op.CheckOwner(a.User); err != nil {
-			return op.Command{}, "", fmt.Errorf("user: %w", err)
-		}
-	}
-	cmd := op.Command{
-		Script:      text,
-		Args:        a.Args,
-		Interpreter: a.Interpreter,
-		Env:         a.Env,
-		User:        a.User,
-		Workdir:     a.Workdir,
-		Caches:      a.Caches,
-		NoNetwork:   !a.Network,
-		ExitCodes:   a.ExitCodes,
-	}
+	cmd := op.Command{Script: text, Args: a.Args, Interpreter: a.Interpreter, Env: a.Env, ExitCodes: a.ExitCodes}
 	for _, b := range a.Secrets {
 		if _, twice := a.Env[b.Env]; twice {
 			return op.Command{}, "", fmt.Errorf("%q is given in env and in secrets", b.Env)
@@ -82,7 +87,7 @@ func (a *commandArgs) data(c *Call) (op.Command, string, error) {
 			return op.Command{}, "", err
 		}
 	}
-	return cmd, title, cmd.Check()
+	return cmd, title, nil
 }
 
 var envName = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)

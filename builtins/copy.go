@@ -47,19 +47,9 @@ func copyFiles(c *Call, a *copyArgs) (starlark.Value, error) {
 	if err != nil {
 		return nil, fmt.Errorf("src: %w", err)
 	}
-	landed := map[string]string{}
 	o := &op.Copy{Dst: dst, Owner: owner, Mode: uint32(a.Mode)}
-	for _, f := range found {
-		from := op.CopyFrom{Input: c.input(f.abs, a.Exclude)}
-		if !f.dir {
-			from.Input.Exclude = nil
-			from.Name = filepath.Base(f.abs)
-			if other, twice := landed[from.Name]; twice {
-				return nil, fmt.Errorf("src: %q and %q both land at %s", other, f.name, path.Join(dst, from.Name))
-			}
-			landed[from.Name] = f.name
-		}
-		o.From = append(o.From, from)
+	if o.From, err = c.from(found, a.Exclude, dst); err != nil {
+		return nil, fmt.Errorf("src: %w", err)
 	}
 	switch several := len(a.Src) > 1 || found[0].glob; {
 	case several && !isDir:
@@ -114,6 +104,26 @@ func (c *Call) find(names []string) ([]found, error) {
 		all = append(all, found{name: name, abs: abs, dir: info.IsDir()})
 	}
 	return all, nil
+}
+
+// from returns what is copied to dst: of a directory its content, a file under its own
+// name.
+func (c *Call) from(all []found, exclude []string, dst string) ([]op.CopyFrom, error) {
+	landed := map[string]string{}
+	var from []op.CopyFrom
+	for _, f := range all {
+		if f.dir {
+			from = append(from, op.CopyFrom{Input: c.input(f.abs, exclude)})
+			continue
+		}
+		name := filepath.Base(f.abs)
+		if other, twice := landed[name]; twice {
+			return nil, fmt.Errorf("%q and %q both land at %s", other, f.name, path.Join(dst, name))
+		}
+		landed[name] = f.name
+		from = append(from, op.CopyFrom{Name: name, Input: c.input(f.abs, nil)})
+	}
+	return from, nil
 }
 
 func checkPatterns(patterns []string) error {

@@ -20,7 +20,7 @@ import (
 )
 
 // ops are all ops of the project.
-var ops = []plan.Op{&op.Source{}, &op.Shell{}, &op.Copy{}, &op.Write{}, &op.Reboot{}, &op.Test{}, &export.Op{}, &export.Disk{}, &export.Publish{}, &export.Output{}}
+var ops = []plan.Op{&op.Source{}, &op.Shell{}, &op.Local{}, &op.Copy{}, &op.Write{}, &op.Reboot{}, &op.Test{}, &export.Op{}, &export.Disk{}, &export.Publish{}, &export.Output{}}
 
 // TestOpsAreListed finds ops in the source that ops lacks.
 func TestOpsAreListed(t *testing.T) {

@@ -12,6 +12,7 @@ func Table() []Builtin {
 	return []Builtin{
 		sourceBuiltin(),
 		shellBuiltin(),
+		shellLocalBuiltin(),
 		copyBuiltin(),
 		writeBuiltin(),
 		rebootBuiltin(),

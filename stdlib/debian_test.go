@@ -48,11 +48,12 @@ func (r *recorder) run(t *testing.T, file, expr string) error {
 		return args[0], nil
 	}
 	env := starlark.StringDict{
-		"shell":  starlark.NewBuiltin("shell", step),
-		"write":  starlark.NewBuiltin("write", step),
-		"copy":   starlark.NewBuiltin("copy", step),
-		"struct": starlark.NewBuiltin("struct", starlarkstruct.Make),
-		"json":   json.Module,
+		"shell":       starlark.NewBuiltin("shell", step),
+		"write":       starlark.NewBuiltin("write", step),
+		"shell_local": starlark.NewBuiltin("shell_local", step),
+		"copy":        starlark.NewBuiltin("copy", step),
+		"struct":      starlark.NewBuiltin("struct", starlarkstruct.Make),
+		"json":        json.Module,
 		// Says who may load a file; here all do.
 		"visibility": starlark.NewBuiltin("visibility", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
 			return starlark.None, nil
@@ -187,7 +188,7 @@ func TestDebianMachine(t *testing.T) {
 // beside it.
 func bakeTest(t *testing.T, bin, dir string, args ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), bin, append([]string{"test", "--progress=plain"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), bin, append([]string{"test", "--progress=plain", "--allow-local"}, args...)...)
 	cmd.Dir = filepath.Join(dir, "project")
 	cmd.Env = append(os.Environ(), "BAKE_CACHE_DIR="+filepath.Join(dir, "cache"))
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -17,7 +17,7 @@ import (
 // testGolden has the real programs of a Debian judge what the library writes for a
 // golden base. Its archive of packages and its files come from this process.
 func testGolden(t *testing.T, bin, dir string) {
-	need.Tool(t, "gpg", "dpkg-deb", "zstd", "bsdtar")
+	need.Tool(t, "gpg", "dpkg-deb", "zstd", "bsdtar", "ansible-playbook", "ssh")
 	files := filepath.Join(dir, "files")
 	project := filepath.Join(dir, "project")
 	cmd := exec.CommandContext(t.Context(), "sh", filepath.Join(project, "files.sh"), files)

@@ -23,6 +23,7 @@ type buildFlags struct {
 	jobs      int
 	maxMemory string
 	keepGoing bool
+	local     bool
 }
 
 func (f *buildFlags) addTo(cmd *cobra.Command) {
@@ -33,6 +34,7 @@ func (f *buildFlags) addTo(cmd *cobra.Command) {
 	flags.StringVar(&f.onError, "on-error", "cleanup", "what to do with the machine of a failed step: cleanup, keep or shell")
 	flags.IntVarP(&f.jobs, "jobs", "j", 0, "maximum number of machines at once (default: number of CPUs, at least 2)")
 	flags.StringVar(&f.maxMemory, "max-memory", "", "maximum memory of all machines together, a `size` such as 8G (default: 80% of what is available)")
+	flags.BoolVar(&f.local, "allow-local", false, "let steps run programs of this host, as shell_local does")
 	flags.BoolVarP(&f.keepGoing, "keep-going", "k", false, "continue with what does not depend on a failed step")
 }
 
@@ -71,12 +73,13 @@ func (s *session) options(f *buildFlags) (build.Options, error) {
 	memory, err := f.memory()
 	s.display.mode = f.progress
 	return build.Options{
-		Events:    s.display,
-		Jobs:      f.jobs,
-		MaxMemory: memory,
-		KeepGoing: f.keepGoing,
-		OnError:   solve.OnError(f.onError),
-		Shell:     s.failureShell,
+		Events:     s.display,
+		Jobs:       f.jobs,
+		MaxMemory:  memory,
+		KeepGoing:  f.keepGoing,
+		AllowLocal: f.local,
+		OnError:    solve.OnError(f.onError),
+		Shell:      s.failureShell,
 	}, err
 }
 

@@ -104,6 +104,8 @@ func forbidden(from, to string) string {
 		}
 	case from == "runtime/module" && slices.Contains([]string{"starlark/module", "platforms/image/fetch", "platforms/wait"}, to):
 		return "" // what a source is; and origins are downloaded in the same way
+	case from == "runtime/op" && to == "runtime/local", from == "runtime/local" && to == "internal/tool":
+		return "" // a step that runs a program of this host
 	case from == "runtime/lock" && to == "starlark/module":
 		return "" // what a lock has of modules
 	case under(from, "runtime"):

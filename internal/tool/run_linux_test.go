@@ -20,7 +20,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(roleEnv) == "" {
 		os.Exit(m.Run())
 	}
-	cmd := exec.Command("sh", "-c", "echo $$; exec sleep 600")
+	script := "echo $$; exec sleep 600"
+	if os.Getenv(roleEnv) == "guard" {
+		script = "sleep 600 & echo $!; wait"
+	}
+	cmd := exec.Command("sh", "-c", script)
 	cmd.Stdout = os.Stdout
 	if os.Getenv(roleEnv) == "run" {
 		fmt.Println(Run(cmd))
@@ -31,13 +35,20 @@ func TestMain(m *testing.M) {
 		fmt.Println(err)
 		return
 	}
+	if os.Getenv(roleEnv) == "guard" {
+		if _, err := Guard(cmd); err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println("guarded")
+	}
 	fmt.Println(<-ended)
 }
 
 // TestGoesWithItsCaller kills a program that runs a tool: the tool ends as well.
 // It is in another group of processes than bake, so that no Ctrl-C reaches it.
 func TestGoesWithItsCaller(t *testing.T) {
-	for _, role := range []string{"run", "start"} {
+	for _, role := range []string{"run", "start", "guard"} {
 		t.Run(role, func(t *testing.T) { killCaller(t, role) })
 	}
 }
@@ -66,15 +77,19 @@ func killCaller(t *testing.T, role string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
+	lines := bufio.NewScanner(out)
+	pid := 0
+	for guarded := role != "guard"; pid == 0 || !guarded; {
+		if !lines.Scan() {
+			t.Fatalf("it said no more: %v", lines.Err())
+		}
+		if lines.Text() == "guarded" {
+			guarded = true
+		} else if pid, err = strconv.Atoi(lines.Text()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if group, err := syscall.Getpgid(pid); err != nil || group != pid {
+	if group, err := syscall.Getpgid(pid); err != nil || (group == pid) != (role != "guard") {
 		t.Errorf("group %d of process %d, %v", group, pid, err)
 	}
 	if err := cmd.Process.Kill(); err != nil {

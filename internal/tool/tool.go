@@ -2,7 +2,10 @@
 // when bake goes and stop when bake says so.
 package tool
 
-import "os/exec"
+import (
+	"os/exec"
+	"time"
+)
 
 // Run is cmd.Run of a program that the terminal's Ctrl-C does not reach, since
 // it is for bake to act on, and that the kernel kills when bake dies, where the
@@ -27,3 +30,25 @@ func Start(cmd *exec.Cmd) (ended <-chan error, err error) {
 // Group makes the end of the context of cmd, which Run or Start is to start, the end of
 // all programs that it has started in turn, where the kernel knows groups.
 func Group(cmd *exec.Cmd) { group(cmd) }
+
+// Stop ends a program that Start began and, where the system has groups of processes,
+// what that has started: it asks, and kills after grace. It returns when the program
+// has ended.
+func Stop(cmd *exec.Cmd, ended <-chan error, grace time.Duration) {
+	terminate(cmd)
+	select {
+	case <-ended:
+	case <-time.After(grace):
+	}
+	kill(cmd)
+	<-ended // at once where it has ended: the channel is closed
+}
+
+// Kill kills what a program that has ended left running, where the system has groups of
+// processes.
+func Kill(cmd *exec.Cmd) { kill(cmd) }
+
+// Guard kills what a program that Start began has started in its group of processes when
+// bake dies, as Start does with the program alone. release ends that; it is called before
+// the group is Kill's. Where the system has no such groups it does nothing.
+func Guard(cmd *exec.Cmd) (release func(), err error) { return guard(cmd) }

@@ -180,9 +180,21 @@ func TestBrokenConnection(t *testing.T) {
 	run(t, m, "true")
 }
 
-// TestOnlyTheMachineItself cancels a command: none of its processes is left.
+// TestCancelEndsAll cancels a command: none of its processes is left, whatever the
+// machine's shell is, and without procps.
 func TestCancelEndsAll(t *testing.T) {
-	m := newServer(t, "").connect()
+	need.Tool(t, "busybox", "bash")
+	for name, setup := range map[string]string{
+		"as it is":       "",
+		"without procps": "rm usr/bin/pkill",
+		"busybox as sh":  "rm usr/bin/pkill; ln -sf busybox usr/bin/sh",
+		"bash as sh":     "rm usr/bin/pkill; ln -sf bash usr/bin/sh",
+	} {
+		t.Run(name, func(t *testing.T) { cancelEndsAll(t, newServer(t, setup).connect()) })
+	}
+}
+
+func cancelEndsAll(t *testing.T, m *Machine) {
 	ctx, cancel := context.WithCancel(t.Context())
 	started := &trigger{want: "started", then: cancel}
 	err := m.Run(ctx, platforms.Cmd{Args: []string{"sh", "-c", "sleep 601 & trap '' TERM; echo started; sleep 602; sleep 603"}, Stdout: started})

@@ -188,7 +188,7 @@ func (m *Machine) await(ctx context.Context, l *link, b *prewarmed, p *process) 
 
 // endGroup is what ends the processes of a group, at first kindly.
 func endGroup(group string) string {
-	return fmt.Sprintf(`kill -TERM -- -%[1]s && { i=0; while kill -0 -- -%[1]s && [ $i -lt %[2]d ]; do sleep 0.1; i=$((i+1)); done; kill -KILL -- -%[1]s; }; pkill -KILL -s %[1]s || true`,
+	return fmt.Sprintf(`kill -TERM -%[1]s && { i=0; while kill -0 -%[1]s && [ $i -lt %[2]d ]; do sleep 0.1; i=$((i+1)); done; kill -KILL -%[1]s; }; pkill -KILL -s %[1]s || true`,
 		group, grace*10)
 }
 
@@ -203,7 +203,7 @@ func (m *Machine) tidyUp(l *link, p *process, files []platforms.File) {
 		}
 	}
 	if group := p.group(); group != "" {
-		fmt.Fprintf(&line, "kill -KILL -- -%[1]s; pkill -KILL -s %[1]s; ", group)
+		fmt.Fprintf(&line, "kill -KILL -%[1]s; pkill -KILL -s %[1]s; ", group)
 	}
 	if !l.alive() {
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 
 	"bake.build/bake/platforms"
 	"bake.build/bake/runtime/export"
@@ -26,6 +27,19 @@ func (b *Build) checkSecrets(nodes []*plan.Node) error {
 		}
 	}
 	return of(KindDefinition, errors.Join(errs...))
+}
+
+// checkLocal returns an error for each of nodes that runs a program of this host, unless
+// that is allowed: whose definition or module it is, it can do what the user can.
+func checkLocal(nodes []*plan.Node, o Options) error {
+	var errs []error
+	for _, n := range nodes {
+		if _, local := n.Op.(*op.Local); local && !o.AllowLocal {
+			err := fmt.Errorf("%s: it runs a program of this host, outside of every sandbox", n.Op.Kind())
+			errs = append(errs, &plan.Error{Pos: n.Pos, Err: WithHint(err, "--allow-local lets such steps run")})
+		}
+	}
+	return of(KindUsage, errors.Join(errs...))
 }
 
 // checkHost returns a LackError that lists what this host lacks to run nodes.
@@ -72,6 +86,9 @@ func (b *Build) lacking(ctx context.Context, nodes []*plan.Node) ([]platforms.Pr
 		if src, ok := n.Op.(plan.Source); ok {
 			kind = src.Origin().Kind
 		}
+		if l, ok := n.Op.(*op.Local); ok {
+			all.add(lackingPrograms(l)...)
+		}
 		archs, err := b.lackingArch(ctx, n)
 		if err != nil {
 			return nil, err
@@ -84,6 +101,17 @@ func (b *Build) lacking(ctx context.Context, nodes []*plan.Node) ([]platforms.Pr
 		}
 	}
 	return all.list, nil
+}
+
+// lackingPrograms returns what l needs of this host and is not there.
+func lackingPrograms(l *op.Local) []platforms.Problem {
+	var problems []platforms.Problem
+	for _, name := range l.Programs {
+		if _, err := exec.LookPath(name); err != nil {
+			problems = append(problems, platforms.Problem{What: name + " is not installed", Fix: "install " + name + " on this host", Need: "shell_local"})
+		}
+	}
+	return problems
 }
 
 // isWritten reports whether n is written of a layer by this host.
@@ -125,7 +153,7 @@ func (b *Build) lackingExport(n *plan.Node) ([]platforms.Problem, error) {
 // n's layer, where n runs some.
 func (b *Build) lackingArch(ctx context.Context, n *plan.Node) ([]platforms.Problem, error) {
 	switch o := n.Op.(type) {
-	case *op.Shell, *op.Test:
+	case *op.Shell, *op.Local, *op.Test:
 	case plan.Source:
 		if kind := o.Origin().Kind; kind != "debian" && kind != "ubuntu" {
 			return nil, nil

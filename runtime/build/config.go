@@ -72,6 +72,9 @@ type Options struct {
 	// KeepGoing runs what does not depend on a failed node.
 	KeepGoing bool
 
+	// AllowLocal lets steps run programs of this host, which no sandbox holds.
+	AllowLocal bool
+
 	// OnError says what becomes of a machine in which a step failed; "" means
 	// solve.Cleanup. Shell is called for solve.Shell; see solve.Config.
 	OnError solve.OnError

@@ -67,6 +67,7 @@ func (b *Build) solveConfig(o Options, events *event.Stream) solve.Config {
 		OnError:   o.OnError,
 		Shell:     o.Shell,
 		Secrets:   b.secrets,
+		TempDir:   b.Store.TempDir,
 		LogDir:    filepath.Join(b.Store.Dir(), "logs"),
 		Why:       b.why(),
 	}
@@ -105,7 +106,7 @@ func (b *Build) ready(ctx context.Context, cfg solve.Config, nodes []*plan.Node,
 			return nil
 		}
 		// What needs no network comes first.
-		if err := errors.Join(b.CheckRights(), b.checkKernels(run)); err != nil {
+		if err := errors.Join(b.CheckRights(), b.checkKernels(run), checkLocal(run, o)); err != nil {
 			return err
 		}
 		if moved, err := b.confirm(ctx, run); err != nil {

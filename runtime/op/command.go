@@ -51,7 +51,11 @@ func (c *Command) run(ctx context.Context, m platforms.Machine, env plan.Env, di
 		return err
 	}
 	cmd.ExpectDisconnect = disconnect
-	err = m.Run(ctx, cmd)
+	return c.judge(m.Run(ctx, cmd))
+}
+
+// judge returns what err, the end of the command, means by the valid exit codes.
+func (c *Command) judge(err error) error {
 	if len(c.ExitCodes) == 0 {
 		return err
 	}
@@ -82,24 +86,33 @@ func (c *Command) cmd(env plan.Env) (platforms.Cmd, error) {
 		Waiting:   env.Waiting,
 		Files:     []platforms.File{{Path: scriptPath, Data: []byte(c.Script), Mode: 0o755, User: c.User}},
 	}
-	for _, name := range sortedKeys(c.Env) {
-		cmd.Env = append(cmd.Env, name+"="+c.Env[name])
-	}
 	for _, dir := range c.Caches {
 		cmd.Caches = append(cmd.Caches, platforms.Cache{ID: cacheID(env.Trust, dir), Dir: dir})
+	}
+	var files []platforms.File
+	var err error
+	cmd.Env, files, err = c.environ(env)
+	cmd.Files = append(cmd.Files, files...)
+	return cmd, err
+}
+
+// environ returns the variables of the command, and its secrets that are files.
+func (c *Command) environ(env plan.Env) (vars []string, files []platforms.File, err error) {
+	for _, name := range sortedKeys(c.Env) {
+		vars = append(vars, name+"="+c.Env[name])
 	}
 	for _, s := range c.Secrets {
 		value, err := env.Secrets(s.Name)
 		if err != nil {
-			return cmd, err
+			return nil, nil, err
 		}
 		if s.Env != "" {
-			cmd.Env = append(cmd.Env, s.Env+"="+string(value))
+			vars = append(vars, s.Env+"="+string(value))
 		} else {
-			cmd.Files = append(cmd.Files, platforms.File{Path: s.Path, Data: value, Mode: 0o400, User: c.User})
+			files = append(files, platforms.File{Path: s.Path, Data: value, Mode: 0o400, User: c.User})
 		}
 	}
-	return cmd, nil
+	return vars, files, nil
 }
 
 // interpreter returns the words that run the script. A "#!" line is read here

@@ -24,8 +24,8 @@ type Copy struct {
 
 // A CopyFrom is one file or directory that is copied.
 type CopyFrom struct {
-	// Name is where a file lands, relative to Dst. It is "" for a directory,
-	// whose content lands in Dst.
+	// Name is where a file lands, relative to the destination. It is "" for a
+	// directory, whose content lands there.
 	Name  string      `key:"name"`
 	Input *plan.Input `key:"input"`
 }
@@ -34,9 +34,11 @@ type CopyFrom struct {
 func (*Copy) Kind() string { return "copy" }
 
 // Inputs implements plan.Reader.
-func (c *Copy) Inputs() []*plan.Input {
-	inputs := make([]*plan.Input, len(c.From))
-	for i, f := range c.From {
+func (c *Copy) Inputs() []*plan.Input { return inputsOf(c.From) }
+
+func inputsOf(from []CopyFrom) []*plan.Input {
+	inputs := make([]*plan.Input, len(from))
+	for i, f := range from {
 		inputs[i] = f.Input
 	}
 	return inputs

@@ -163,6 +163,10 @@ type Env struct {
 	Out     platforms.Logger
 	Secrets func(name string) ([]byte, error) // the value of a secret
 
+	// TempDir makes a directory of this host that only its user can read. It goes when
+	// remove is called or, if this process dies, with the next one.
+	TempDir func(prefix string) (dir string, remove func() error, err error)
+
 	// Trust names the steps that may share caches: what one leaves there, the
 	// others use.
 	Trust string

@@ -175,6 +175,10 @@ type Config struct {
 	// Secrets returns the value of a secret. It is asked at most once for each.
 	Secrets func(name string) ([]byte, error)
 
+	// TempDir makes directories for steps; see plan.Env. It is required where one asks
+	// for some.
+	TempDir func(prefix string) (dir string, remove func() error, err error)
+
 	// LogDir is where the log of each node is written; "" means nowhere.
 	LogDir string
 

@@ -113,7 +113,7 @@ func (t *task) send(e event.Event) {
 }
 
 func (t *task) env() plan.Env {
-	return plan.Env{Out: t.out, Secrets: t.r.secrets.get, Trust: t.r.trust(t.u.node()), Waiting: t.wait}
+	return plan.Env{Out: t.out, Secrets: t.r.secrets.get, TempDir: t.r.c.TempDir, Trust: t.r.trust(t.u.node()), Waiting: t.wait}
 }
 
 // wait tells that the unit waits for what, and stops the clock of its timeout

@@ -6,3 +6,4 @@ test "$(systemctl --root=/ is-enabled ssh || true)" = disabled
 ! command -v ansible-playbook
 test ! -e /var/lib/bake-ansible
 test ! -e /root/.ansible
+test ! -e /tmp/.ansible-bake
