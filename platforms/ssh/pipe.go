@@ -24,7 +24,7 @@ func (m *Machine) pipe(ctx context.Context, l *link, script string, in io.Reader
 	defer stop()
 	_, input := m.asRoot(bootstrap)
 	sent := make(chan error, 1)
-	go func() { sent <- send(b, input+systemPath+"; "+script+"\n", in) }()
+	go feed(b, input+systemPath+"; "+script+"\n", in, sent)
 	said, read := &tail{}, make(chan error, 2)
 	gated := &gatedWriter{w: out}
 	defer gated.shut()
@@ -106,10 +106,22 @@ func asSource(sent <-chan error, target **sourceError) bool {
 	}
 }
 
+// A sink is what is written to a program, which then sees an end.
+type sink interface {
+	io.Writer
+	CloseWrite() error
+}
+
+// feed writes the line and then in. How that went is known before the other side sees
+// the end, and may fail for it.
+func feed(w sink, line string, in io.Reader, sent chan<- error) {
+	sent <- send(w, line, in)
+	_ = w.CloseWrite() // the other side may be gone
+}
+
 // send writes the line and then in. What the other side does not want to read is
 // no failure.
-func send(w *prewarmed, line string, in io.Reader) error {
-	defer func() { _ = w.CloseWrite() }() // the other side may be gone
+func send(w io.Writer, line string, in io.Reader) error {
 	if _, err := io.WriteString(w, line); err != nil || in == nil {
 		return nil
 	}
