@@ -143,11 +143,10 @@ type tight struct {
 
 func (h tight) TempDir(prefix string) (string, func() error, error) { return h.tmp.TempDir(prefix) }
 
-// TestUnreachable starts machines that bake never gets into.
+// TestUnreachable starts machines that bake never gets into, all at once: it waits for them.
 func TestUnreachable(t *testing.T) {
 	need.Slow(t)
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
-	w := &world{t: t, host: host{dir: t.TempDir()}}
 	for _, c := range []struct {
 		name, code string
 		options    func(*Options)
@@ -161,13 +160,9 @@ func TestUnreachable(t *testing.T) {
 			want: []string{"QEMU: unsupported machine type"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			sector := make([]byte, 1<<20)
-			copy(sector, c.code)
-			sector[510], sector[511] = 0x55, 0xaa
-			disk := filepath.Join(t.TempDir(), "disk.raw")
-			if err := os.WriteFile(disk, sector, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			t.Parallel()
+			w := &world{t: t, host: host{dir: t.TempDir()}}
+			disk := diskWithCode(t, c.code)
 			w.driver = w.open(func(o *Options) {
 				o.BootTimeout, o.Memory = "6s", "64M"
 				if c.options != nil {
@@ -181,18 +176,13 @@ func TestUnreachable(t *testing.T) {
 		})
 	}
 	t.Run("canceled", func(t *testing.T) {
+		t.Parallel()
+		w := &world{t: t, host: host{dir: t.TempDir()}}
+		w.driver = w.open()
+		first := w.imported(diskWithCode(t, helloSector))
+		begin := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		disk := filepath.Join(t.TempDir(), "disk.raw")
-		sector := make([]byte, 1<<20)
-		copy(sector, helloSector)
-		sector[510], sector[511] = 0x55, 0xaa
-		if err := os.WriteFile(disk, sector, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		w.driver = w.open()
-		first := w.imported(disk)
-		begin := time.Now()
 		_, err := w.driver.Boot(ctx, []platforms.Layer{first}, platformtest.TestLog{T: t})
 		says(t, err, context.DeadlineExceeded.Error())
 		if took := time.Since(begin); took > time.Minute {
@@ -200,6 +190,19 @@ func TestUnreachable(t *testing.T) {
 		}
 		w.host.nothingLeft(t)
 	})
+}
+
+// diskWithCode returns the path of a disk that runs the code.
+func diskWithCode(t *testing.T, code string) string {
+	t.Helper()
+	disk := make([]byte, 1<<20)
+	copy(disk, code)
+	disk[510], disk[511] = 0x55, 0xaa
+	path := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(path, disk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // helloSector writes "hello" to the serial port and halts.
