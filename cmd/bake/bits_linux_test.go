@@ -54,6 +54,7 @@ export(write(source(rootfs(), scratch = True), "/a/b", ""), "scratch", formats =
 // file.
 func TestEqualBits(t *testing.T) {
 	need.Slow(t)
+	t.Parallel()
 	need.Root(t)
 	need.Tool(t, "qemu-img", "mke2fs", "mksquashfs", "busybox")
 	bin := buildBake(t)

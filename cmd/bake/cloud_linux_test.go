@@ -220,6 +220,7 @@ func TestFailingStep(t *testing.T) {
 // one, by tags alone.
 func TestKilledWithInstances(t *testing.T) {
 	need.Slow(t)
+	t.Parallel()
 	definition := strings.Replace(native, `boot_timeout`, `checkpoint = "every-step", boot_timeout`, 1)
 	a, _ := newCloud(t, strings.Replace(definition, "test(m", "False and test(m", 1), func(c *awstest.Cloud) { c.Pending = 1 })
 	a.run("build", "--progress=plain")

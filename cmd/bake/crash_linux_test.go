@@ -62,6 +62,7 @@ func forestDir(t *testing.T) string {
 // is left.
 func TestKilledAtAnyMoment(t *testing.T) {
 	need.Slow(t)
+	t.Parallel()
 	dir := forestDir(t)
 	bin := buildBake(t)
 	begin := time.Now()
@@ -246,6 +247,7 @@ export(m, "x", formats = ["tar"])
 // streams through in bounded memory, and the log on disk stays small.
 func TestMuchOutput(t *testing.T) {
 	need.Slow(t)
+	t.Parallel()
 	dir := forestDir(t)
 	bin := buildBake(t)
 	text := `

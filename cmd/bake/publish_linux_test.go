@@ -218,6 +218,7 @@ func TestUEFIDiskIsPublishedAsSuch(t *testing.T) {
 // one, by tags alone.
 func TestKilledWhilePublishing(t *testing.T) {
 	need.Slow(t)
+	t.Parallel()
 	a := newAccount(t, published, func(c *awstest.Cloud) { c.Latency = 2 * time.Millisecond })
 	a.run("build", "--progress=plain")
 	whole := a.changes("build", "--progress=plain", "-p", "number=1")
