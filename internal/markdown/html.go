@@ -124,7 +124,7 @@ func (w *writer) table(b Block) {
 	}
 	if !headless {
 		w.b.WriteString("<thead>\n")
-		w.row(b.Rows[0], "th", "th")
+		w.row(b.Rows[0], colHead, colHead)
 		w.b.WriteString("</thead>\n")
 	}
 	if len(b.Rows) > 1 {
@@ -132,7 +132,7 @@ func (w *writer) table(b Block) {
 		for _, row := range b.Rows[1:] {
 			first := "td"
 			if headless {
-				first = "th"
+				first = rowHead
 			}
 			w.row(row, first, "td")
 		}
@@ -140,6 +140,12 @@ func (w *writer) table(b Block) {
 	}
 	w.b.WriteString("</table></div>\n")
 }
+
+// The elements of cells that head a column or a row.
+const (
+	colHead = `th scope="col"`
+	rowHead = `th scope="row"`
+)
 
 func (w *writer) row(cells []Inline, first, rest string) {
 	w.b.WriteString("<tr>\n")
@@ -153,7 +159,8 @@ func (w *writer) row(cells []Inline, first, rest string) {
 		}
 		w.f("<%s>", tag)
 		w.inline(cell.Inline)
-		w.f("</%s>\n", tag)
+		name, _, _ := strings.Cut(tag, " ")
+		w.f("</%s>\n", name)
 	}
 	w.b.WriteString("</tr>\n")
 }

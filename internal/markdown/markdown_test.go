@@ -28,7 +28,7 @@ func other(t *testing.T, text string) string {
 var (
 	space   = regexp.MustCompile(`\s+`)
 	ids     = regexp.MustCompile(`<h(\d) id="[^"]*">`)
-	ours    = regexp.MustCompile(`<div class="table" tabindex="0">|</div>| tabindex="0"|<thead>.*?</thead>|</?tbody>`)
+	ours    = regexp.MustCompile(`<div class="table" tabindex="0">|</div>| tabindex="0"| scope="row"|<thead>.*?</thead>|</?tbody>`)
 	theirs  = regexp.MustCompile(`<thead>.*?</thead>|</?tbody>| style="[^"]*"`)
 	heads   = regexp.MustCompile(`</?th>`)
 	comment = regexp.MustCompile(`<!--.*?-->|<!-- raw HTML omitted -->`)
@@ -116,11 +116,11 @@ func TestForms(t *testing.T) {
 // TestTables shows how tables are written, and cells with bars.
 func TestTables(t *testing.T) {
 	got := HTML(Parse("| a | b |\n|---|---|\n| `x\\|y` | z |\n"), Options{})
-	if !strings.Contains(got, "<td><code>x|y</code></td>") || !strings.Contains(got, "<th>a</th>") {
+	if !strings.Contains(got, "<td><code>x|y</code></td>") || !strings.Contains(got, `<th scope="col">a</th>`) {
 		t.Errorf("table:\n%s", got)
 	}
 	got = HTML(Parse("| | |\n|---|---|\n| needs | Linux |\n"), Options{})
-	if strings.Contains(got, "thead") || !strings.Contains(got, "<th>needs</th>\n<td>Linux</td>") {
+	if strings.Contains(got, "thead") || !strings.Contains(got, "<th scope=\"row\">needs</th>\n<td>Linux</td>") {
 		t.Errorf("table without a head:\n%s", got)
 	}
 }
