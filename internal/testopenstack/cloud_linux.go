@@ -27,8 +27,8 @@ var files embed.FS
 // leave these tests to another one.
 const RootVariable = "BAKE_TEST_OPENSTACK"
 
-// RunningVariable names an OpenStack that runs already, for who works on these tests: the
-// URL of its Keystone, a space, and the directory of its state.
+// RunningVariable names an OpenStack that runs already: the URL of its Keystone, a space,
+// and the directory of its state. One process at a time may use it.
 const RunningVariable = "BAKE_TEST_OPENSTACK_RUNNING"
 
 // A Cloud is an OpenStack that runs.
@@ -126,7 +126,45 @@ func Root() (string, error) {
 
 // Start starts a cloud, of Keystone and the Glances alone if onlyImages is set. Close ends
 // it.
-func Start(root string, onlyImages bool) (_ *Cloud, err error) {
+func Start(root string, onlyImages bool) (*Cloud, error) {
+	c, err := run(root, onlyImages)
+	if err != nil {
+		return nil, err
+	}
+	c.attend(filepath.Join(filepath.Dir(c.State), "machines"))
+	if onlyImages {
+		return c, nil
+	}
+	if err := c.furnish(context.Background()); err != nil {
+		return nil, errors.Join(err, c.stop())
+	}
+	return c, nil
+}
+
+// attend makes machines of the cloud's servers, below dir, until it is closed.
+func (c *Cloud) attend(dir string) {
+	c.attendant = attend(filepath.Join(c.State, "machines"), dir)
+	end := c.stop
+	c.stop = func() error {
+		c.attendant.close()
+		return end()
+	}
+}
+
+// With runs a command while a cloud runs that it finds in RunningVariable: starting one
+// takes longer than many a test.
+func With(root string, cmd *exec.Cmd) (err error) {
+	c, err := run(root, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.stop()) }()
+	cmd.Env = append(cmd.Environ(), RunningVariable+"="+c.URL+" "+c.State)
+	return cmd.Run()
+}
+
+// run starts the services of a cloud.
+func run(root string, onlyImages bool) (_ *Cloud, err error) {
 	dir, err := os.MkdirTemp("", "openstack-")
 	if err != nil {
 		return nil, err
@@ -159,23 +197,14 @@ func Start(root string, onlyImages bool) (_ *Cloud, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start OpenStack: %w", err)
 	}
-	c := &Cloud{URL: fmt.Sprintf("http://127.0.0.1:%d/v3", ports[0]), State: state}
-	c.stop = func() error {
-		c.attendant.close()
+	end := func() error {
 		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return err
 		}
 		<-ended
 		return os.RemoveAll(dir)
 	}
-	c.attendant = attend(filepath.Join(state, "machines"), filepath.Join(dir, "machines"))
-	if onlyImages {
-		return c, nil
-	}
-	if err := c.furnish(context.Background()); err != nil {
-		return nil, errors.Join(err, c.stop())
-	}
-	return c, nil
+	return &Cloud{URL: fmt.Sprintf("http://127.0.0.1:%d/v3", ports[0]), State: state, stop: end}, nil
 }
 
 // attach uses a cloud that runs.
@@ -184,11 +213,8 @@ func attach(url, state string) (*Cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cloud{URL: url, State: state, attendant: attend(filepath.Join(state, "machines"), dir)}
-	c.stop = func() error {
-		c.attendant.close()
-		return os.RemoveAll(dir)
-	}
+	c := &Cloud{URL: url, State: state, stop: func() error { return os.RemoveAll(dir) }}
+	c.attend(dir)
 	if _, err := os.Stat(filepath.Join(state, "furnished")); err == nil {
 		return c, nil
 	}
