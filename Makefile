@@ -15,8 +15,11 @@ export GORACE := $(strip $(GORACE) atexit_sleep_ms=0)
 STATIC := CGO_ENABLED=0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# Tests that take many minutes start first; lint has vetted all packages.
-LONGEST := ./cmd/bake ./platforms/qemu
+# Tests that take minutes start first, the longest before the others, so that none of them
+# runs alone at the end. They wait for machines and services for much of their time, so that
+# twice as many packages are tested at once as there are processors.
+JOBS := $(shell expr 2 '*' "$$(getconf _NPROCESSORS_ONLN)")
+LONGEST := ./cmd/bake ./platforms/qemu ./stdlib ./platforms/rootfs/origin ./platforms/aws ./platforms/virtualbox ./runtime/disk ./platforms/vsphere
 
 .PHONY: build help demo test cloud unit bench lint cross fuzz reference site clean
 
@@ -35,19 +38,21 @@ demo: ## install what is missing, build bake, build and boot the quick-start ima
 
 test: ## install what is missing and run every test, slow ones too
 	@.ci/setup test
-	@BAKE_TEST_REQUIRE=1 $(MAKE) --no-print-directory build cross lint
-	BAKE_TEST_OPENSTACK=none BAKE_TEST_REQUIRE=1 BAKE_TEST_SLOW=1 $(GO) test -race -vet=off -timeout 45m $(LONGEST) ./...
+	@$(MAKE) --no-print-directory build
+	@BAKE_TEST_REQUIRE=1 $(MAKE) --no-print-directory -j2 -Otarget cross lint
+	BAKE_TEST_OPENSTACK=none BAKE_TEST_REQUIRE=1 BAKE_TEST_SLOW=1 $(GO) test -race -vet=off -p $(JOBS) -timeout 45m $(LONGEST) ./...
 	@$(MAKE) --no-print-directory cloud
 	@moto_server --help >/dev/null 2>&1 || python3 -m moto.server --help >/dev/null 2>&1 || \
 		echo "NOT CHECKED: requests to AWS against a server by another hand: pip install 'moto[server]'" >&2
 
 # The race detector sees this code in the run before; here disks are compressed, which
-# takes it minutes.
+# takes it minutes. One OpenStack serves both packages, one after the other.
 cloud: ## the part of make test that makes an OpenStack of Debian's packages, once, and runs it
 	@.ci/setup test
 	@.ci/openstack
-	BAKE_TEST_REQUIRE=1 BAKE_TEST_SLOW=1 $(GO) test -vet=off -timeout 40m ./platforms/openstack
-	BAKE_TEST_REQUIRE=1 BAKE_TEST_SLOW=1 $(GO) test -vet=off -timeout 20m ./cmd/bake -run 'TestOpenStack'
+	BAKE_TEST_REQUIRE=1 BAKE_TEST_SLOW=1 $(GO) run ./internal/testopenstack/with sh -ec '\
+		$(GO) test -vet=off -timeout 40m ./platforms/openstack; \
+		$(GO) test -vet=off -timeout 20m ./cmd/bake -run TestOpenStack'
 
 unit: ## the quick tests: no privileges and no tools needed
 	$(GO) test -race ./...
@@ -71,14 +76,15 @@ lint: ## gofmt, go vet, staticcheck, shellcheck, and bake's own fmt and lint
 		echo "lint: SKIPPED: shellcheck is not installed, shell scripts are not checked"; \
 	fi
 
-cross: ## compile for every platform that bake runs on
-	@set -e; for target in linux/amd64 linux/arm64 darwin/arm64 windows/amd64; do \
+# What is compiled for other platforms is thrown away: it is not optimised.
+cross: build ## compile for every platform that bake runs on
+	@set -e; for target in linux/arm64 darwin/arm64 windows/amd64; do \
 		echo "cross: $$target"; \
-		$(STATIC) GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -o /dev/null ./cmd/bake; \
+		$(STATIC) GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build -gcflags='all=-N -l' -o /dev/null ./cmd/bake; \
 	done
 	@set -e; for target in darwin/arm64 windows/amd64; do \
 		echo "vet: $$target"; \
-		$(STATIC) GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./...; \
+		$(STATIC) GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet -gcflags='all=-N -l' ./...; \
 	done
 
 fuzz: ## run every fuzz test for FUZZTIME=10s
