@@ -133,7 +133,7 @@ var pageNames = map[string]string{
 func TestPageCode(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"BAKE_ROOT": "docs\n", "site/index.html": "hello\n", "site/preseed.cfg": "\n", "nginx.conf": "\n",
+		"BAKE_ROOT": "docs\n", "site/index.html": "hello\n", "site/preseed.cfg": "\n", "nginx.conf": "\n", "ansible/site.yml": "\n",
 		"lib/hardening.star": "def harden(layer):\n    return layer\n",
 		"lib/users.star":     "def admins(layer):\n    return layer\n",
 		"lib/golden.star":    "def golden(layer, key):\n    return layer\n",
