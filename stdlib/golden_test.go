@@ -1,4 +1,4 @@
-package stdlib
+package stdlib_test
 
 import (
 	"crypto/sha256"
@@ -39,14 +39,23 @@ func testGolden(t *testing.T, bin, dir string) {
 			t.Fatal(err)
 		}
 	}
-	args := []string{"golden.star", "-p", "http=" + plain.URL, "-p", "https=" + secure.URL}
+	params := []string{"http=" + plain.URL, "https=" + secure.URL}
 	for param, name := range map[string]string{"tar": "files.tar.zst", "zip": "files.zip"} {
 		text, err := os.ReadFile(filepath.Join(files, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		sum := sha256.Sum256(text)
-		args = append(args, "-p", param+"="+hex.EncodeToString(sum[:]))
+		params = append(params, param+"="+hex.EncodeToString(sum[:]))
 	}
-	bakeTest(t, bin, dir, args...)
+	var args []string
+	for _, p := range params {
+		args = append(args, "-p", p)
+	}
+	t.Run("golden", func(t *testing.T) { bakeTest(t, bin, dir, append(args, "golden.star")...) })
+	t.Run("outside", func(t *testing.T) { testOutside(t, project, filepath.Join(dir, "cache"), params) })
+	t.Run("twice", func(t *testing.T) {
+		bakeTest(t, bin, dir, append(args, "twice.star", "all *")...)
+		testTwice(t, project, filepath.Join(dir, "cache"), params)
+	})
 }
