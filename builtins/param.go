@@ -105,7 +105,7 @@ func param(c *Call, a *paramArgs) (starlark.Value, error) {
 	}
 	c.params = append(c.params, p)
 	if p.value == nil {
-		return nil, &MissingError{p.Name, fmt.Sprintf("no value for %q: give one with -p %s=…%s%s", p.Name, p.Name, helpLine(p), c.paramList())}
+		return nil, &MissingError{p.Name, fmt.Sprintf("no value for %q: give one with -p %s=…%s%s", p.Name, p.Name, helpLine(p, ""), c.paramList())}
 	}
 	return toStarlark(p.value), nil
 }
@@ -198,22 +198,25 @@ func (p *Param) refused(c *Call, g ParamInput, err error) error {
 		}
 		errs = append(errs, err)
 	}
-	if len(errs) == 1 && helpLine(p) != "" {
-		if at, ok := errs[0].(*plan.Error); ok {
-			at.Err = fmt.Errorf("%w%s", at.Err, helpLine(p))
-			return at
-		}
-		return fmt.Errorf("%w%s", errs[0], helpLine(p))
+	if len(errs) != 1 {
+		return errors.Join(errs...)
 	}
-	return errors.Join(errs...)
+	help := helpLine(p, errs[0].Error())
+	if at, ok := errs[0].(*plan.Error); ok {
+		at.Err = fmt.Errorf("%w%s", at.Err, help)
+		return at
+	}
+	return fmt.Errorf("%w%s", errs[0], help)
 }
 
-func helpLine(p *Param) string {
+// helpLine returns a line with the help and the choices of p, of what the message said
+// does not tell already.
+func helpLine(p *Param, said string) string {
 	var parts []string
 	if p.Help != "" {
 		parts = append(parts, p.Help)
 	}
-	if len(p.Choices) > 0 {
+	if len(p.Choices) > 0 && !strings.Contains(said, "(choices: ") {
 		parts = append(parts, "one of "+strings.Join(p.Choices, ", "))
 	}
 	if len(parts) == 0 {

@@ -42,6 +42,7 @@ func TestParams(t *testing.T) {
 		{"bad int", []string{"version=1", "count=x"}, "", nil, "", []string{`param: count (from -p): "x" is not an integer`, "How many"}},
 		{"bad bool", []string{"version=1", "debug=maybe"}, "", nil, "", []string{`debug (from -p): "maybe" is not true or false`}},
 		{"bad choice", []string{"version=1", "level=hihg"}, "", nil, "", []string{`level (from -p): "hihg" is not a choice (did you mean "high"?)`, "one of low, high"}},
+		{"another choice", []string{"version=1", "level=x"}, "", nil, "", []string{`level (from -p): "x" is not a choice (choices: high, low)`}},
 		{"bad choice in a list", []string{"version=1", "tags=a,c"}, "", nil, "", []string{`tags[1] (from -p): "c" is not a choice`}},
 		{"bad type in JSON", nil, `{"version": 2}`, nil, "", []string{`version (from params): 2 is not a string`}},
 		{"null in JSON", nil, `{"version": null}`, nil, "", []string{`version (from params): null is not a string`}},
@@ -57,6 +58,9 @@ func TestParams(t *testing.T) {
 				t.Fatal(err)
 			}
 			d, _, err := evaluate(t, "", paramDefinition, given)
+			if err != nil && strings.Contains(err.Error(), "low, high") && strings.Contains(err.Error(), "high, low") {
+				t.Errorf("the choices are told twice: %v", err)
+			}
 			if len(c.err) > 0 {
 				for _, want := range c.err {
 					if err == nil || !strings.Contains(err.Error(), want) {

@@ -39,7 +39,8 @@ func (a *app) list(ctx context.Context, file string, f *definitionFlags) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	section := func(title string, rows []string) {
 		if len(rows) > 0 {
 			fmt.Fprintf(w, "%s:\n  %s\n", title, strings.Join(rows, "\n  "))
@@ -50,7 +51,15 @@ func (a *app) list(ctx context.Context, file string, f *definitionFlags) error {
 	section("tests", targetRows(d.Tests))
 	section("platforms", platformRows(d.Plan))
 	section("secrets", secretRows(d.Secrets))
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(text.String()) {
+		if _, err := fmt.Fprintln(a.stdout, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func paramRows(params []*builtins.Param) []string {
