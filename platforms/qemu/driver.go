@@ -119,7 +119,7 @@ func (d *driver) open(ctx context.Context, chain []platforms.Layer, out platform
 			}
 		}
 	}
-	return d.boot(ctx, chain, out)
+	return bootAgain(out, func() (*machine, error) { return d.boot(ctx, chain, out) })
 }
 
 func (d *driver) forgetMemory(ref string) error {

@@ -40,11 +40,34 @@ func (d *driver) Launch(ctx context.Context, i platforms.Image, out platforms.Lo
 		}
 		defer func() { err = errors.Join(err, described.Close()) }()
 	}
+	m, err := bootAgain(out, func() (*machine, error) {
+		m, err := d.launch(ctx, i, format.QEMU, described, out)
+		if err != nil && strings.Contains(err.Error(), lostTimer) {
+			err = errors.Join(err, removeGiven(i.Changes), removeGiven(i.ConsoleLog))
+		}
+		return m, err
+	})
+	if err != nil {
+		return nil, err // not a machine that is nil
+	}
+	return m, nil
+}
+
+// removeGiven removes a file whose path may be "".
+func removeGiven(path string) error {
+	if path == "" {
+		return nil
+	}
+	return os.Remove(path)
+}
+
+// launch is Launch of an image whose disk has the format.
+func (d *driver) launch(ctx context.Context, i platforms.Image, format string, described *image.Machine, out platforms.Logger) (*machine, error) {
 	m, err := d.launcher(ctx, i, described, out)
 	if err != nil {
 		return nil, fmt.Errorf("launch: %w", err)
 	}
-	if err = m.prepareLaunch(ctx, i, format.QEMU, described, out); err == nil {
+	if err = m.prepareLaunch(ctx, i, format, described, out); err == nil {
 		err = m.runLaunched(ctx, i, out)
 	}
 	if err != nil {
