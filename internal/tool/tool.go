@@ -52,3 +52,18 @@ func Kill(cmd *exec.Cmd) { kill(cmd) }
 // bake dies, as Start does with the program alone. release ends that; it is called before
 // the group is Kill's. Where the system has no such groups it does nothing.
 func Guard(cmd *exec.Cmd) (release func(), err error) { return guard(cmd) }
+
+// RunAll is Run of a program that starts others: they, too, go when bake dies; see Guard.
+func RunAll(cmd *exec.Cmd) error {
+	ended, err := Start(cmd)
+	if err != nil {
+		return err
+	}
+	release, err := Guard(cmd)
+	if err != nil {
+		Stop(cmd, ended, 0)
+		return err
+	}
+	defer release()
+	return <-ended
+}

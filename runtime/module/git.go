@@ -371,7 +371,7 @@ func (g *repository) git(ctx context.Context, dir string, args ...string) ([]byt
 	cmd, stderr := g.command(ctx, dir, args...)
 	out := &said{most: maxOutput, all: true}
 	cmd.Stdout = out
-	err := tool.Run(cmd)
+	err := tool.RunAll(cmd)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
