@@ -296,6 +296,9 @@ A module in a git repository is published by a tag: git tag v1.4.0 && git push -
 				if p.Existed {
 					state = p.Reference + " was there, with the same files"
 				}
+				if n := len(p.Uncommitted); n > 0 {
+					fmt.Fprintf(a.stderr, "note: %s published as here, and not as git's last commit has it, such as %s\n", counted(n, "file"), p.Uncommitted[0])
+				}
 				_, err = fmt.Fprintf(a.stdout, "%s\n%s\n", state, p.Digest)
 				return err
 			})

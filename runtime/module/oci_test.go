@@ -189,6 +189,19 @@ func TestPublishedFiles(t *testing.T) {
 	if slices.Sort(got); !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)
 	}
+	f.git("golden", "add", "new")
+	changed, err := uncommitted(t.Context(), dir)
+	if want := []string{".gitignore", "golden.star", "new", "new.star"}; err != nil || !slices.Equal(changed, want) {
+		t.Errorf("uncommitted %q, %v, want %q", changed, err, want)
+	}
+	f.git("golden", "add", "-A")
+	f.git("golden", "commit", "-q", "-m", "all")
+	if changed, err := uncommitted(t.Context(), dir); err != nil || len(changed) > 0 {
+		t.Errorf("uncommitted %q, %v, want none", changed, err)
+	}
+	if changed, err := uncommitted(t.Context(), t.TempDir()); err != nil || len(changed) > 0 {
+		t.Errorf("where no git is: %q, %v", changed, err)
+	}
 }
 
 // TestRegistryDown breaks downloads off.

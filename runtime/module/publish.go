@@ -36,6 +36,10 @@ type Publication struct {
 	Files     []File
 	Bytes     int64 // of the archive
 	Existed   bool  // the registry had it, with the same files
+
+	// Uncommitted are the files that are not as git's last commit has them, where the
+	// module is in a git work tree. They are published as they are in it.
+	Uncommitted []string
 }
 
 // Publish pushes the module in dir, whose path is modulePath, to a registry. Files that git
@@ -70,6 +74,9 @@ func (f *Fetcher) publish(ctx context.Context, dir, modulePath string, to module
 		return p, errors.New("want a tag, not a digest")
 	}
 	if p.Files, err = publishedFiles(ctx, dir); err != nil {
+		return p, err
+	}
+	if p.Uncommitted, err = uncommitted(ctx, dir); err != nil {
 		return p, err
 	}
 	p.Digest = digestOf(p.Files)
@@ -167,18 +174,12 @@ func publishedFiles(ctx context.Context, dir string) ([]File, error) {
 // gitFiles lists the files of a directory that git does not ignore; nil if it is in no
 // git work tree.
 func gitFiles(ctx context.Context, dir string) ([]string, error) {
-	var out, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, "git", "-C", dir, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", ".")
-	cmd.Env = gitEnviron(os.Environ())
-	cmd.Stdout, cmd.Stderr = &out, &stderr
-	if err := tool.Run(cmd); err != nil {
-		if errors.Is(err, exec.ErrNotFound) || strings.Contains(stderr.String(), "not a git repository") {
-			return nil, ctx.Err()
-		}
-		return nil, fmt.Errorf("git ls-files: %w: %s", err, strings.TrimSpace(stderr.String()))
+	listed, found, err := askGit(ctx, dir, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", ".")
+	if err != nil || !found {
+		return nil, err
 	}
 	paths := []string{}
-	for p := range strings.SplitSeq(out.String(), "\x00") {
+	for p := range strings.SplitSeq(listed, "\x00") {
 		if p == "" || isGit(p) {
 			continue
 		}
@@ -194,6 +195,39 @@ func gitFiles(ctx context.Context, dir string) ([]string, error) {
 		paths = append(paths, strings.TrimSuffix(p, "/"))
 	}
 	return paths, nil
+}
+
+// uncommitted lists the files of a directory that git has not as they are, by their
+// paths in it; none if it is in no git work tree.
+func uncommitted(ctx context.Context, dir string) ([]string, error) {
+	listed, found, err := askGit(ctx, dir, "ls-files", "-z", "--modified", "--deleted", "--others", "--exclude-standard", "--deduplicate", "--", ".")
+	if err != nil || !found {
+		return nil, err
+	}
+	// What the index has and no commit.
+	staged, _, err := askGit(ctx, dir, "diff", "--cached", "--name-only", "--relative", "--no-renames", "--no-ext-diff", "-z", "--", ".")
+	if err != nil {
+		return nil, err
+	}
+	paths := strings.FieldsFunc(listed+"\x00"+staged, func(r rune) bool { return r == 0 })
+	slices.Sort(paths)
+	return slices.Compact(paths), nil
+}
+
+// askGit runs git in dir and returns what it prints; found is false where dir is in no
+// git work tree.
+func askGit(ctx context.Context, dir string, args ...string) (printed string, found bool, err error) {
+	var out, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.fsmonitor=false"}, args...)...)
+	cmd.Env = gitEnviron(os.Environ())
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := tool.Run(cmd); err != nil {
+		if errors.Is(err, exec.ErrNotFound) || strings.Contains(stderr.String(), "not a git repository") {
+			return "", false, ctx.Err()
+		}
+		return "", false, fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
+	}
+	return out.String(), true, nil
 }
 
 // pack writes the files as a compressed tar whose bytes follow from them: sorted,
