@@ -59,9 +59,40 @@ func (p *Past) chains(n *plan.Node, old plan.Key) (now []*plan.Node, was []plan.
 	}
 }
 
-// match returns the pairs of indices of now and was, both ascending, that are most alike
-// together.
+// maxMatch is how large a table for the middles of two chains may be. Longer ones
+// are aligned at their ends alone.
+const maxMatch = 4 << 20
+
+// match returns the pairs of indices of now and was behind their heads, both ascending,
+// that are alike. Both ends are aligned as far as steps have the same names, and what is
+// between so that the pairs are most alike together.
 func (p *Past) match(now []*plan.Node, was []plan.Key) (pairs [][2]int) {
+	same := func(i, j int) bool { return p.likeness(now[i], was[j]) >= likeName }
+	first := 0
+	for first < min(len(now), len(was)) && same(first, first) {
+		first++
+		pairs = append(pairs, [2]int{first, first})
+	}
+	last := 0
+	for last < min(len(now), len(was))-first && same(len(now)-1-last, len(was)-1-last) {
+		last++
+	}
+	middle, old := now[first:len(now)-last], was[first:len(was)-last]
+	if len(middle)*len(old) > maxMatch {
+		middle, old = nil, nil
+	}
+	for _, pair := range p.mostAlike(middle, old) {
+		pairs = append(pairs, [2]int{pair[0] + first + 1, pair[1] + first + 1})
+	}
+	for ; last > 0; last-- {
+		pairs = append(pairs, [2]int{len(now) - last + 1, len(was) - last + 1})
+	}
+	return pairs
+}
+
+// mostAlike returns the pairs of indices of now and was, both ascending, whose likenesses
+// have the largest sum.
+func (p *Past) mostAlike(now []*plan.Node, was []plan.Key) (pairs [][2]int) {
 	best := make([][]int, len(now)+1) // of what is left of both
 	best[len(now)] = make([]int, len(was)+1)
 	for i := len(now) - 1; i >= 0; i-- {
@@ -77,7 +108,7 @@ func (p *Past) match(now []*plan.Node, was []plan.Key) (pairs [][2]int) {
 		s := p.likeness(now[i], was[j])
 		switch {
 		case s > 0 && best[i][j] == s+best[i+1][j+1]:
-			pairs = append(pairs, [2]int{i + 1, j + 1}) // of the chains with their heads
+			pairs = append(pairs, [2]int{i, j})
 			i, j = i+1, j+1
 		case best[i][j] == best[i+1][j]:
 			i++
@@ -87,6 +118,9 @@ func (p *Past) match(now []*plan.Node, was []plan.Key) (pairs [][2]int) {
 	}
 	return pairs
 }
+
+// likeName is the likeness of nodes of one kind and name.
+const likeName = 4
 
 // likeness says how much n is like the node of key: not at all if it is of another kind,
 // or made by another function, as the beginning of its name says.
@@ -98,7 +132,7 @@ func (p *Past) likeness(n *plan.Node, key plan.Key) int {
 	case was.Kind != n.Op.Kind():
 		return 0
 	case was.Name == n.Name:
-		return 4
+		return likeName
 	}
 	by, _, _ := strings.Cut(n.Name, ": ")
 	wasBy, _, ok := strings.Cut(was.Name, ": ")
