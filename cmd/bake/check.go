@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -66,6 +67,9 @@ func (a *app) check(ctx context.Context, paths []string, f *checkFlags) error {
 	all, err := a.starlarkFiles(paths, files.IsDefinition)
 	if err != nil {
 		return err
+	}
+	if len(all) == 0 {
+		return coded(exitUsage, errors.New("no definitions: there is no *.star file to evaluate"))
 	}
 	c := a.config(nil)
 	c.Params, c.ParamsFile, c.Offline = f.params, f.paramsFile, true

@@ -198,17 +198,25 @@ func (a *app) checkExamples(ctx context.Context, t *docTree, f *doc.File) (faile
 		dir = eval.Root(a.dir)
 		load, name = f.Name, path.Base(name)
 	}
+	told := map[string]bool{} // what is wrong with the file is wrong for each of them
 	for _, x := range f.Examples() {
 		err := build.EvaluateExample(ctx, c, build.Example{
 			Example: x, Path: filepath.Join(dir, filepath.FromSlash(name)), Load: load, Names: f.Loadable(),
 		})
 		if err != nil {
 			failed++
+			if told[err.Error()] {
+				continue
+			}
+			told[err.Error()] = true
 			a.report(fmt.Errorf("%s:%d: example: %w", t.show(a, f.Name), x.Line, err))
 		}
 		if ctx.Err() != nil {
 			return failed, ctx.Err()
 		}
+	}
+	if more := failed - len(told); more > 0 {
+		fmt.Fprintf(a.stderr, "note: %s: %s for the same reason\n", t.show(a, f.Name), counted(more, "further failure"))
 	}
 	return failed, nil
 }
