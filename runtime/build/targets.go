@@ -126,9 +126,22 @@ func FindAll(d *builtins.Definition, address string) ([]*plan.Node, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, of(KindUsage, fmt.Errorf("no artifact, test or step %q%s", address, among(address, "there are", Addressable(d))))
+		err := fmt.Errorf("no artifact, test or step %q%s", address, among(address, "there are", Addressable(d)))
+		return nil, of(KindUsage, WithHint(err, elsewhere(d, address)))
 	}
 	return found, nil
+}
+
+// elsewhere says how to address a place in a file that d is not made of; "" for other
+// addresses.
+func elsewhere(d *builtins.Definition, address string) string {
+	name, line, ok := strings.Cut(address, ".star:")
+	if !ok || slices.ContainsFunc(d.Plan.Nodes, func(n *plan.Node) bool {
+		return slices.ContainsFunc(n.Pos, func(p plan.Pos) bool { return p.File == name+".star" })
+	}) {
+		return ""
+	}
+	return fmt.Sprintf("for a place in another definition, give that first: %[1]s.star %[1]s.star:%s", name, line)
 }
 
 func addresses(n *plan.Node, address string) bool {
