@@ -28,6 +28,7 @@ func TestCases(t *testing.T) {
 		{"pipes to shells", "download-run", "m = shell(m, '''curl x | sudo -E bash -s -- a\nwget -qO- x | tee y | sh -\nbash <(curl x)\nsh -c \"$(curl -fsSL x)\"\n. <(curl x)''')",
 			[]string{"2:17: a download is run as it comes", "3:1: a download is run as it comes", "4:1: a download is run as it comes", "5:1: a download is run as it comes", "6:1: a download is run as it comes"}},
 		{"pipes to others", "download-run", "m = shell(m, '''curl x | python3 -c 'import json'\ncurl x | tar xz\ncurl x | sh build.sh\ncurl localhost | grep sh\nv=$(curl x)\ncurl http://127.0.0.1/x | sh''')", nil},
+		{"on this host", "download-run", "m = shell_local(m, 'curl x | sh')", []string{"2:21: a download is run as it comes"}},
 		{"saved and run", "download-run", "m = shell(m, '''curl -fsSLo /tmp/a.sh x\nchmod +x /tmp/a.sh\n/tmp/a.sh''')", []string{"4:1: what was downloaded is run, and nothing says what it has to be"}},
 		{"saved, compared and run", "download-run", "m = shell(m, '''wget https://x.example/a.sh\necho 0 a.sh | sha256sum -c\nsh a.sh''')", nil},
 		{"declared secrets", "secret-argument", "m = shell(m, 'tool --key \"$KEY\"; echo \"$KEY\"; tool <<<\"$KEY\"', secrets = {'KEY': secret('k')})", []string{"2:26: tool: the value of KEY is on the command line, which every process can read"}},

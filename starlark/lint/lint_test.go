@@ -15,7 +15,7 @@ import (
 // newLinter returns a linter for files that are given by their paths.
 func newLinter(rules []Rule, others map[string]string) *Linter {
 	language := Language{Functions: map[string]Function{}}
-	for _, name := range []string{"source", "shell", "copy", "write", "reboot"} {
+	for _, name := range []string{"source", "shell", "shell_local", "copy", "write", "reboot"} {
 		language.Functions[name] = Function{Layer: true}
 	}
 	for _, name := range []string{"export", "test", "param", "secret", "rootfs", "qemu", "read_file", "glob", "struct", "output"} {

@@ -24,7 +24,10 @@ type script struct {
 	defined     map[string]bool // its functions; see functions
 }
 
-// findScripts returns the scripts of the calls of shell and test.
+// runScripts are the functions of the language that run scripts.
+var runScripts = []string{"shell", "shell_local", "test"}
+
+// findScripts returns the scripts of the calls of runScripts.
 func (f *file) findScripts() []*script {
 	var all []*script
 	syntax.Walk(f.tree, func(n syntax.Node) bool {
@@ -32,7 +35,7 @@ func (f *file) findScripts() []*script {
 		if !ok {
 			return true
 		}
-		if name, own := calleeOf(call); own && (name == "shell" || name == "test") {
+		if name, own := calleeOf(call); own && slices.Contains(runScripts, name) {
 			if s := f.scriptOf(call); s != nil {
 				s.secrets = f.secretsOf(argument(call, "secrets", -1))
 				s.call = call
