@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bake.build/bake/internal/need"
+	"bake.build/bake/internal/testbake"
 )
 
 func TestRow(t *testing.T) {
@@ -85,6 +88,20 @@ func TestChoose(t *testing.T) {
 	}
 	if _, err := names("plan,colt"); err == nil || !strings.Contains(err.Error(), `"colt"`) {
 		t.Errorf("an unknown name gives %v", err)
+	}
+}
+
+// TestMeasure runs measurements of what bake does by itself: a comparison that nobody
+// can make any more is not noticed for long.
+func TestMeasure(t *testing.T) {
+	need.Slow(t)
+	need.Tool(t, "go")
+	bake := filepath.Join(t.TempDir(), "bake")
+	if err := testbake.Build(bake); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"-bake", bake, "-only", "plan,loads,tidy"}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 const planNodes = 10_000
 
 // planDefinition makes a plan of planNodes nodes: a hundred images that share
-// their first steps, each with steps, files and an export of its own.
+// their first steps, each with steps, files, a disk and an export of its own.
 const planDefinition = `
 def step(layer, image, i):
     if i % 3 == 0:
@@ -27,7 +27,7 @@ for i in range(99):
     base = step(base, -1, i)
 for image in range(100):
     layer = base
-    for i in range(98):
+    for i in range(97):
         layer = step(layer, image, i)
     export(layer, "image-%d" % image, formats = ["raw"], size = "1G", boot = "none")
 `
