@@ -13,7 +13,8 @@ import (
 // all it needs shows nothing.
 type display struct {
 	*app
-	mode string // one of ui.Modes
+	mode string    // one of ui.Modes
+	runs sync.Once // the first node that runs
 
 	mu     sync.Mutex
 	reader event.Reader // nil before the first event
@@ -29,6 +30,9 @@ func (d *display) Event(e event.Event) {
 	}
 	reader := d.reader
 	d.mu.Unlock()
+	if e.Type == event.Started {
+		d.runs.Do(func() { letHeapGrow(steadyGC) })
+	}
 	if reader != nil {
 		reader.Event(e)
 	}

@@ -24,16 +24,24 @@ var version = "dev"
 func main() {
 	// A sandboxed step begins as a copy of this program.
 	rootfs.Child()
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	letHeapGrow(quickGC)
 	os.Exit(run(os.Args[1:]))
 }
 
-// gcPercent is what the heap may grow by before it is collected. A build in which
-// nothing changed takes some 25 ms, of which Go's own 100 would spend a fifth on a
-// heap of a few MiB.
-const gcPercent = 200
+// What the heap may grow by before it is collected, in percent. A build in which nothing
+// changed takes some 25 ms, of which Go's own 100 would spend a fifth on a heap of a few
+// MiB. Once something runs, it takes seconds, and buffers of many MiB.
+const (
+	quickGC  = 200
+	steadyGC = 100
+)
+
+// letHeapGrow sets that, unless the user has.
+func letHeapGrow(percent int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
+	}
+}
 
 // run is main with the process's own streams, and returns the exit code.
 func run(args []string) int {
