@@ -49,8 +49,8 @@ func Stop(cmd *exec.Cmd, ended <-chan error, grace time.Duration) {
 func Kill(cmd *exec.Cmd) { kill(cmd) }
 
 // Guard kills what a program that Start began has started in its group of processes when
-// bake dies, as Start does with the program alone. release ends that; it is called before
-// the group is Kill's. Where the system has no such groups it does nothing.
+// bake dies, as Start does with the program alone. release ends that, once the
+// program has ended. Where the system has no such groups it does nothing.
 func Guard(cmd *exec.Cmd) (release func(), err error) { return guard(cmd) }
 
 // RunAll is Run of a program that starts others: they, too, go when bake dies; see Guard.

@@ -1,4 +1,4 @@
-// With runs a command while an OpenStack runs that the tests in it share:
+// Command with runs another one while an OpenStack runs that the tests in it share:
 //
 //	go run ./internal/testopenstack/with COMMAND ARGS…
 package main
